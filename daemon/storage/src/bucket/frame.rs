@@ -1,0 +1,161 @@
+//! The header in front of every object of ours that is not Parquet.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::model::{Epoch, Stamp};
+
+/// What an object holds. The numbers are stored and never change their meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    CatalogEntry = 1,
+    CatalogRoot = 2,
+    CatalogPart = 3,
+    /// Catalog entries up to this number may be gone.
+    CatalogMark = 4,
+    WalRows = 5,
+    /// Ends the WAL of an epoch.
+    WalFence = 6,
+    Heartbeat = 7,
+    /// Written to find out whether the store keeps its word.
+    Probe = 8,
+}
+
+impl Kind {
+    const ALL: [Self; 8] = [
+        Self::CatalogEntry,
+        Self::CatalogRoot,
+        Self::CatalogPart,
+        Self::CatalogMark,
+        Self::WalRows,
+        Self::WalFence,
+        Self::Heartbeat,
+        Self::Probe,
+    ];
+
+    fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|k| *k as u16 == code)
+    }
+}
+
+/// What this program can read. An object that needs more is refused by name.
+pub const FEATURE_LEVEL: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"weirobj\n";
+const FORMAT_VERSION: u16 = 1;
+
+/// Bytes of the header. The fields take 96; the rest is zero and covered by the checksum.
+pub const HEADER_BYTES: usize = 128;
+
+/// One object: who wrote it, as what, and its payload.
+///
+/// Layout, little endian: magic 8, kind 2, format version 2, feature level 4, cluster 16, epoch 4, zero 4, number 8,
+/// nonce 16, stamp 8, payload length 8, zero 40, payload CRC-32C 4, CRC-32C of the 124 bytes before it 4.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    pub kind: Kind,
+    pub cluster: u128,
+    pub epoch: Epoch,
+    /// The number of the object in its sequence; repeats what its key says.
+    pub number: u64,
+    /// Chance that tells this attempt from every other one.
+    pub nonce: u128,
+    pub stamp: Stamp,
+    pub payload: Bytes,
+}
+
+impl Frame {
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(HEADER_BYTES + self.payload.len());
+        out.put_slice(&MAGIC);
+        out.put_u16_le(self.kind as u16);
+        out.put_u16_le(FORMAT_VERSION);
+        out.put_u32_le(FEATURE_LEVEL);
+        out.put_u128_le(self.cluster);
+        out.put_u32_le(self.epoch.0);
+        out.put_u32_le(0);
+        out.put_u64_le(self.number);
+        out.put_u128_le(self.nonce);
+        out.put_u64_le(self.stamp.0);
+        out.put_u64_le(self.payload.len() as u64);
+        out.put_bytes(0, 40);
+        out.put_u32_le(crc32c::crc32c(&self.payload));
+        out.put_u32_le(crc32c::crc32c(&out));
+        out.put_slice(&self.payload);
+        out.freeze()
+    }
+
+    /// Reads an object whole, or says what is wrong with it.
+    pub fn decode(bytes: &Bytes) -> Result<Self, String> {
+        let header = bytes.get(..HEADER_BYTES).ok_or_else(|| format!("only {} bytes", bytes.len()))?;
+        if header[..8] != MAGIC {
+            return Err("not an object of this program".into());
+        }
+        if crc32c::crc32c(&header[..124]) != u32::from_le_bytes(field(header, 124)) {
+            return Err("checksum of the header is wrong".into());
+        }
+        let version = u16::from_le_bytes(field(header, 10));
+        let level = u32::from_le_bytes(field(header, 12));
+        if version != FORMAT_VERSION || level > FEATURE_LEVEL {
+            return Err(format!(
+                "format {version}, feature level {level}; this program reads format {FORMAT_VERSION} up to level {FEATURE_LEVEL}"
+            ));
+        }
+        let code = u16::from_le_bytes(field(header, 8));
+        let kind = Kind::from_code(code).ok_or_else(|| format!("kind {code} is unknown to this program"))?;
+        let payload = bytes.slice(HEADER_BYTES..);
+        let length = u64::from_le_bytes(field(header, 72));
+        if length != payload.len() as u64 {
+            return Err(format!("{} bytes of payload, {length} were written", payload.len()));
+        }
+        if crc32c::crc32c(&payload) != u32::from_le_bytes(field(header, 120)) {
+            return Err("checksum of the payload is wrong".into());
+        }
+        Ok(Self {
+            kind,
+            cluster: u128::from_le_bytes(field(header, 16)),
+            epoch: Epoch(u32::from_le_bytes(field(header, 32))),
+            number: u64::from_le_bytes(field(header, 40)),
+            nonce: u128::from_le_bytes(field(header, 48)),
+            stamp: Stamp(u64::from_le_bytes(field(header, 64))),
+            payload,
+        })
+    }
+}
+
+fn field<const N: usize>(header: &[u8], at: usize) -> [u8; N] {
+    header[at..at + N].try_into().expect("the header is 128 bytes and every field ends before that")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Frame {
+        Frame {
+            kind: Kind::WalRows,
+            cluster: 7,
+            epoch: Epoch(3),
+            number: 41,
+            nonce: 0x1234_5678_9abc_def0,
+            stamp: Stamp(99),
+            payload: Bytes::from_static(b"rows"),
+        }
+    }
+
+    #[test]
+    fn what_was_encoded_is_decoded() {
+        assert_eq!(Frame::decode(&sample().encode()), Ok(sample()));
+    }
+
+    #[test]
+    fn every_changed_byte_and_every_cut_is_noticed() {
+        let whole = sample().encode();
+        for i in 0..whole.len() {
+            let mut bytes = whole.to_vec();
+            bytes[i] ^= 0x10;
+            assert!(Frame::decode(&Bytes::from(bytes)).is_err(), "byte {i} changed");
+            assert!(Frame::decode(&whole.slice(..i)).is_err(), "cut at {i}");
+        }
+    }
+}

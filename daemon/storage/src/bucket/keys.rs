@@ -1,0 +1,129 @@
+//! Every key of the object store is built here and nowhere else.
+//!
+//! ```text
+//! {cluster}/catalog/log/{seq:020}
+//! {cluster}/catalog/checkpoint/{seq:020}
+//! {cluster}/catalog/part/{table:010}/{hash}
+//! {cluster}/catalog/mark/{seq:020}
+//! {cluster}/nodes/{node}/heartbeat
+//! {cluster}/wal/{node}/{epoch:010}/{pos:020}.wal
+//! {cluster}/data/{database}/{table}/{window}/{ulid}.parquet
+//! ```
+
+use object_store::path::Path;
+
+use crate::model::{DatabaseId, Epoch, FileId, NodeId, Position, TableId};
+
+/// Builds the keys of one cluster.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    cluster: NodeId,
+}
+
+impl Keys {
+    /// A cluster is named by the same rule as a node.
+    #[must_use]
+    pub fn new(cluster: NodeId) -> Self {
+        Self { cluster }
+    }
+
+    /// Everything of this cluster stands below it.
+    #[must_use]
+    pub fn root(&self) -> Path {
+        Path::from(self.cluster.as_str())
+    }
+
+    #[must_use]
+    pub fn catalog_log(&self) -> Path {
+        Path::from(format!("{}/catalog/log", self.cluster))
+    }
+
+    #[must_use]
+    pub fn catalog_entry(&self, number: u64) -> Path {
+        Path::from(format!("{}/catalog/log/{number:020}", self.cluster))
+    }
+
+    #[must_use]
+    pub fn catalog_checkpoints(&self) -> Path {
+        Path::from(format!("{}/catalog/checkpoint", self.cluster))
+    }
+
+    #[must_use]
+    pub fn catalog_checkpoint(&self, number: u64) -> Path {
+        Path::from(format!("{}/catalog/checkpoint/{number:020}", self.cluster))
+    }
+
+    #[must_use]
+    pub fn catalog_parts(&self) -> Path {
+        Path::from(format!("{}/catalog/part", self.cluster))
+    }
+
+    #[must_use]
+    pub fn catalog_part(&self, table: TableId, hash: &str) -> Path {
+        Path::from(format!("{}/catalog/part/{:010}/{hash}", self.cluster, table.0))
+    }
+
+    #[must_use]
+    pub fn catalog_marks(&self) -> Path {
+        Path::from(format!("{}/catalog/mark", self.cluster))
+    }
+
+    #[must_use]
+    pub fn catalog_mark(&self, number: u64) -> Path {
+        Path::from(format!("{}/catalog/mark/{number:020}", self.cluster))
+    }
+
+    #[must_use]
+    pub fn heartbeat(&self, node: &NodeId) -> Path {
+        Path::from(format!("{}/nodes/{node}/heartbeat", self.cluster))
+    }
+
+    #[must_use]
+    pub fn wal(&self, node: &NodeId) -> Path {
+        Path::from(format!("{}/wal/{node}", self.cluster))
+    }
+
+    #[must_use]
+    pub fn wal_epoch(&self, node: &NodeId, epoch: Epoch) -> Path {
+        Path::from(format!("{}/wal/{node}/{:010}", self.cluster, epoch.0))
+    }
+
+    #[must_use]
+    pub fn wal_object(&self, node: &NodeId, epoch: Epoch, position: Position) -> Path {
+        Path::from(format!("{}/wal/{node}/{:010}/{:020}.wal", self.cluster, epoch.0, position.0))
+    }
+
+    /// The window is named by its start in UTC seconds, so that a folder holds the files of one window.
+    #[must_use]
+    pub fn data_file(&self, (database, table): (DatabaseId, TableId), window_start_ns: i64, file: FileId) -> Path {
+        let window = window_start_ns.div_euclid(1_000_000_000);
+        Path::from(format!("{}/data/{database}/{table}/{window}/{file}.parquet", self.cluster))
+    }
+
+    #[must_use]
+    pub fn probes(&self) -> Path {
+        Path::from(format!("{}/probe", self.cluster))
+    }
+
+    #[must_use]
+    pub fn probe(&self, nonce: u128) -> Path {
+        Path::from(format!("{}/probe/{nonce:032x}", self.cluster))
+    }
+}
+
+/// The number at the end of a key such as `…/{seq:020}` or `…/{pos:020}.wal`; `None` for a foreign key.
+#[must_use]
+pub fn number_of(key: &Path) -> Option<u64> {
+    let name = key.filename()?;
+    let digits = name.strip_suffix(".wal").unwrap_or(name);
+    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+/// The epoch and position of a WAL object; `None` for a foreign key.
+#[must_use]
+pub fn wal_number_of(key: &Path) -> Option<(Epoch, Position)> {
+    let position = number_of(key)?;
+    let parts: Vec<_> = key.parts().collect();
+    let epoch = parts.get(parts.len().checked_sub(2)?)?.as_ref().parse().ok()?;
+    Some((Epoch(epoch), Position(position)))
+}

@@ -1,0 +1,196 @@
+//! Local files as an object store that keeps its word over a power loss.
+//!
+//! The store of the `object_store` crate never calls fsync. Here a put writes a staged file, syncs it, links or renames
+//! it to its name, and syncs the folder. Staged names end in `#` and digits, which listings of that store leave out.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use parking_lot::Mutex;
+use rand::{RngCore, SeedableRng};
+
+/// Files below one folder. Whoever has put an object finds it after a power loss.
+#[derive(Debug)]
+pub struct LocalFiles {
+    inner: LocalFileSystem,
+    staged: AtomicU64,
+    folders: Arc<Folders>,
+}
+
+impl LocalFiles {
+    /// The folder is made when it is missing; the parent must be writable.
+    pub fn open(folder: &FilePath) -> std::io::Result<Arc<Self>> {
+        let folders = Arc::<Folders>::default();
+        folders.make(folder)?;
+        // Names of staged files must differ from those of a crashed process and of other machines that share the
+        // folder; process ids do not tell containers apart.
+        let start = rand::rngs::StdRng::from_os_rng().next_u64() >> 1;
+        let inner = LocalFileSystem::new_with_prefix(folder).map_err(std::io::Error::other)?;
+        Ok(Arc::new(Self { inner, staged: AtomicU64::new(start), folders }))
+    }
+
+    fn refuse<T>(operation: &'static str) -> Result<T> {
+        Err(Error::NotImplemented { operation: operation.into(), implementer: "LocalFiles".into() })
+    }
+}
+
+impl std::fmt::Display for LocalFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for LocalFiles {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        let target = self.inner.path_to_filesystem(location)?;
+        let staged = staged_name(&target, self.staged.fetch_add(1, Ordering::Relaxed));
+        let key = location.to_string();
+        let folders = Arc::clone(&self.folders);
+        let put = move || match opts.mode {
+            PutMode::Create => put_durably(&payload, (&staged, &target), (&folders, link)),
+            PutMode::Overwrite => put_durably(&payload, (&staged, &target), (&folders, rename)),
+            PutMode::Update(_) => Err(ErrorKind::Unsupported.into()),
+        };
+        blocking(put).await.map_err(|source| match source.kind() {
+            ErrorKind::AlreadyExists => Error::AlreadyExists { path: key, source: source.into() },
+            ErrorKind::PermissionDenied => Error::PermissionDenied { path: key, source: source.into() },
+            ErrorKind::Unsupported => {
+                Error::NotImplemented { operation: "conditional update".into(), implementer: "LocalFiles".into() }
+            }
+            _ => Error::Generic { store: "local files", source: format!("put {key}: {source}").into() },
+        })?;
+        Ok(PutResult { e_tag: None, version: None })
+    }
+
+    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        Self::refuse("multipart upload")
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[std::ops::Range<u64>]) -> Result<Vec<Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "hands on what sweep decided")]
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        Self::refuse("copy")
+    }
+}
+
+/// Runs file work on tokio's blocking threads.
+#[expect(clippy::disallowed_methods, reason = "short file work of the store itself, bounded by its callers")]
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+}
+
+fn staged_name(target: &FilePath, number: u64) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(format!("#{number}"));
+    name.into()
+}
+
+type Publish = fn(&FilePath, &FilePath) -> std::io::Result<()>;
+
+/// Makes `target` hold the payload, all of it or not at all, and not only in the page cache.
+fn put_durably(
+    payload: &PutPayload,
+    (staged, target): (&FilePath, &FilePath),
+    (folders, publish): (&Folders, Publish),
+) -> std::io::Result<()> {
+    let folder = target.parent().ok_or(ErrorKind::InvalidInput)?;
+    folders.make(folder)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(staged)?;
+    let written = payload.iter().try_for_each(|bytes| file.write_all(bytes)).and_then(|()| file.sync_data());
+    let published = written.and_then(|()| publish(staged, target));
+    if published.is_err() {
+        // The error of the put is the one to report; a staged file left behind is never listed.
+        let _ = std::fs::remove_file(staged);
+    }
+    match published {
+        // Whoever is told that the object exists takes it for kept: its name must be on disk, whoever put it.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => sync(folder).and(Err(error)),
+        Err(error) => Err(error),
+        Ok(()) => sync(folder),
+    }
+}
+
+fn link(staged: &FilePath, target: &FilePath) -> std::io::Result<()> {
+    std::fs::hard_link(staged, target)?;
+    // The object is there; a staged name that stays is never listed.
+    let _ = std::fs::remove_file(staged);
+    Ok(())
+}
+
+fn rename(staged: &FilePath, target: &FilePath) -> std::io::Result<()> {
+    std::fs::rename(staged, target)
+}
+
+fn sync(folder: &FilePath) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// The folders that this process knows to be on disk, with all folders above them.
+#[derive(Debug, Default)]
+struct Folders(Mutex<HashSet<PathBuf>>);
+
+/// Beyond so many the set is begun anew: forgetting costs one sync for each folder that is used again.
+const FOLDERS_KNOWN_MAX: usize = 10_000;
+
+impl Folders {
+    /// Makes a folder and those above it, each known to its parent on disk. A folder somebody else made may not be
+    /// there yet after a power loss, so it is synced all the same.
+    fn make(&self, folder: &FilePath) -> std::io::Result<()> {
+        if self.0.lock().contains(folder) {
+            return Ok(());
+        }
+        // An empty parent is the working folder.
+        if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            self.make(parent)?;
+            match std::fs::create_dir(folder) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+                // Folders above the store may be closed to us; they were there before.
+                Err(_) => drop(sync(parent)),
+                Ok(()) => sync(parent)?,
+            }
+        }
+        let mut known = self.0.lock();
+        if known.len() >= FOLDERS_KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(folder.to_owned());
+        Ok(())
+    }
+}

@@ -1,0 +1,260 @@
+//! The object store as Weir uses it: keys, frames, create-if-absent with its outcome settled, retries.
+//!
+//! # Promises
+//! - `create` returns only when it is certain whether our object or another one stands under the key. No answer, an
+//!   error after success, "exists" after our own retry: all are settled by reading the object back.
+//! - No object is written twice with other bytes, except heartbeats.
+//! - Decoding is total: damage is an error that names the object.
+//!
+//! # Not here
+//! - What the objects mean; their payloads are the business of the rooms that write them.
+
+mod frame;
+pub mod keys;
+mod local;
+mod reader;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+
+pub use object_store::memory::InMemory;
+pub use object_store::path::Path as Key;
+
+pub use frame::{FEATURE_LEVEL, Frame, HEADER_BYTES, Kind};
+pub use keys::Keys;
+pub use local::LocalFiles;
+pub use reader::ReadOnly;
+
+use crate::clock::Clock;
+use crate::model::ErrorKind;
+
+/// Attempts of a read before the caller hears of it.
+const READ_ATTEMPTS: u32 = 5;
+
+/// Any object store that refuses a second create of one key.
+pub type Store = Arc<dyn ObjectStore>;
+
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    store: Store,
+    keys: Keys,
+    clock: Clock,
+}
+
+/// Who stands under a key after `create`.
+#[derive(Debug)]
+pub enum Created {
+    Ours,
+    /// Somebody else was first; this is what they wrote.
+    Taken(Box<Frame>),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store gave no useful answer. Try again later.
+    #[error("{action} {key}: {source}")]
+    Unavailable { action: &'static str, key: String, source: StoreError },
+    /// An object that must be there is not.
+    #[error("object {key} is missing")]
+    Missing { key: String },
+    /// An object is damaged, foreign, or needs a newer version of this program.
+    #[error("object {key}: {reason}")]
+    Damaged { key: String, reason: String },
+}
+
+impl Error {
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Missing { .. } | Self::Damaged { .. } => ErrorKind::Corrupt,
+        }
+    }
+
+    pub(crate) fn damaged(key: &Key, reason: impl Into<String>) -> Self {
+        Self::Damaged { key: key.to_string(), reason: reason.into() }
+    }
+}
+
+impl Bucket {
+    #[must_use]
+    pub fn new(store: Store, keys: Keys, clock: Clock) -> Self {
+        Self { store, keys, clock }
+    }
+
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// A handle that can read and nothing else.
+    #[must_use]
+    pub fn reader(&self) -> Store {
+        Arc::new(ReadOnly::new(Arc::clone(&self.store)))
+    }
+
+    /// Puts a frame under a key that nobody may have used. Retries until the outcome is certain, for as long as the
+    /// caller waits; a caller who stops waiting must treat the number as open and begin by reading.
+    pub async fn create(&self, key: &Key, frame: &Frame) -> Result<Created, Error> {
+        let bytes = frame.encode();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match self.put(key, bytes.clone(), PutMode::Create).await {
+                Ok(()) => return Ok(Created::Ours),
+                // Not an answer but a question: the object may be ours from an attempt whose answer was lost.
+                Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
+                    match self.find_frame(key).await {
+                        Ok(Some(found)) if found.nonce == frame.nonce => return Ok(Created::Ours),
+                        Ok(Some(found)) => return Ok(Created::Taken(Box::new(found))),
+                        // A conflict was in progress and nothing came of it.
+                        Ok(None) => {}
+                        Err(error @ Error::Damaged { .. }) => return Err(error),
+                        Err(error) => tracing::warn!(%error, "read back an object whose outcome is open"),
+                    }
+                }
+                Err(error) => self.warn_of_retry("create", key, attempt, &error),
+            }
+            self.clock.sleep(self.clock.backoff(attempt)).await;
+        }
+    }
+
+    /// Puts a data file. Its key holds a new random id, so an object that is there already is ours.
+    pub async fn put_file(&self, key: &Key, bytes: Bytes) {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match self.put(key, bytes.clone(), PutMode::Create).await {
+                Ok(()) => return,
+                Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
+                    // An attempt of ours may be there, or may still be under way and come to nothing.
+                    match self.store.head(key).await {
+                        Ok(found) if found.size == bytes.len() as u64 => return,
+                        Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                        Err(error) => self.warn_of_retry("look at", key, attempt, &error),
+                    }
+                }
+                Err(error) => self.warn_of_retry("put", key, attempt, &error),
+            }
+            self.clock.sleep(self.clock.backoff(attempt)).await;
+        }
+    }
+
+    /// Overwrites an advisory object (a heartbeat) once, without retries.
+    pub async fn overwrite(&self, key: &Key, frame: &Frame) -> Result<(), Error> {
+        let put = self.put(key, frame.encode(), PutMode::Overwrite).await;
+        put.map_err(|source| Error::Unavailable { action: "put", key: key.to_string(), source })
+    }
+
+    async fn put(&self, key: &Key, bytes: Bytes, mode: PutMode) -> Result<(), StoreError> {
+        let options = PutOptions { mode, ..PutOptions::default() };
+        self.store.put_opts(key, PutPayload::from_bytes(bytes), options).await.map(drop)
+    }
+
+    fn warn_of_retry(&self, action: &'static str, key: &Key, attempt: u32, error: &StoreError) {
+        // Every doubling, so that a long outage does not fill the log.
+        if attempt.is_power_of_two() {
+            tracing::warn!(%key, attempt, %error, "{action} failed, trying again");
+        }
+    }
+
+    /// The frame under a key that must be there.
+    pub async fn get_frame(&self, key: &Key) -> Result<Frame, Error> {
+        self.find_frame(key).await?.ok_or_else(|| Error::Missing { key: key.to_string() })
+    }
+
+    /// The frame under a key, if there is one.
+    pub async fn find_frame(&self, key: &Key) -> Result<Option<Frame>, Error> {
+        let Some(bytes) = self.find(key).await? else { return Ok(None) };
+        Frame::decode(&bytes).map(Some).map_err(|reason| Error::damaged(key, reason))
+    }
+
+    /// The bytes under a key, if there are any.
+    pub async fn find(&self, key: &Key) -> Result<Option<Bytes>, Error> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let read = async { self.store.get(key).await?.bytes().await };
+            match read.await {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(StoreError::NotFound { .. }) => return Ok(None),
+                Err(source) if attempt == READ_ATTEMPTS => {
+                    return Err(Error::Unavailable { action: "get", key: key.to_string(), source });
+                }
+                Err(_) => self.clock.sleep(self.clock.backoff(attempt)).await,
+            }
+        }
+    }
+
+    /// The keys below `prefix`, after `offset` when one is given, in order.
+    pub async fn list(&self, prefix: &Key, offset: Option<&Key>) -> Result<Vec<Key>, Error> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let listing = match offset {
+                Some(offset) => self.store.list_with_offset(Some(prefix), offset),
+                None => self.store.list(Some(prefix)),
+            };
+            let keys: Result<Vec<Key>, StoreError> = listing.map_ok(|meta| meta.location).try_collect().await;
+            match keys {
+                Ok(mut keys) => {
+                    keys.sort_unstable();
+                    return Ok(keys);
+                }
+                Err(source) if attempt == READ_ATTEMPTS => {
+                    return Err(Error::Unavailable { action: "list", key: prefix.to_string(), source });
+                }
+                Err(_) => self.clock.sleep(self.clock.backoff(attempt)).await,
+            }
+        }
+    }
+
+    /// Deletes objects, for `sweep` alone. A missing one counts as deleted. Returns how many are gone; those that could
+    /// not be deleted stay for the next sweep.
+    #[expect(clippy::disallowed_methods, reason = "called by sweep, which alone decides what goes")]
+    pub(crate) async fn delete(&self, keys: Vec<Key>) -> usize {
+        let locations = futures::stream::iter(keys.into_iter().map(Ok)).boxed();
+        let mut results = self.store.delete_stream(locations);
+        let mut gone = 0;
+        while let Some(result) = results.next().await {
+            match result {
+                Ok(_) | Err(StoreError::NotFound { .. }) => gone += 1,
+                Err(error) => tracing::warn!(%error, "delete failed, the next sweep tries again"),
+            }
+        }
+        gone
+    }
+
+    /// Finds out whether the store keeps the one promise that everything rests on: a second create is refused.
+    pub async fn probe(&self, cluster: u128) -> Result<(), Error> {
+        let nonce = self.clock.random();
+        let key = self.keys.probe(nonce);
+        let frame = Frame {
+            kind: Kind::Probe,
+            cluster,
+            epoch: crate::model::Epoch(0),
+            number: 0,
+            nonce,
+            stamp: crate::model::Stamp::SETTLED,
+            payload: Bytes::new(),
+        };
+        let unavailable = |source| Error::Unavailable { action: "probe", key: key.to_string(), source };
+        self.put(&key, frame.encode(), PutMode::Create).await.map_err(unavailable)?;
+        let second = self.put(&key, frame.encode(), PutMode::Create).await;
+        let found = self.find(&key).await?;
+        self.delete(vec![key.clone()]).await;
+        if second.is_ok() {
+            return Err(Error::damaged(
+                &key,
+                "the store accepted a second create of one key; it cannot keep data safe",
+            ));
+        }
+        if found.as_ref() != Some(&frame.encode()) {
+            return Err(Error::damaged(&key, "the store does not return what was just put"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+//! Rows that are durable but not yet in Parquet, by table.
+//!
+//! # Promises
+//! - Rows stay as they came, one piece for each WAL object and table; nothing is copied when they arrive.
+//! - A chunk never straddles a rotation: all of it is above or at the position a snapshot persists up to.
+//! - `all_chunks` and the position up to which rows were dropped are read together, so a view can tell whether the
+//!   catalog version it holds fits.
+//!
+//! # Not here
+//! - Deciding when to rotate: `snapshot` does.
+
+mod sort;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use arrow_array::RecordBatch;
+use parking_lot::Mutex;
+
+pub use sort::Sorted;
+
+use crate::model::{Position, Rows, SeriesKey, Stamp, TableId, TableSchema, TimeRange};
+use crate::wal::Committed;
+
+/// A chunk is closed at so many rows, so that sorting the open one again after each write stays cheap.
+const CHUNK_ROWS_MAX: usize = 1 << 16;
+
+/// Or at so many bytes, when rows are large.
+const CHUNK_BYTES_MAX: usize = 64 << 20;
+
+/// The rows of one table in one WAL object.
+#[derive(Debug)]
+pub struct Piece {
+    pub position: Position,
+    pub stamp: Stamp,
+    pub rows: Rows,
+}
+
+/// Some pieces of one table, in the order of their positions.
+#[derive(Debug)]
+pub struct Chunk {
+    pieces: Vec<Arc<Piece>>,
+    time: TimeRange,
+    /// Of the rows as they came.
+    bytes: usize,
+    /// With the number of columns it was sorted for: a table that got a column since is sorted again.
+    sorted: Mutex<Option<(usize, SortedChunk)>>,
+}
+
+/// A run of rows in memory: `schema.stored()` with `__seq` (`UInt64`, not null) at the end, sorted by tags (absent
+/// first), time, and `__seq` rising. At most one row for each key and stamp.
+#[derive(Debug, Clone)]
+pub struct SortedChunk {
+    pub batch: RecordBatch,
+    pub time: TimeRange,
+    pub key_min: SeriesKey,
+    pub key_max: SeriesKey,
+    /// Whether some row stands in more than one version.
+    pub has_versions: bool,
+}
+
+/// The rows of one origin that are not in files.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    tables: BTreeMap<TableId, TableBuffer>,
+    /// The newest object applied.
+    applied: Position,
+    /// The largest stamp applied.
+    stamp: Stamp,
+    /// Rows up to here were dropped, since the catalog says they are in files.
+    dropped: Position,
+    /// Bytes of rows that arrived after the last rotation, and of those a snapshot is writing.
+    bytes_open: usize,
+    bytes_frozen: usize,
+}
+
+#[derive(Debug, Default)]
+struct TableBuffer {
+    closed: Vec<Arc<Chunk>>,
+    open: Vec<Arc<Piece>>,
+    open_rows: usize,
+    open_bytes: usize,
+    /// The open pieces as a chunk, until the next write.
+    open_chunk: OnceLock<Arc<Chunk>>,
+}
+
+/// What one snapshot persists: everything up to a position.
+#[derive(Debug)]
+pub struct Frozen {
+    pub through: Position,
+    pub stamp: Stamp,
+    pub tables: BTreeMap<TableId, Vec<Arc<Piece>>>,
+}
+
+impl Buffer {
+    /// A buffer whose origin has everything up to `persisted` in files.
+    #[must_use]
+    pub fn new(persisted: Position, stamp: Stamp) -> Self {
+        let inner = Inner { applied: persisted, dropped: persisted, stamp, ..Inner::default() };
+        Self { inner: Mutex::new(inner) }
+    }
+
+    /// Takes the rows of one WAL object. Objects come in order, each once.
+    pub fn apply(&self, committed: Committed) {
+        let Committed { epoch: _, position, stamp, tables } = committed;
+        let mut inner = self.inner.lock();
+        assert!(position > inner.applied, "position {position} was applied after {}", inner.applied);
+        inner.applied = position;
+        inner.stamp = inner.stamp.max(stamp);
+        for rows in tables {
+            let bytes = rows.bytes();
+            inner.bytes_open += bytes;
+            let table = inner.tables.entry(rows.table).or_default();
+            table.push(Piece { position, stamp, rows }, bytes);
+        }
+    }
+
+    /// Says that nothing up to `position` is still to come: an epoch ended there with a fence, which holds no rows.
+    pub fn pass(&self, position: Position) {
+        let mut inner = self.inner.lock();
+        inner.applied = inner.applied.max(position);
+    }
+
+    /// The chunks of every table, and the position up to which rows were dropped.
+    #[must_use]
+    pub fn all_chunks(&self) -> (BTreeMap<TableId, Vec<Arc<Chunk>>>, Position) {
+        let inner = self.inner.lock();
+        (inner.tables.iter().map(|(id, table)| (*id, table.chunks())).collect(), inner.dropped)
+    }
+
+    /// Memory of the rows: those that arrived after the last rotation, and those a snapshot is writing.
+    #[must_use]
+    pub fn bytes(&self) -> (usize, usize) {
+        let inner = self.inner.lock();
+        (inner.bytes_open, inner.bytes_frozen)
+    }
+
+    /// Everything that arrived so far, to be written as files. The rows stay visible here until `drop_through`.
+    #[must_use]
+    pub fn freeze(&self) -> Frozen {
+        let mut inner = self.inner.lock();
+        inner.bytes_frozen += std::mem::take(&mut inner.bytes_open);
+        let close = |(id, table): (&TableId, &mut TableBuffer)| {
+            table.close();
+            (*id, table.closed.iter().flat_map(|c| c.pieces.iter().cloned()).collect())
+        };
+        let tables = inner.tables.iter_mut().map(close).collect();
+        Frozen { through: inner.applied, stamp: inner.stamp, tables }
+    }
+
+    /// Forgets what the catalog says is in files.
+    pub fn drop_through(&self, persisted: Position) {
+        let mut inner = self.inner.lock();
+        inner.dropped = inner.dropped.max(persisted);
+        let mut bytes_gone = 0;
+        for table in inner.tables.values_mut() {
+            for chunk in table.closed.extract_if(.., |chunk| chunk.is_persisted(persisted)) {
+                bytes_gone += chunk.bytes;
+            }
+        }
+        // What is in files was frozen before.
+        inner.bytes_frozen = inner.bytes_frozen.saturating_sub(bytes_gone);
+        inner.tables.retain(|_, table| !table.closed.is_empty() || !table.open.is_empty());
+    }
+}
+
+impl TableBuffer {
+    fn push(&mut self, piece: Piece, bytes: usize) {
+        self.open_rows += piece.rows.len();
+        self.open_bytes += bytes;
+        self.open.push(Arc::new(piece));
+        self.open_chunk = OnceLock::new();
+        if self.open_rows >= CHUNK_ROWS_MAX || self.open_bytes >= CHUNK_BYTES_MAX {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            let chunk = Arc::clone(self.open_chunk());
+            self.closed.push(chunk);
+            *self = Self { closed: std::mem::take(&mut self.closed), ..Self::default() };
+        }
+    }
+
+    fn open_chunk(&self) -> &Arc<Chunk> {
+        self.open_chunk.get_or_init(|| Arc::new(Chunk::new(self.open.clone())))
+    }
+
+    fn chunks(&self) -> Vec<Arc<Chunk>> {
+        let open = (!self.open.is_empty()).then(|| self.open_chunk());
+        self.closed.iter().chain(open).cloned().collect()
+    }
+}
+
+impl Chunk {
+    fn new(pieces: Vec<Arc<Piece>>) -> Self {
+        let ranges = pieces.iter().filter_map(|p| p.rows.time_range());
+        let time = ranges.reduce(TimeRange::union).expect("a chunk has pieces, and a piece has rows");
+        let bytes = pieces.iter().map(|p| p.rows.bytes()).sum();
+        Self { pieces, time, bytes, sorted: Mutex::new(None) }
+    }
+
+    #[must_use]
+    pub fn time(&self) -> TimeRange {
+        self.time
+    }
+
+    /// Whether all of the chunk is in files by the catalog's word. It is all or nothing: a rotation closes chunks.
+    #[must_use]
+    pub fn is_persisted(&self, persisted: Position) -> bool {
+        let first = self.pieces.first().map(|p| p.position);
+        let last = self.pieces.last().map(|p| p.position);
+        let inside = last <= Some(persisted);
+        assert!(inside || first > Some(persisted), "a chunk straddles position {persisted}: {first:?} to {last:?}");
+        inside
+    }
+
+    /// The rows of the chunk in the layout of `schema`. Sorts on the first call: milliseconds for a full chunk.
+    #[must_use]
+    pub fn sorted(&self, schema: &TableSchema) -> SortedChunk {
+        let mut cached = self.sorted.lock();
+        match &*cached {
+            Some((columns, sorted)) if *columns == schema.columns.len() => sorted.clone(),
+            _ => {
+                let sorted = Sorted::new(self.pieces.clone(), schema, TimeRange::ALL).chunk();
+                *cached = Some((schema.columns.len(), sorted.clone()));
+                sorted
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The state after one entry, written down so that a start need not read the log from its beginning.
+//!
+//! A checkpoint is a small root and one part for each table. A part is named by the hash of its content, so a table
+//! that did not change is not written again. Both are zstd-compressed JSON.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::format::{Parts, file_id, to_json};
+use super::stored::{StoredColumn, StoredDropped, StoredFile, StoredToken, hex, unhex};
+use super::{Database, Node, Removed, State, Table, TokenId};
+use crate::model::{DatabaseId, Epoch, NodeId, Position, Stamp, TableId, TableSchema, Writer};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredRoot {
+    version: u64,
+    databases: Vec<StoredDatabase>,
+    tokens: Vec<StoredToken>,
+    nodes: Vec<StoredNode>,
+    removed: BTreeMap<String, StoredRemoved>,
+    fixed: BTreeMap<String, String>,
+    next_database: u32,
+    next_table: u32,
+    next_token: u64,
+    parts: Parts,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredDatabase {
+    id: u32,
+    name: String,
+    tables: BTreeMap<String, u32>,
+    retention_ns: Option<u64>,
+    dropped: Option<StoredDropped>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredNode {
+    id: String,
+    instance: String,
+    writer: u16,
+    epoch: u32,
+    process: String,
+    persisted: u64,
+    persisted_epoch: u32,
+    persisted_stamp: u64,
+    sealed: bool,
+    registered_at_ms: u64,
+    core_count: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredRemoved {
+    path: String,
+    version: u64,
+    at_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredTable {
+    id: u32,
+    database: u32,
+    name: String,
+    columns: Vec<StoredColumn>,
+    retention_ns: Option<u64>,
+    dropped: Option<StoredDropped>,
+    files: Vec<StoredFile>,
+}
+
+/// A checkpoint ready to be put: parts first, then the root that names them.
+pub(super) struct Encoded {
+    pub(super) parts: Vec<(TableId, String, Bytes)>,
+    pub(super) root: Bytes,
+}
+
+pub(super) fn encode(state: &State) -> Encoded {
+    let parts: Vec<_> = state.tables.values().map(|table| encode_part(table)).collect();
+    let root = StoredRoot {
+        version: state.version,
+        databases: state.databases.values().map(|d| store_database(d)).collect(),
+        tokens: state.tokens.values().map(|t| StoredToken::from(&**t)).collect(),
+        nodes: state.nodes.values().map(|n| store_node(n)).collect(),
+        removed: state.removed.iter().map(|(id, r)| (id.to_string(), store_removed(r))).collect(),
+        fixed: state.fixed.clone(),
+        next_database: state.next_database,
+        next_table: state.next_table,
+        next_token: state.next_token,
+        parts: parts.iter().map(|(table, hash, _)| (table.0, hash.clone())).collect(),
+    };
+    Encoded { parts, root: compress(&to_json(&root)) }
+}
+
+/// The state a root stands for. `part` fetches the payload of one part.
+pub(super) async fn decode<E, F>(root: &[u8], part: impl Fn(TableId, String) -> F) -> Result<State, E>
+where
+    E: From<String>,
+    F: Future<Output = Result<Bytes, E>>,
+{
+    let root: StoredRoot = from_compressed(root)?;
+    let fetch = |(table, hash): (u32, String)| {
+        let payload = part(TableId(table), hash);
+        async move { Ok::<_, E>((TableId(table), Arc::new(decode_part(&payload.await?)?))) }
+    };
+    // Sixteen at a time: a start is bound by round trips, not by bytes.
+    let tables = stream::iter(root.parts).map(fetch).buffer_unordered(16).try_collect().await?;
+    Ok(State {
+        version: root.version,
+        databases: root.databases.into_iter().map(|d| (DatabaseId(d.id), Arc::new(load_database(d)))).collect(),
+        tables,
+        tokens: root.tokens.into_iter().map(super::Token::from).map(|t| (t.id, Arc::new(t))).collect(),
+        nodes: root.nodes.into_iter().map(load_node).collect::<Result<_, String>>()?,
+        removed: root.removed.into_iter().map(load_removed).collect::<Result<_, String>>()?,
+        fixed: root.fixed,
+        next_database: root.next_database,
+        next_table: root.next_table,
+        next_token: TokenId(root.next_token).0,
+    })
+}
+
+fn encode_part(table: &Table) -> (TableId, String, Bytes) {
+    let stored = StoredTable {
+        id: table.schema.table.0,
+        database: table.database.0,
+        name: table.schema.name.to_string(),
+        columns: table.schema.columns.iter().map(StoredColumn::from).collect(),
+        retention_ns: table.retention_ns,
+        dropped: table.dropped.map(Into::into),
+        files: table.files.values().map(|f| StoredFile::from(&**f)).collect(),
+    };
+    let json = to_json(&stored);
+    let hash = Sha256::digest(&json);
+    let name = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    (table.schema.table, name, compress(&json))
+}
+
+fn decode_part(payload: &[u8]) -> Result<Table, String> {
+    let stored: StoredTable = from_compressed(payload)?;
+    let files = stored.files.into_iter().map(StoredFile::load);
+    Ok(Table {
+        database: DatabaseId(stored.database),
+        schema: Arc::new(TableSchema {
+            table: TableId(stored.id),
+            name: stored.name.into(),
+            columns: stored.columns.into_iter().map(Into::into).collect(),
+        }),
+        retention_ns: stored.retention_ns,
+        files: files.map(|f| f.map(|f| (f.id, Arc::new(f)))).collect::<Result<_, _>>()?,
+        dropped: stored.dropped.map(Into::into),
+    })
+}
+
+fn store_database(database: &Database) -> StoredDatabase {
+    StoredDatabase {
+        id: database.id.0,
+        name: database.name.to_string(),
+        tables: database.tables.iter().map(|(name, id)| (name.to_string(), id.0)).collect(),
+        retention_ns: database.retention_ns,
+        dropped: database.dropped.map(Into::into),
+    }
+}
+
+fn load_database(stored: StoredDatabase) -> Database {
+    Database {
+        id: DatabaseId(stored.id),
+        name: stored.name.into(),
+        tables: stored.tables.into_iter().map(|(name, id)| (name.into(), TableId(id))).collect(),
+        retention_ns: stored.retention_ns,
+        dropped: stored.dropped.map(Into::into),
+    }
+}
+
+fn store_node(node: &Node) -> StoredNode {
+    StoredNode {
+        id: node.id.to_string(),
+        instance: hex(node.instance),
+        writer: node.writer.slot(),
+        epoch: node.epoch.0,
+        process: hex(node.process),
+        persisted: node.persisted.0,
+        persisted_epoch: node.persisted_epoch.0,
+        persisted_stamp: node.persisted_stamp.0,
+        sealed: node.sealed,
+        registered_at_ms: node.registered_at_ms,
+        core_count: node.core_count,
+    }
+}
+
+fn load_node(stored: StoredNode) -> Result<(NodeId, Arc<Node>), String> {
+    let id = NodeId::new(&stored.id)?;
+    let writer = Writer::new(stored.writer).ok_or_else(|| format!("writer slot {} is out of range", stored.writer))?;
+    let node = Node {
+        id: id.clone(),
+        instance: unhex(&stored.instance)?,
+        writer,
+        epoch: Epoch(stored.epoch),
+        process: unhex(&stored.process)?,
+        persisted: Position(stored.persisted),
+        persisted_epoch: Epoch(stored.persisted_epoch),
+        persisted_stamp: Stamp(stored.persisted_stamp),
+        sealed: stored.sealed,
+        registered_at_ms: stored.registered_at_ms,
+        core_count: stored.core_count,
+    };
+    Ok((id, Arc::new(node)))
+}
+
+fn store_removed(removed: &Removed) -> StoredRemoved {
+    StoredRemoved { path: removed.path.to_string(), version: removed.version, at_ms: removed.at_ms }
+}
+
+fn load_removed((id, stored): (String, StoredRemoved)) -> Result<(crate::model::FileId, Arc<Removed>), String> {
+    let removed = Removed { path: stored.path.into(), version: stored.version, at_ms: stored.at_ms };
+    Ok((file_id(&id)?, Arc::new(removed)))
+}
+
+fn compress(json: &[u8]) -> Bytes {
+    zstd::bulk::compress(json, 1).expect("compressing into memory does not fail").into()
+}
+
+fn from_compressed<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
+    let reader = zstd::stream::read::Decoder::new(payload).map_err(|e| e.to_string())?;
+    serde_json::from_reader(std::io::BufReader::new(reader)).map_err(|e| e.to_string())
+}

@@ -1,0 +1,123 @@
+//! What the log of changes adds up to: a pure function of its entries.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Permission, TokenId};
+use crate::model::{DatabaseId, Epoch, FileId, FileRecord, NodeId, Position, Stamp, TableId, TableSchema, Writer};
+
+/// Everything the cluster agrees on after entry `version` of the log. Cheap to clone: its parts are shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    pub version: u64,
+    pub databases: BTreeMap<DatabaseId, Arc<Database>>,
+    pub tables: BTreeMap<TableId, Arc<Table>>,
+    pub tokens: BTreeMap<TokenId, Arc<Token>>,
+    pub nodes: BTreeMap<NodeId, Arc<Node>>,
+    /// Files that left the state and may be deleted once no running query reads them.
+    pub removed: BTreeMap<FileId, Arc<Removed>>,
+    /// Settings that hold for the life of the cluster, by name.
+    pub fixed: BTreeMap<String, String>,
+    pub next_database: u32,
+    pub next_table: u32,
+    pub next_token: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    pub id: DatabaseId,
+    pub name: Arc<str>,
+    /// Live tables by name; dropped ones are in `State::tables` only.
+    pub tables: BTreeMap<Arc<str>, TableId>,
+    /// Rows older than this are hidden and their files go; `None` keeps rows for ever.
+    pub retention_ns: Option<u64>,
+    pub dropped: Option<Dropped>,
+}
+
+/// A dropped database or table: hidden from users, its files kept until `hard_delete_at_ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dropped {
+    pub at_ms: u64,
+    /// `None` keeps the files for ever.
+    pub hard_delete_at_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    pub database: DatabaseId,
+    pub schema: Arc<TableSchema>,
+    /// Overrides the retention of the database.
+    pub retention_ns: Option<u64>,
+    /// The live files.
+    pub files: BTreeMap<FileId, Arc<FileRecord>>,
+    pub dropped: Option<Dropped>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    pub id: TokenId,
+    pub name: Arc<str>,
+    /// SHA-512 of the whole token string, lower-case hexadecimal.
+    pub hash: Arc<str>,
+    pub permissions: Vec<Permission>,
+    pub created_at_ms: u64,
+    pub created_by: Option<TokenId>,
+    /// `None` never expires.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// A node that has been in the cluster, and how far its WAL is in files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    pub id: NodeId,
+    /// Kept for the life of the node id.
+    pub instance: u128,
+    pub writer: Writer,
+    /// Who opened the newest epoch of this node's WAL.
+    pub epoch: Epoch,
+    pub process: u128,
+    /// Every WAL object up to here is in files.
+    pub persisted: Position,
+    /// The epoch whose folder holds the object after `persisted`.
+    pub persisted_epoch: Epoch,
+    /// The largest stamp among what is persisted; the node never stamps at or below it again.
+    pub persisted_stamp: Stamp,
+    /// Whether the newest epoch was closed in order: nothing of this node is outside files.
+    pub sealed: bool,
+    pub registered_at_ms: u64,
+    pub core_count: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    pub path: Arc<str>,
+    /// The entry that removed the file.
+    pub version: u64,
+    pub at_ms: u64,
+}
+
+impl State {
+    /// The live database of this name.
+    #[must_use]
+    pub fn database(&self, name: &str) -> Option<&Arc<Database>> {
+        self.databases.values().find(|d| d.dropped.is_none() && &*d.name == name)
+    }
+
+    #[must_use]
+    pub fn table(&self, id: TableId) -> Option<&Arc<Table>> {
+        self.tables.get(&id)
+    }
+
+    /// The live table `name` of `database`.
+    #[must_use]
+    pub fn table_named(&self, database: &Database, name: &str) -> Option<&Arc<Table>> {
+        database.tables.get(name).and_then(|id| self.tables.get(id))
+    }
+
+    /// The stamp up to which every writer that is not sealed has persisted its rows.
+    #[must_use]
+    pub fn settled(&self) -> Stamp {
+        let open = self.nodes.values().filter(|n| !n.sealed).map(|n| n.persisted_stamp).min();
+        open.or_else(|| self.nodes.values().map(|n| n.persisted_stamp).max()).unwrap_or(Stamp::SETTLED)
+    }
+}

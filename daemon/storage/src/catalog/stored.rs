@@ -1,0 +1,253 @@
+//! The stored forms of the values that catalog entries and checkpoints share.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::format::file_id;
+use super::{Action, Dropped, Permission, Resource, Token, TokenId};
+use crate::model::{Column, ColumnKind, DatabaseId, FieldType, FileRecord, SeriesKey, Stamp, TableId, TimeRange};
+
+pub(super) fn hex(number: u128) -> String {
+    format!("{number:032x}")
+}
+
+pub(super) fn unhex(text: &str) -> Result<u128, String> {
+    u128::from_str_radix(text, 16).map_err(|e| format!("'{text}' is not a hexadecimal number: {e}"))
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredDropped {
+    at_ms: u64,
+    hard_delete_at_ms: Option<u64>,
+}
+
+impl From<Dropped> for StoredDropped {
+    fn from(Dropped { at_ms, hard_delete_at_ms }: Dropped) -> Self {
+        Self { at_ms, hard_delete_at_ms }
+    }
+}
+
+impl From<StoredDropped> for Dropped {
+    fn from(StoredDropped { at_ms, hard_delete_at_ms }: StoredDropped) -> Self {
+        Self { at_ms, hard_delete_at_ms }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredColumn {
+    name: String,
+    kind: StoredKind,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum StoredKind {
+    Tag,
+    Float,
+    Integer,
+    Uinteger,
+    Boolean,
+    String,
+}
+
+impl From<&Column> for StoredColumn {
+    fn from(Column { name, kind }: &Column) -> Self {
+        let kind = match kind {
+            ColumnKind::Tag => StoredKind::Tag,
+            ColumnKind::Field(FieldType::Float) => StoredKind::Float,
+            ColumnKind::Field(FieldType::Integer) => StoredKind::Integer,
+            ColumnKind::Field(FieldType::UInteger) => StoredKind::Uinteger,
+            ColumnKind::Field(FieldType::Boolean) => StoredKind::Boolean,
+            ColumnKind::Field(FieldType::String) => StoredKind::String,
+        };
+        Self { name: name.to_string(), kind }
+    }
+}
+
+impl From<StoredColumn> for Column {
+    fn from(StoredColumn { name, kind }: StoredColumn) -> Self {
+        let kind = match kind {
+            StoredKind::Tag => ColumnKind::Tag,
+            StoredKind::Float => ColumnKind::Field(FieldType::Float),
+            StoredKind::Integer => ColumnKind::Field(FieldType::Integer),
+            StoredKind::Uinteger => ColumnKind::Field(FieldType::UInteger),
+            StoredKind::Boolean => ColumnKind::Field(FieldType::Boolean),
+            StoredKind::String => ColumnKind::Field(FieldType::String),
+        };
+        Self { name: name.into(), kind }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredFile {
+    id: String,
+    table: u32,
+    path: String,
+    size_bytes: u64,
+    rows: u64,
+    min_time: i64,
+    max_time: i64,
+    key_min: Vec<Option<String>>,
+    key_max: Vec<Option<String>>,
+    stamp_max: u64,
+    has_versions: bool,
+    level: u8,
+    window_start: i64,
+    window_width: i64,
+}
+
+impl From<&FileRecord> for StoredFile {
+    fn from(file: &FileRecord) -> Self {
+        let key = |key: &SeriesKey| key.0.iter().map(|v| v.as_deref().map(str::to_owned)).collect();
+        Self {
+            id: file.id.to_string(),
+            table: file.table.0,
+            path: file.path.to_string(),
+            size_bytes: file.size_bytes,
+            rows: file.rows,
+            min_time: file.time.min,
+            max_time: file.time.max,
+            key_min: key(&file.key_min),
+            key_max: key(&file.key_max),
+            stamp_max: file.stamp_max.0,
+            has_versions: file.has_versions,
+            level: file.level,
+            window_start: file.window_start,
+            window_width: file.window_width,
+        }
+    }
+}
+
+impl StoredFile {
+    pub(super) fn load(self) -> Result<FileRecord, String> {
+        let key = |key: Vec<Option<String>>| SeriesKey(key.into_iter().map(|v| v.map(Arc::from)).collect());
+        let time = TimeRange::new(self.min_time, self.max_time)
+            .ok_or_else(|| format!("file {}: time {} is after {}", self.id, self.min_time, self.max_time))?;
+        Ok(FileRecord {
+            id: file_id(&self.id)?,
+            table: TableId(self.table),
+            path: self.path.into(),
+            size_bytes: self.size_bytes,
+            rows: self.rows,
+            time,
+            key_min: key(self.key_min),
+            key_max: key(self.key_max),
+            stamp_max: Stamp(self.stamp_max),
+            has_versions: self.has_versions,
+            level: self.level,
+            window_start: self.window_start,
+            window_width: self.window_width,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredToken {
+    id: u64,
+    name: String,
+    hash: String,
+    permissions: Vec<StoredPermission>,
+    created_at_ms: u64,
+    created_by: Option<u64>,
+    expires_at_ms: Option<u64>,
+}
+
+impl From<&Token> for StoredToken {
+    fn from(token: &Token) -> Self {
+        Self {
+            id: token.id.0,
+            name: token.name.to_string(),
+            hash: token.hash.to_string(),
+            permissions: token.permissions.iter().map(StoredPermission::from).collect(),
+            created_at_ms: token.created_at_ms,
+            created_by: token.created_by.map(|id| id.0),
+            expires_at_ms: token.expires_at_ms,
+        }
+    }
+}
+
+impl From<StoredToken> for Token {
+    fn from(token: StoredToken) -> Self {
+        Self {
+            id: TokenId(token.id),
+            name: token.name.into(),
+            hash: token.hash.into(),
+            permissions: token.permissions.into_iter().map(Into::into).collect(),
+            created_at_ms: token.created_at_ms,
+            created_by: token.created_by.map(TokenId),
+            expires_at_ms: token.expires_at_ms,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredPermission {
+    resource: StoredResource,
+    actions: Vec<StoredAction>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredResource {
+    All,
+    AnyDatabase,
+    Database(u32),
+    AnySystem,
+    System(String),
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum StoredAction {
+    Read,
+    Write,
+    Describe,
+    Create,
+    Delete,
+}
+
+impl From<&Permission> for StoredPermission {
+    fn from(Permission { resource, actions }: &Permission) -> Self {
+        let resource = match resource {
+            Resource::All => StoredResource::All,
+            Resource::AnyDatabase => StoredResource::AnyDatabase,
+            Resource::Database(id) => StoredResource::Database(id.0),
+            Resource::AnySystem => StoredResource::AnySystem,
+            Resource::System(name) => StoredResource::System(name.clone()),
+        };
+        let action = |action: &Action| match action {
+            Action::Read => StoredAction::Read,
+            Action::Write => StoredAction::Write,
+            Action::Describe => StoredAction::Describe,
+            Action::Create => StoredAction::Create,
+            Action::Delete => StoredAction::Delete,
+        };
+        Self { resource, actions: actions.iter().map(action).collect() }
+    }
+}
+
+impl From<StoredPermission> for Permission {
+    fn from(StoredPermission { resource, actions }: StoredPermission) -> Self {
+        let resource = match resource {
+            StoredResource::All => Resource::All,
+            StoredResource::AnyDatabase => Resource::AnyDatabase,
+            StoredResource::Database(id) => Resource::Database(DatabaseId(id)),
+            StoredResource::AnySystem => Resource::AnySystem,
+            StoredResource::System(name) => Resource::System(name),
+        };
+        let action = |action| match action {
+            StoredAction::Read => Action::Read,
+            StoredAction::Write => Action::Write,
+            StoredAction::Describe => Action::Describe,
+            StoredAction::Create => Action::Create,
+            StoredAction::Delete => Action::Delete,
+        };
+        Self { resource, actions: actions.into_iter().map(action).collect() }
+    }
+}

@@ -1,0 +1,332 @@
+//! Which process owns a node id, and how it shows that it lives.
+//!
+//! # Promises
+//! - The catalog decides: whoever commits the next epoch of a node owns its WAL. Heartbeats only keep a second process
+//!   from trying by mistake.
+//! - A process that finds the heartbeat of its id moving refuses to start, unless it was told to take over. On the same
+//!   host it looks for the process instead, so a restart after a crash waits for nothing.
+//! - A process that lost its epoch learns so at its next look at the catalog at the latest, and stops the node.
+//!
+//! # Not here
+//! - Fencing the WAL: `wal` does, at its next object.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bucket::{self, Bucket, Frame, Kind};
+use crate::catalog::{self, Catalog, Change, Node, State};
+use crate::clock::Clock;
+use crate::model::{Epoch, ErrorKind, NodeId, Stamp, Writer};
+use crate::tasks::Tasks;
+
+/// How often a heartbeat is written.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
+
+/// A heartbeat that has not changed for so long, by the observer's own clock, is that of a dead process.
+pub const DEAD_AFTER: Duration = Duration::from_secs(15);
+
+/// How often an observer looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Whether a living holder of the node id may be pushed aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakeOver {
+    Refuse,
+    Insist,
+}
+
+/// Where a process runs, as far as another one on the same machine can check it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Changes with every boot of the machine.
+    pub boot: String,
+    /// Process ids mean something only within one namespace of them.
+    pub pid_namespace: String,
+    pub pid: u32,
+    /// When the process started, in ticks since boot: process ids are used again.
+    pub started: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Heartbeat {
+    process: String,
+    place: Place,
+    count: u64,
+    /// The process left in order.
+    stopped: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub node: NodeId,
+    pub core_count: u32,
+    pub place: Place,
+    pub take_over: TakeOver,
+    /// How often the catalog is read.
+    pub follow_every: Duration,
+    /// After how many entries the catalog gets a checkpoint.
+    pub checkpoint_every: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process holds the node id and lives.
+    #[error("node id '{node}' is in use by a running process ({holder}); stop it, or start with --take-over")]
+    InUse { node: NodeId, holder: String },
+    /// Every writer slot belongs to a node.
+    #[error("the cluster has {0} nodes, which is as many as it can number; remove some first")]
+    NoSlot(usize),
+    #[error("{0}")]
+    Catalog(#[from] catalog::Error),
+    #[error("{0}")]
+    Bucket(#[from] bucket::Error),
+}
+
+impl Error {
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InUse { .. } => ErrorKind::Conflict,
+            Self::NoSlot(_) => ErrorKind::Limit,
+            Self::Catalog(error) => error.kind(),
+            Self::Bucket(error) => error.kind(),
+        }
+    }
+}
+
+/// This process as the holder of a node id.
+#[derive(Debug, Clone)]
+pub struct Member {
+    bucket: Bucket,
+    catalog: Arc<Catalog>,
+    clock: Clock,
+    config: Config,
+    process: u128,
+    epoch: Epoch,
+}
+
+impl Member {
+    /// Opens the next epoch of the node id for this process.
+    pub async fn join(bucket: Bucket, catalog: Arc<Catalog>, clock: Clock, config: Config) -> Result<Self, Error> {
+        let member = Self { process: clock.random(), epoch: Epoch(0), bucket, catalog, clock, config };
+        if member.config.take_over == TakeOver::Refuse {
+            member.expect_free().await?;
+        }
+        let node = member.config.node.clone();
+        let at_ms = member.clock.now_ms();
+        let (instance, process, core_count) = (member.clock.random(), member.process, member.config.core_count);
+        let decide = |state: &State| {
+            let mut changes = Vec::new();
+            let epoch = match state.nodes.get(&node) {
+                Some(known) => Epoch(known.epoch.0 + 1),
+                None => {
+                    let writer = free_slot(state)?;
+                    changes.push(Change::RegisterNode { node: node.clone(), instance, writer, core_count, at_ms });
+                    Epoch(1)
+                }
+            };
+            changes.push(Change::OpenEpoch { node: node.clone(), epoch, process, at_ms });
+            Ok((changes, epoch))
+        };
+        let epoch = member.catalog.commit(decide).await?;
+        let member = Self { epoch, ..member };
+        // Advisory, like every heartbeat; the epoch is ours already.
+        if let Err(error) = member.beat(0, Alive::Running).await {
+            tracing::warn!(%error, "heartbeat was not written");
+        }
+        Ok(member)
+    }
+
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    #[must_use]
+    pub fn node(&self) -> &NodeId {
+        &self.config.node
+    }
+
+    /// The catalog's record of this node.
+    #[must_use]
+    pub fn record(&self) -> Option<Arc<Node>> {
+        self.catalog.state().nodes.get(&self.config.node).cloned()
+    }
+
+    /// Keeps the heartbeat moving and the catalog read, and stops the node when its epoch went to another process.
+    pub fn start(&self, tasks: &Tasks) {
+        tasks.start("heartbeat", self.clone().keep_beating(tasks.clone()));
+        tasks.start("catalog follow", self.clone().follow(tasks.clone()));
+    }
+
+    /// Says that the process left in order, so that the next one waits for nothing.
+    pub async fn leave(&self) {
+        // The heartbeat of whoever took over is not ours to end.
+        if !self.holds_epoch(&self.catalog.state()) {
+            return;
+        }
+        if let Err(error) = self.beat(u64::MAX, Alive::Stopped).await {
+            tracing::warn!(%error, "could not say that this node left; the next start may wait");
+        }
+    }
+
+    async fn keep_beating(self, tasks: Tasks) {
+        let stopping = tasks.stopping();
+        for count in 1.. {
+            tokio::select! {
+                biased;
+                // Both are timers or flags; nothing is lost when one is dropped.
+                () = stopping.cancelled() => return,
+                () = self.clock.sleep(HEARTBEAT_EVERY) => {}
+            }
+            if let Err(error) = self.beat(count, Alive::Running).await {
+                tracing::warn!(%error, "heartbeat was not written");
+            }
+        }
+    }
+
+    async fn follow(self, tasks: Tasks) {
+        let stopping = tasks.stopping();
+        loop {
+            tokio::select! {
+                biased;
+                // Both are timers or flags; nothing is lost when one is dropped.
+                () = stopping.cancelled() => return,
+                () = self.clock.sleep(self.config.follow_every) => {}
+            }
+            match self.catalog.refresh().await {
+                Ok(state) if self.holds_epoch(&state) => {}
+                Ok(_) => {
+                    tasks.fail(format!("node id '{}' was taken over by another process", self.config.node));
+                    return;
+                }
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    tasks.fail(error.to_string());
+                    return;
+                }
+                Err(error) => tracing::warn!(%error, "could not read the catalog"),
+            }
+            if let Err(error) = self.catalog.checkpoint_if_due(self.config.checkpoint_every).await {
+                tracing::warn!(%error, "could not write a catalog checkpoint");
+            }
+        }
+    }
+
+    fn holds_epoch(&self, state: &State) -> bool {
+        state.nodes.get(&self.config.node).is_some_and(|n| n.epoch == self.epoch && n.process == self.process)
+    }
+
+    async fn beat(&self, count: u64, alive: Alive) -> Result<(), bucket::Error> {
+        let heartbeat = Heartbeat {
+            process: format!("{:032x}", self.process),
+            place: self.config.place.clone(),
+            count,
+            stopped: alive == Alive::Stopped,
+        };
+        let payload = serde_json::to_vec(&heartbeat).expect("a plain struct always has a JSON form");
+        let frame = Frame {
+            kind: Kind::Heartbeat,
+            cluster: self.catalog.cluster(),
+            epoch: self.epoch,
+            number: count,
+            nonce: self.clock.random(),
+            stamp: Stamp::SETTLED,
+            payload: payload.into(),
+        };
+        self.bucket.overwrite(&self.bucket.keys().heartbeat(&self.config.node), &frame).await
+    }
+
+    /// Watches the heartbeat of whoever held the id last, until it is certain enough whether that process lives.
+    async fn expect_free(&self) -> Result<(), Error> {
+        let Some((nonce, heartbeat)) = self.heartbeat().await? else { return Ok(()) };
+        // What it says of its process counts only if that process is the one the catalog knows: a process that was
+        // pushed aside may have written last.
+        let owner = self.catalog.state().nodes.get(&self.config.node).map(|n| format!("{:032x}", n.process));
+        let is_owner = owner.as_ref() == Some(&heartbeat.process);
+        if heartbeat.stopped && is_owner {
+            return Ok(());
+        }
+        let holder = format!("process {} of boot {}", heartbeat.place.pid, heartbeat.place.boot);
+        let in_use = || Error::InUse { node: self.config.node.clone(), holder: holder.clone() };
+        match heartbeat.place.is_running(&self.config.place) {
+            Some(true) => return Err(in_use()),
+            Some(false) if is_owner => return Ok(()),
+            _ => {}
+        }
+        tracing::info!(node = %self.config.node, %holder, "another host held this node id; waiting to see whether it lives");
+        let began = self.clock.instant();
+        while began.elapsed() < DEAD_AFTER {
+            self.clock.sleep(LOOK_EVERY).await;
+            match self.heartbeat().await? {
+                Some((newer, now)) if newer != nonce && !now.stopped => return Err(in_use()),
+                Some((_, now)) if now.stopped && owner.as_ref() == Some(&now.process) => return Ok(()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn heartbeat(&self) -> Result<Option<(u128, Heartbeat)>, Error> {
+        let key = self.bucket.keys().heartbeat(&self.config.node);
+        match self.bucket.find_frame(&key).await {
+            Ok(None) => Ok(None),
+            Ok(Some(frame)) => Ok(serde_json::from_slice(&frame.payload).ok().map(|h| (frame.nonce, h))),
+            // Heartbeats are advisory: a damaged one says nothing.
+            Err(bucket::Error::Damaged { key, reason }) => {
+                tracing::warn!(%key, %reason, "heartbeat is damaged");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alive {
+    Running,
+    Stopped,
+}
+
+impl Place {
+    /// This process on this machine.
+    #[must_use]
+    pub fn here() -> Self {
+        let pid = std::process::id();
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        Self {
+            boot: read("/proc/sys/kernel/random/boot_id"),
+            pid_namespace: namespace.to_string_lossy().into_owned(),
+            pid,
+            started: start_of(pid).unwrap_or(0),
+        }
+    }
+
+    /// Whether the process lives, if somebody at `observer` can know.
+    fn is_running(&self, observer: &Self) -> Option<bool> {
+        let same_machine = !self.boot.is_empty() && self.boot == observer.boot;
+        (same_machine && self.pid_namespace == observer.pid_namespace).then(|| start_of(self.pid) == Some(self.started))
+    }
+}
+
+/// When a process started, in ticks since boot; `None` when there is no such process.
+fn start_of(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything; the fields are counted after it.
+    let after_name = stat.rsplit_once(')')?.1;
+    let mut fields = after_name.split_ascii_whitespace();
+    // A zombie holds nothing any more.
+    let state = fields.next()?;
+    if state == "Z" || state == "X" {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+fn free_slot(state: &State) -> Result<Writer, catalog::Error> {
+    let taken: Vec<_> = state.nodes.values().map(|n| n.writer).collect();
+    let free = (0..=Writer::MAX).filter_map(Writer::new).find(|slot| !taken.contains(slot));
+    free.ok_or_else(|| catalog::Error::refused(ErrorKind::Limit, Error::NoSlot(taken.len()).to_string()))
+}

@@ -1,0 +1,116 @@
+//! What the metadata of a file says, as stored. Names and meaning never change; a new meaning is a new name.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use parquet::file::metadata::KeyValue;
+
+use super::Error;
+use crate::merge::Found;
+use crate::model::{DatabaseId, NodeId, Stamp, TableId};
+
+const VERSION: u32 = 1;
+
+/// Where a file belongs and who made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub cluster: u128,
+    pub database: DatabaseId,
+    pub database_name: Arc<str>,
+    pub table: TableId,
+    pub table_name: Arc<str>,
+    pub node: NodeId,
+    /// 1 for snapshots, higher for what compaction wrote.
+    pub level: u8,
+    /// Start of the aligned window and its width, nanoseconds.
+    pub window_start: i64,
+    pub window_width: i64,
+}
+
+/// What a file says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileMetadata {
+    pub origin: Origin,
+    pub rows: u64,
+    pub stamp_min: Stamp,
+    pub stamp_max: Stamp,
+    pub has_versions: bool,
+    /// Tag columns in the order of the series key.
+    pub tags: Vec<String>,
+}
+
+/// The entries of a new file.
+pub(super) fn entries(origin: &Origin, tags: Vec<&str>, found: &Found) -> Vec<KeyValue> {
+    let Origin { cluster, database, database_name, table, table_name, node, level, window_start, window_width } =
+        origin;
+    let entry = |name: &str, value: &dyn Display| KeyValue::new(format!("weir.{name}"), value.to_string());
+    vec![
+        entry("format_version", &VERSION),
+        entry("cluster_id", &format_args!("{cluster:032x}")),
+        entry("database_id", database),
+        entry("database", database_name),
+        entry("table_id", table),
+        entry("table", table_name),
+        entry("node", node),
+        entry("level", level),
+        entry("window_start", window_start),
+        entry("window_width", window_width),
+        entry("rows", &found.rows),
+        entry("stamp_min", &found.stamp_min),
+        entry("stamp_max", &found.stamp_max),
+        entry("has_seq", &(found.stamp_max > Stamp::SETTLED)),
+        entry("has_versions", &found.has_versions),
+        entry("tags", &serde_json::json!(tags)),
+    ]
+}
+
+/// Reads the entries of a file back.
+pub(super) fn parse(file: &Arc<str>, entries: Option<&Vec<KeyValue>>) -> Result<FileMetadata, Error> {
+    let values =
+        entries.into_iter().flatten().filter_map(|e| Some((e.key.strip_prefix("weir.")?, e.value.as_deref()?)));
+    let entries = Entries { file, values: values.collect() };
+    let version = entries.number("format_version")?;
+    if version > VERSION {
+        return Err(Error::Newer { file: Arc::clone(file), version, newest: VERSION });
+    }
+    let origin = Origin {
+        cluster: u128::from_str_radix(entries.text("cluster_id")?, 16).map_err(|e| entries.wrong("cluster_id", &e))?,
+        database: DatabaseId(entries.number("database_id")?),
+        database_name: entries.text("database")?.into(),
+        table: TableId(entries.number("table_id")?),
+        table_name: entries.text("table")?.into(),
+        node: NodeId::new(entries.text("node")?).map_err(|e| entries.wrong("node", &e))?,
+        level: entries.number("level")?,
+        window_start: entries.number("window_start")?,
+        window_width: entries.number("window_width")?,
+    };
+    Ok(FileMetadata {
+        origin,
+        rows: entries.number("rows")?,
+        stamp_min: Stamp(entries.number("stamp_min")?),
+        stamp_max: Stamp(entries.number("stamp_max")?),
+        has_versions: entries.number("has_versions")?,
+        tags: serde_json::from_str(entries.text("tags")?).map_err(|e| entries.wrong("tags", &e))?,
+    })
+}
+
+struct Entries<'a> {
+    file: &'a Arc<str>,
+    values: HashMap<&'a str, &'a str>,
+}
+
+impl<'a> Entries<'a> {
+    fn text(&self, name: &str) -> Result<&'a str, Error> {
+        self.values.get(name).copied().ok_or_else(|| self.wrong(name, &"missing"))
+    }
+
+    fn number<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Error> {
+        self.text(name)?.parse().map_err(|e: T::Err| self.wrong(name, &e))
+    }
+
+    fn wrong(&self, name: &str, reason: &dyn Display) -> Error {
+        Error::Damaged { file: Arc::clone(self.file), reason: format!("metadata weir.{name}: {reason}") }
+    }
+}

@@ -1,0 +1,308 @@
+//! Line protocol to valid rows, to the log, through the door, to an answer.
+//!
+//! # Promises
+//! - A request is decided completely before anything of it is kept: what is accepted can always be replayed, what is
+//!   rejected leaves nothing behind, neither row nor column.
+//! - `WhenStored` answers only after the rows are in the object store and visible to every view opened later.
+//! - There is one flusher, so the order of the log and the order in which rows become visible are the same.
+//! - Memory is bounded: what waits for the log and what waits for files each have a limit, and beyond it a write is
+//!   refused at once.
+//!
+//! # Not here
+//! - Who may write: whoever calls has decided.
+
+mod flush;
+mod group;
+mod metrics;
+mod schema;
+
+pub mod batch;
+pub mod lines;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+pub use flush::Flushed;
+pub use metrics::Metrics;
+
+use crate::apply::Apply;
+use crate::buffer::Buffer;
+use crate::catalog::{self, Catalog};
+use crate::clock::Clock;
+use crate::model::{ErrorKind, Rows};
+use crate::tasks::Tasks;
+use crate::wal;
+
+/// The unit of the timestamps in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Guessed line by line from the size of the number.
+    #[default]
+    Auto,
+    Nanosecond,
+    Microsecond,
+    Millisecond,
+    Second,
+    Minute,
+    Hour,
+}
+
+/// What happens to the good lines of a request that also has bad ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadLines {
+    /// Good lines are kept, bad ones reported.
+    Skip,
+    /// The first bad line refuses the whole request.
+    Refuse,
+}
+
+/// When a write is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Once the rows are in the object store.
+    WhenStored,
+    /// Once they are valid and waiting for the log; a crash in the next moments loses them.
+    WhenValid,
+}
+
+#[derive(Debug)]
+pub struct Write<'a> {
+    pub database: &'a str,
+    pub body: &'a str,
+    pub precision: Precision,
+    pub bad_lines: BadLines,
+    pub answer: Answer,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineError {
+    /// Begins at 1.
+    pub line_number: usize,
+    /// At most 20 bytes of the line, cut at a character boundary.
+    pub original_line: String,
+    pub message: String,
+}
+
+/// What became of a write that was not refused.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    pub lines_kept: usize,
+    /// Only with `BadLines::Skip`.
+    pub rejected: Vec<LineError>,
+}
+
+/// Why rows were not acknowledged.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Nothing was kept: the body has no lines.
+    #[error("the request body has no lines")]
+    Empty,
+    /// Nothing was kept: the name cannot be a database.
+    #[error("{0}")]
+    DatabaseName(String),
+    /// Nothing was kept (`BadLines::Refuse`).
+    #[error("line {}: {}", .0.line_number, .0.message)]
+    Line(LineError),
+    /// Nothing was kept; a limit on databases, tables or columns.
+    #[error("{0}")]
+    Limit(String),
+    /// Nothing was kept. Send the same rows again a little later.
+    #[error("{waiting_bytes} bytes wait for the log, the limit is {waiting_bytes_max}")]
+    Full { waiting_bytes: usize, waiting_bytes_max: usize },
+    /// Nothing was kept. Send the same rows again a little later.
+    #[error("{waiting_writes_max} writes wait for the log, which is the limit")]
+    FullOfWrites { waiting_writes_max: usize },
+    /// Nothing was kept: files are written more slowly than rows arrive. Send the same rows again a little later.
+    #[error("{buffer_bytes} bytes of rows wait for files, the limit is {buffer_bytes_max}")]
+    BufferFull { buffer_bytes: usize, buffer_bytes_max: usize },
+    /// Nothing was kept: this node is stopping.
+    #[error("this node is stopping")]
+    Stopping,
+    /// No answer from the store: the rows may or may not be kept. Sending them again is safe.
+    #[error("{0}")]
+    Unknown(String),
+    /// Another process writes the log of this node, so this one must stop.
+    #[error("{0}")]
+    Fenced(String),
+}
+
+impl Error {
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Empty | Self::DatabaseName(_) | Self::Line(_) => ErrorKind::Invalid,
+            Self::Limit(_) => ErrorKind::Limit,
+            Self::Full { .. } | Self::FullOfWrites { .. } | Self::BufferFull { .. } | Self::Stopping => ErrorKind::Busy,
+            Self::Unknown(_) => ErrorKind::Unavailable,
+            Self::Fenced(_) => ErrorKind::Fenced,
+        }
+    }
+}
+
+/// Limits and times, resolved and checked by the daemon.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The longest a write that nobody waits for stays out of the log.
+    pub flush_interval: Duration,
+    /// A group is closed at so many bytes of rows.
+    pub group_bytes_max: usize,
+    /// Writes that may wait for the log.
+    pub waiting_writes_max: usize,
+    /// Bytes of line protocol that may wait for the log.
+    pub waiting_bytes_max: usize,
+    /// Bytes of rows that may wait for files.
+    pub buffer_bytes_max: usize,
+    /// How long a write waits for the store before it is told that its outcome is open.
+    pub answer_within: Duration,
+}
+
+/// The way in for rows. Clones share one queue.
+#[derive(Debug, Clone)]
+pub struct Ingest {
+    config: Arc<Config>,
+    catalog: Arc<Catalog>,
+    buffer: Arc<Buffer>,
+    clock: Clock,
+    tasks: Tasks,
+    metrics: Metrics,
+    queue: mpsc::Sender<Waiting>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+/// One request on its way to the log.
+#[derive(Debug)]
+struct Waiting {
+    tables: Vec<Rows>,
+    held: Held,
+    /// `None` when the writer was answered already.
+    answer: Option<oneshot::Sender<Result<(), Error>>>,
+}
+
+/// Bytes counted as waiting for as long as this lives.
+#[derive(Debug)]
+struct Held {
+    bytes: usize,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What `Ingest::start` needs besides its config.
+#[derive(Debug)]
+pub struct Parts {
+    pub catalog: Arc<Catalog>,
+    pub buffer: Arc<Buffer>,
+    pub writer: wal::Writer,
+    pub clock: Clock,
+    pub tasks: Tasks,
+    pub metrics: Metrics,
+}
+
+impl Ingest {
+    /// Starts the flusher. The receiver tells what has been flushed.
+    #[must_use]
+    pub fn start(config: Config, parts: Parts) -> (Self, watch::Receiver<Flushed>) {
+        let Parts { catalog, buffer, writer, clock, tasks, metrics } = parts;
+        let (queue, waiting) = mpsc::channel(config.waiting_writes_max.clamp(1, Semaphore::MAX_PERMITS));
+        let flushed = watch::Sender::new(Flushed::nothing_yet(&writer));
+        let told = flushed.subscribe();
+        let config = Arc::new(config);
+        let flusher = flush::Flusher {
+            config: Arc::clone(&config),
+            writer,
+            apply: Apply::new(Arc::clone(&buffer)),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            metrics: metrics.clone(),
+            flushed,
+        };
+        tasks.start("ingest flush", flusher.run(waiting));
+        let waiting_bytes = Arc::default();
+        (Self { config, catalog, buffer, clock, tasks, metrics, queue, waiting_bytes }, told)
+    }
+
+    /// Keeps the rows of one request, all of them or (with `BadLines::Skip`) all good ones, in the order of the lines.
+    /// Dropped halfway, the rows may or may not be kept.
+    pub async fn write(&self, write: Write<'_>) -> Result<Report, Error> {
+        let started = self.clock.instant();
+        let late = |_| {
+            Error::Unknown(format!(
+                "no answer from the object store within {:?}; the rows may or may not be kept, and sending them again is safe",
+                self.config.answer_within
+            ))
+        };
+        let report = tokio::time::timeout(self.config.answer_within, self.write_whole(write)).await;
+        let report = report.map_err(late).flatten();
+        self.metrics.write_seconds.observe(started.elapsed().as_secs_f64());
+        report
+    }
+
+    async fn write_whole(&self, write: Write<'_>) -> Result<Report, Error> {
+        if write.body.trim_ascii().is_empty() {
+            return Err(Error::Empty);
+        }
+        // Rows in columns are smaller than their text, so the text is a safe measure.
+        let held = self.admit(write.body.len())?;
+        // A place in the queue before the catalog learns of new columns: a write that is refused leaves none behind.
+        let place = self.queue.try_reserve().map_err(|refused| match refused {
+            TrySendError::Full(()) => Error::FullOfWrites { waiting_writes_max: self.config.waiting_writes_max },
+            TrySendError::Closed(()) => Error::Stopping,
+        })?;
+        let (tables, report) = schema::parse(&self.catalog, self.clock.now_ns(), &write).await?;
+        self.metrics.lines(write.database, report.lines_kept, report.rejected.len());
+        if tables.is_empty() {
+            return Ok(report);
+        }
+        let (answer, answered) = oneshot::channel();
+        let answer = match write.answer {
+            Answer::WhenStored => Some(answer),
+            Answer::WhenValid => None,
+        };
+        let waits = answer.is_some();
+        place.send(Waiting { tables, held, answer });
+        if waits {
+            // Without an answer the flusher is gone: the node is stopping hard.
+            let gone = |_| Error::Unknown("the node stopped before the outcome of the write was known".into());
+            answered.await.map_err(gone)??;
+        }
+        Ok(report)
+    }
+
+    fn admit(&self, bytes: usize) -> Result<Held, Error> {
+        if self.tasks.stopping().is_cancelled() || self.queue.is_closed() {
+            return Err(Error::Stopping);
+        }
+        let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let held = Held { bytes, waiting: Arc::clone(&self.waiting_bytes) };
+        // A request larger than the whole limit may pass when it is alone, or it never could.
+        if before > 0 && before + bytes > self.config.waiting_bytes_max {
+            return Err(Error::Full { waiting_bytes: before, waiting_bytes_max: self.config.waiting_bytes_max });
+        }
+        let (open, frozen) = self.buffer.bytes();
+        if open + frozen > self.config.buffer_bytes_max {
+            return Err(Error::BufferFull {
+                buffer_bytes: open + frozen,
+                buffer_bytes_max: self.config.buffer_bytes_max,
+            });
+        }
+        Ok(held)
+    }
+}
+
+impl From<catalog::Error> for Error {
+    fn from(error: catalog::Error) -> Self {
+        match error.kind() {
+            ErrorKind::Invalid => Self::DatabaseName(error.to_string()),
+            ErrorKind::Limit => Self::Limit(error.to_string()),
+            _ => Self::Unknown(error.to_string()),
+        }
+    }
+}

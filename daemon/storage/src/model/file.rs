@@ -1,0 +1,54 @@
+use std::sync::Arc;
+
+use super::{FileId, Stamp, TableId, TimeRange};
+
+/// The tag values of one series in key order. `None` is an absent tag and sorts before every value; a key that is
+/// shorter than another one counts as absent from there on, since tags are only ever added at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SeriesKey(pub Vec<Option<Arc<str>>>);
+
+impl Ord for SeriesKey {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let len = self.0.len().max(other.0.len());
+        let at = |key: &Self, i: usize| key.0.get(i).cloned().flatten();
+        (0..len).map(|i| at(self, i).cmp(&at(other, i))).find(|o| o.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+    }
+}
+
+impl PartialOrd for SeriesKey {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What the catalog knows of one Parquet file. The file exists for the cluster because this record does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRecord {
+    pub id: FileId,
+    pub table: TableId,
+    /// Key in the object store.
+    pub path: Arc<str>,
+    pub size_bytes: u64,
+    pub rows: u64,
+    pub time: TimeRange,
+    /// Smallest and largest series key in the file.
+    pub key_min: SeriesKey,
+    pub key_max: SeriesKey,
+    /// Largest stamp in the file; `SETTLED` when the file has no `__seq` column.
+    pub stamp_max: Stamp,
+    /// Whether some row stands in more than one version in this file.
+    pub has_versions: bool,
+    /// 1 for snapshots, higher for what compaction wrote.
+    pub level: u8,
+    /// Start of the aligned window and its width, nanoseconds.
+    pub window_start: i64,
+    pub window_width: i64,
+}
+
+impl FileRecord {
+    /// Whether a row of one file could have the key of a row of the other.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.time.overlaps(other.time) && self.key_min <= other.key_max && other.key_min <= self.key_max
+    }
+}

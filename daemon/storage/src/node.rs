@@ -1,0 +1,183 @@
+//! The rooms of this package, started in order as one node that keeps rows.
+//!
+//! # Promises
+//! - After `start` returns, every row ever acknowledged by this node id is visible, and writes are taken.
+//! - `stop` stores what waits, writes a last snapshot, closes the epoch and says so; a node that failed leaves the same
+//!   things to the next start.
+//!
+//! # Not here
+//! - Ports, protocols and queries: the daemon adds them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::Registry;
+
+use crate::bucket::{Bucket, Keys, Store};
+use crate::buffer::Buffer;
+use crate::catalog::{self, Catalog, Change, Limits, Pins, State};
+use crate::clock::Clock;
+use crate::cluster::{self, Member};
+use crate::ingest::{self, Ingest};
+use crate::model::{ErrorKind, NodeId};
+use crate::snapshot::{self, Snapshot};
+use crate::sweep::{self, Sweep};
+use crate::tasks::Tasks;
+use crate::view::{Origin, Views};
+use crate::wal::{self, OnDamage, Recovered};
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub cluster: NodeId,
+    pub member: cluster::Config,
+    pub limits: Limits,
+    pub on_damage: OnDamage,
+    pub ingest: ingest::Config,
+    pub snapshot: snapshot::Config,
+    pub sweep: sweep::Config,
+}
+
+/// The outside world of a node.
+#[derive(Debug, Clone)]
+pub struct World {
+    pub store: Store,
+    pub clock: Clock,
+    pub tasks: Tasks,
+    pub registry: Registry,
+}
+
+/// A node that keeps rows.
+#[derive(Debug)]
+pub struct Node {
+    pub bucket: Bucket,
+    pub catalog: Arc<Catalog>,
+    pub ingest: Ingest,
+    pub snapshot: Snapshot,
+    pub views: Arc<Views>,
+    member: Member,
+    tasks: Tasks,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("open catalog: {0}")]
+    Catalog(#[from] catalog::Error),
+    #[error("{0}")]
+    Join(#[from] cluster::Error),
+    #[error("replay WAL: {0}")]
+    Wal(#[from] wal::Error),
+}
+
+impl Error {
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Catalog(error) => error.kind(),
+            Self::Join(error) => error.kind(),
+            Self::Wal(error) => error.kind(),
+        }
+    }
+}
+
+impl Node {
+    pub async fn start(config: Config, world: World) -> Result<Self, Error> {
+        // Taken apart by name: a new part does not compile until it is used here.
+        let Config { cluster, member, limits, on_damage, ingest, snapshot, sweep } = config;
+        let World { store, clock, tasks, registry } = world;
+        let steps = Steps { clock: clock.clone() };
+        let bucket = Bucket::new(store, Keys::new(cluster), clock.clone());
+
+        let catalog = Arc::new(steps.time("open catalog", Catalog::open(bucket.clone(), clock.clone(), limits)).await?);
+        fix(&catalog, "gen1-duration", snapshot.gen1).await?;
+
+        let join = Member::join(bucket.clone(), Arc::clone(&catalog), clock.clone(), member);
+        let member = steps.time("join cluster", join).await?;
+        // From here on, also during a long replay, others can see that this process lives.
+        member.start(&tasks);
+        let record = member.record().expect("join put it there");
+        let state = catalog.state();
+
+        let buffer = Arc::new(Buffer::new(record.persisted, record.persisted_stamp));
+        let hands = (bucket.clone(), clock.clone(), tasks.clone());
+        let apply = crate::apply::Apply::new(Arc::clone(&buffer));
+        let replay = wal::recover(
+            hands,
+            catalog.cluster(),
+            (&record, state.settled()),
+            (on_damage, |committed| apply.apply(committed)),
+        );
+        let Recovered { writer, objects, rows } = steps.time("replay WAL", replay).await?;
+        buffer.pass(writer.last_position());
+        tracing::info!(objects, rows, epoch = member.epoch().0, "the log is replayed");
+
+        let pins: Arc<Pins> = Arc::default();
+        let (node, epoch) = (member.node().clone(), member.epoch());
+        let parts = ingest::Parts {
+            catalog: Arc::clone(&catalog),
+            buffer: Arc::clone(&buffer),
+            writer,
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            metrics: ingest::Metrics::register(&registry),
+        };
+        let (ingest, flushed) = Ingest::start(ingest, parts);
+        let parts = snapshot::Parts {
+            bucket: bucket.clone(),
+            catalog: Arc::clone(&catalog),
+            buffer: Arc::clone(&buffer),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            node: node.clone(),
+            epoch,
+            metrics: snapshot::Metrics::register(&registry),
+        };
+        let snapshot = Snapshot::start(snapshot, parts, flushed);
+        let swept = Sweep {
+            config: sweep,
+            bucket: bucket.clone(),
+            catalog: Arc::clone(&catalog),
+            clock: clock.clone(),
+            node: node.clone(),
+            pins: Arc::clone(&pins),
+        };
+        swept.start(&tasks);
+        let views = Arc::new(Views::new((Arc::clone(&catalog), pins), clock, Origin { node, epoch, buffer }));
+        Ok(Self { bucket, catalog, ingest, snapshot, views, member, tasks })
+    }
+
+    /// The order is that of `start`, backwards.
+    pub async fn stop(self) {
+        self.tasks.stop().await;
+        self.member.leave().await;
+    }
+}
+
+/// Settles a setting for the life of the cluster, or refuses one that differs from what was settled.
+async fn fix(catalog: &Catalog, name: &str, duration: Duration) -> Result<(), catalog::Error> {
+    let value = format!("{}s", duration.as_secs());
+    let decide = |state: &State| match state.fixed.get(name) {
+        None => Ok((vec![Change::Fix { name: name.into(), value: value.clone() }], ())),
+        Some(fixed) if *fixed == value => Ok((Vec::new(), ())),
+        Some(fixed) => {
+            let message = format!("--{name} {value}: this cluster was made with {fixed}, which cannot change");
+            Err(catalog::Error::refused(ErrorKind::Invalid, message))
+        }
+    };
+    catalog.commit(decide).await
+}
+
+/// Tells how long each step of the start took.
+struct Steps {
+    clock: Clock,
+}
+
+impl Steps {
+    async fn time<T, E>(&self, step: &'static str, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let started = self.clock.instant();
+        let result = work.await;
+        if result.is_ok() {
+            tracing::info!(step, seconds = started.elapsed().as_secs_f64(), "started");
+        }
+        result
+    }
+}

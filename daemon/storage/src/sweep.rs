@@ -1,0 +1,214 @@
+//! The only room that deletes.
+//!
+//! # Promises
+//! - A data file goes only after it left the catalog, after the waiting time, and after no view of this node reads it.
+//! - A WAL object goes only behind the persisted position; the last object of an epoch, which may be its fence, never.
+//! - A catalog entry goes only below the mark, which is raised first, and a day after it was made.
+//! - In doubt an object stays: what leaks can be found later, what is deleted cannot.
+//!
+//! # Not here
+//! - Objects that no record names (a snapshot that died before its entry): they stay for now.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bucket::{self, Bucket, Key, keys};
+use crate::catalog::{self, Catalog, Change, Pins, State, Table};
+use crate::clock::Clock;
+use crate::model::{Epoch, ErrorKind, FileId, NodeId, Position, TableId};
+use crate::tasks::Tasks;
+
+/// Entries of the catalog log are kept at least this long.
+const CATALOG_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub every: Duration,
+    /// How long a file stays after it left the catalog.
+    pub file_wait: Duration,
+    /// WAL objects kept behind the persisted position.
+    pub wal_objects_kept: u64,
+    /// How often files beyond their retention are looked for.
+    pub retention_every: Duration,
+}
+
+#[derive(Debug)]
+pub struct Sweep {
+    pub config: Config,
+    pub bucket: Bucket,
+    pub catalog: Arc<Catalog>,
+    pub clock: Clock,
+    pub node: NodeId,
+    pub pins: Arc<Pins>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Catalog(#[from] catalog::Error),
+    #[error("{0}")]
+    Bucket(#[from] bucket::Error),
+}
+
+impl Error {
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Catalog(error) => error.kind(),
+            Self::Bucket(error) => error.kind(),
+        }
+    }
+}
+
+impl Sweep {
+    pub fn start(self, tasks: &Tasks) {
+        tasks.start("sweep", self.run(tasks.clone()));
+    }
+
+    async fn run(self, tasks: Tasks) {
+        let stopping = tasks.stopping();
+        let mut retention_due = self.clock.instant();
+        loop {
+            tokio::select! {
+                biased;
+                // Both are timers or flags; nothing is lost when one is dropped.
+                () = stopping.cancelled() => return,
+                () = self.clock.sleep(self.config.every) => {}
+            }
+            if self.clock.instant() >= retention_due {
+                retention_due = self.clock.instant() + self.config.retention_every;
+                warn_of("expire", self.expire().await);
+            }
+            warn_of("sweep", self.sweep().await);
+        }
+    }
+
+    /// Deletes what may go now.
+    pub async fn sweep(&self) -> Result<(), Error> {
+        self.sweep_wal().await?;
+        self.sweep_files().await?;
+        self.sweep_catalog_log().await
+    }
+
+    /// Takes files out of the catalog whose rows are all beyond retention, and those of tables dropped for good.
+    pub async fn expire(&self) -> Result<(), Error> {
+        let now_ms = self.clock.now_ms();
+        let now_ns = self.clock.now_ns();
+        let decide = |state: &State| {
+            let mut changes: Vec<Change> = Vec::new();
+            for (id, table) in &state.tables {
+                let gone: Vec<FileId> = if is_due(state, table, now_ms) {
+                    table.files.keys().copied().collect()
+                } else {
+                    expired(state, table, now_ns)
+                };
+                if !gone.is_empty() {
+                    changes.push(Change::ReplaceFiles { table: *id, removed: gone, added: Vec::new(), at_ms: now_ms });
+                }
+            }
+            changes.extend(forget(state, now_ms));
+            Ok((changes, ()))
+        };
+        Ok(self.catalog.commit(decide).await?)
+    }
+
+    async fn sweep_wal(&self) -> Result<(), Error> {
+        let state = self.catalog.state();
+        let Some(node) = state.nodes.get(&self.node) else { return Ok(()) };
+        let listed = self.bucket.list(&self.bucket.keys().wal(&self.node), None).await?;
+        let numbered: Vec<(Key, Epoch, Position)> = listed
+            .into_iter()
+            .filter_map(|key| keys::wal_number_of(&key).map(|(epoch, position)| (key, epoch, position)))
+            .collect();
+        let mut last_of: BTreeMap<Epoch, Position> = BTreeMap::new();
+        for (_, epoch, position) in &numbered {
+            let last = last_of.entry(*epoch).or_default();
+            *last = (*last).max(*position);
+        }
+        let kept_above = Position(node.persisted.0.saturating_sub(self.config.wal_objects_kept));
+        let may_go = |epoch: &Epoch, position: &Position| *position <= kept_above && last_of[epoch] != *position;
+        let gone: Vec<Key> =
+            numbered.into_iter().filter(|(_, epoch, position)| may_go(epoch, position)).map(|(key, ..)| key).collect();
+        self.bucket.delete(gone).await;
+        Ok(())
+    }
+
+    async fn sweep_files(&self) -> Result<(), Error> {
+        let state = self.catalog.state();
+        let wait_ms = u64::try_from(self.config.file_wait.as_millis()).unwrap_or(u64::MAX);
+        let now_ms = self.clock.now_ms();
+        let oldest = self.pins.oldest().unwrap_or(u64::MAX);
+        // A view of version v reads what was removed by entry v+1 or later.
+        let gone: Vec<_> = state
+            .removed
+            .iter()
+            .filter(|(_, r)| r.at_ms.saturating_add(wait_ms) <= now_ms && r.version <= oldest)
+            .map(|(id, removed)| (*id, Key::from(&*removed.path)))
+            .collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let (ids, paths): (Vec<FileId>, Vec<Key>) = gone.into_iter().unzip();
+        if self.bucket.delete(paths).await < ids.len() {
+            return Ok(());
+        }
+        let decide = |state: &State| {
+            let files: Vec<_> = ids.iter().filter(|id| state.removed.contains_key(id)).copied().collect();
+            let changes = if files.is_empty() { Vec::new() } else { vec![Change::ForgetFiles { files }] };
+            Ok((changes, ()))
+        };
+        Ok(self.catalog.commit(decide).await?)
+    }
+
+    /// Deletes log entries and checkpoints older than the newest checkpoint but one.
+    async fn sweep_catalog_log(&self) -> Result<(), Error> {
+        let keys = self.bucket.keys();
+        let checkpoints = self.bucket.list(&keys.catalog_checkpoints(), None).await?;
+        let mut numbers: Vec<u64> = checkpoints.iter().filter_map(keys::number_of).collect();
+        numbers.sort_unstable();
+        let Some(kept_from) = numbers.len().checked_sub(2).map(|i| numbers[i]) else { return Ok(()) };
+        let age = Duration::from_millis(self.clock.now_ms().saturating_sub(self.catalog.made_at_ms(kept_from).await?));
+        if age < CATALOG_KEPT {
+            return Ok(());
+        }
+        self.catalog.raise_mark(kept_from - 1).await?;
+        let entries = self.bucket.list(&keys.catalog_log(), None).await?;
+        let old = entries.into_iter().filter(|k| keys::number_of(k).is_some_and(|n| n < kept_from));
+        let older = checkpoints.into_iter().filter(|k| keys::number_of(k).is_some_and(|n| n < kept_from));
+        self.bucket.delete(old.chain(older).collect()).await;
+        Ok(())
+    }
+}
+
+fn warn_of(what: &'static str, result: Result<(), Error>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "{what} failed, the next one tries again");
+    }
+}
+
+/// Whether a dropped table, or a table of a dropped database, is to lose its files now.
+fn is_due(state: &State, table: &Table, now_ms: u64) -> bool {
+    let of_database = state.databases.get(&table.database).and_then(|d| d.dropped);
+    [table.dropped, of_database].into_iter().flatten().any(|d| d.hard_delete_at_ms.is_some_and(|at| at <= now_ms))
+}
+
+fn expired(state: &State, table: &Table, now_ns: i64) -> Vec<FileId> {
+    let of_database = || state.databases.get(&table.database).and_then(|d| d.retention_ns);
+    let Some(retention) = table.retention_ns.or_else(of_database) else { return Vec::new() };
+    let floor = now_ns.saturating_sub(i64::try_from(retention).unwrap_or(i64::MAX));
+    table.files.values().filter(|f| f.time.max < floor).map(|f| f.id).collect()
+}
+
+/// Dropped tables and databases whose files left the catalog in an earlier entry.
+fn forget(state: &State, now_ms: u64) -> Vec<Change> {
+    let empty =
+        |(id, table): (&TableId, &Arc<Table>)| (is_due(state, table, now_ms) && table.files.is_empty()).then_some(*id);
+    let tables: Vec<TableId> = state.tables.iter().filter_map(empty).collect();
+    let databases = state.databases.values().filter(|d| {
+        let due = d.dropped.is_some_and(|dropped| dropped.hard_delete_at_ms.is_some_and(|at| at <= now_ms));
+        due && !state.tables.iter().any(|(id, t)| t.database == d.id && !tables.contains(id))
+    });
+    let databases: Vec<_> = databases.map(|d| Change::ForgetDatabase { id: d.id }).collect();
+    tables.iter().map(|id| Change::ForgetTable { id: *id }).chain(databases).collect()
+}

@@ -1,0 +1,154 @@
+//! Every background task and every CPU job: named, counted, awaited at stop.
+//!
+//! # Promises
+//! - A task that panics, or calls `fail`, stops the node: `failed` resolves with the reason.
+//! - `stop` asks every task to end and waits for all of them; `kill` ends them where they stand, as a crash would.
+//! - A CPU job runs off the I/O threads; at most as many run at once as the pool has threads.
+//!
+//! # Not here
+//! - Limits on queues: they stand beside each queue.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A handle; clones start tasks of the same node.
+#[derive(Debug, Clone)]
+pub struct Tasks(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    tracker: TaskTracker,
+    stopping: CancellationToken,
+    aborts: Mutex<Vec<tokio::task::AbortHandle>>,
+    failed: watch::Sender<Option<String>>,
+    cpu: Cpu,
+}
+
+/// Where CPU jobs run.
+#[derive(Debug)]
+pub enum Cpu {
+    /// At once, in the task that asks: for simulations, which need one order of events.
+    Here,
+    /// On the blocking threads of this runtime, `jobs` of them at a time.
+    Pool { runtime: Handle, jobs: Semaphore },
+}
+
+impl Cpu {
+    #[must_use]
+    pub fn pool(runtime: Handle, threads: usize) -> Self {
+        Self::Pool { runtime, jobs: Semaphore::new(threads) }
+    }
+}
+
+impl Tasks {
+    #[must_use]
+    pub fn new(cpu: Cpu) -> Self {
+        Self(Arc::new(Inner {
+            tracker: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            aborts: Mutex::new(Vec::new()),
+            failed: watch::Sender::new(None),
+            cpu,
+        }))
+    }
+
+    /// Starts a task that lives as long as the node. It should watch `stopping`.
+    pub fn start(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let tasks = self.clone();
+        // The guard speaks when the task unwinds; a task that returns disarms it.
+        let watched = async move {
+            let guard = PanicGuard { name, tasks };
+            task.await;
+            std::mem::forget(guard);
+        };
+        let handle = self.0.tracker.spawn(watched);
+        let mut aborts = self.0.aborts.lock();
+        aborts.retain(|a| !a.is_finished());
+        aborts.push(handle.abort_handle());
+    }
+
+    /// Runs `job` where CPU time may be spent. A panic of the job becomes a panic of the caller.
+    pub async fn cpu<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        match &self.0.cpu {
+            Cpu::Here => job(),
+            Cpu::Pool { runtime, jobs } => {
+                let permit = jobs.acquire().await.expect("the semaphore is never closed");
+                let result = runtime.spawn_blocking(job).await;
+                drop(permit);
+                match result {
+                    Ok(value) => value,
+                    Err(error) => match error.try_into_panic() {
+                        Ok(panic) => std::panic::resume_unwind(panic),
+                        // The runtime is going down and with it the process; there is nobody to answer.
+                        Err(_) => std::future::pending().await,
+                    },
+                }
+            }
+        }
+    }
+
+    /// Cancelled once the node begins to stop.
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.0.stopping.clone()
+    }
+
+    /// Says that the node cannot go on. The first reason is kept.
+    pub fn fail(&self, reason: impl Into<String>) {
+        self.0.failed.send_if_modified(|failed| {
+            let first = failed.is_none();
+            failed.get_or_insert_with(|| reason.into());
+            first
+        });
+    }
+
+    /// Why the node cannot go on, if it cannot.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.0.failed.borrow().clone()
+    }
+
+    /// Waits until the node cannot go on, and says why.
+    pub async fn failed(&self) -> String {
+        let mut failed = self.0.failed.subscribe();
+        let reason = failed.wait_for(Option::is_some).await.map(|reason| reason.clone());
+        match reason {
+            Ok(reason) => reason.unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Asks every task to end and waits until the last has.
+    pub async fn stop(&self) {
+        self.0.stopping.cancel();
+        self.0.tracker.close();
+        self.0.tracker.wait().await;
+    }
+
+    /// Ends every task where it stands.
+    pub fn kill(&self) {
+        self.0.stopping.cancel();
+        for abort in self.0.aborts.lock().drain(..) {
+            abort.abort();
+        }
+    }
+}
+
+struct PanicGuard {
+    name: &'static str,
+    tasks: Tasks,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        // An aborted task is dropped without unwinding: that is `kill`, not a failure.
+        if std::thread::panicking() {
+            self.tasks.fail(format!("task '{}' panicked", self.name));
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Rows made durable, one object a flush, read back in order.
+//!
+//! # Promises
+//! - `append` returns `Ok` only when the object stands in the store under the next position of our epoch.
+//! - Positions of one node rise without gaps over all its epochs. An epoch ends with a fence object, which is never
+//!   deleted; the next epoch goes on with the position after it.
+//! - A process that lost its epoch cannot append at or past the fence: it learns so from the store, not from a clock.
+//! - Reading back is complete or fails: a damaged object is named, never skipped in silence.
+//!
+//! # Not here
+//! - Gathering requests into groups: `ingest` does.
+//! - Deleting: `sweep` does, behind the persisted position.
+
+mod cursor;
+mod format;
+mod read;
+mod write;
+
+pub use read::{OnDamage, Recovered, recover};
+pub use write::Writer;
+
+use crate::bucket;
+use crate::model::{Epoch, ErrorKind, NodeId, Position, Rows, Stamp};
+
+/// The rows of one WAL object, durable.
+#[derive(Debug)]
+pub struct Committed {
+    pub epoch: Epoch,
+    pub position: Position,
+    pub stamp: Stamp,
+    /// At most once for each table.
+    pub tables: Vec<Rows>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process writes the WAL of this node, so this one must stop.
+    #[error(
+        "WAL object {position} of node {node}, epoch {epoch}, belongs to another process: this node id was taken over"
+    )]
+    Fenced { node: NodeId, epoch: Epoch, position: Position },
+    /// Nothing was stored. Groups are limited far below this, so it is our own mistake.
+    #[error("WAL object {position}: {reason}")]
+    TooLarge { position: Position, reason: String },
+    /// An object is damaged or missing, or the store gave no answer.
+    #[error("{0}")]
+    Bucket(#[from] bucket::Error),
+}
+
+impl Error {
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Fenced { .. } => ErrorKind::Fenced,
+            Self::TooLarge { .. } => ErrorKind::Bug,
+            Self::Bucket(error) => error.kind(),
+        }
+    }
+}

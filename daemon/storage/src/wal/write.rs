@@ -1,0 +1,70 @@
+use super::{Committed, Error, format};
+use crate::bucket::{Bucket, Created, Frame, Kind};
+use crate::clock::Clock;
+use crate::model::{self, Epoch, NodeId, Position, Rows, Stamp};
+use crate::tasks::Tasks;
+
+/// The one process that may append to a node's WAL, by the catalog's word.
+#[derive(Debug)]
+pub struct Writer {
+    pub(super) bucket: Bucket,
+    pub(super) clock: Clock,
+    pub(super) tasks: Tasks,
+    pub(super) cluster: u128,
+    pub(super) node: NodeId,
+    pub(super) slot: model::Writer,
+    pub(super) epoch: Epoch,
+    pub(super) next: Position,
+    pub(super) last_stamp: Stamp,
+}
+
+impl Writer {
+    /// Stores the rows of one group. Retries for as long as the store is away: a number whose outcome is open is
+    /// settled before anything else happens, and no other rows are ever put under it. The only errors are final.
+    pub async fn append(&mut self, tables: Vec<Rows>) -> Result<Committed, Error> {
+        let position = self.next;
+        let stamp = self.last_stamp.next(self.clock.now_micros(), self.slot);
+        let (payload, tables) = self.tasks.cpu(move || (format::encode(&tables), tables)).await;
+        // Before anything is stored: what is stored can be replayed.
+        let payload = payload.map_err(|reason| Error::TooLarge { position, reason })?;
+        let frame = Frame {
+            kind: Kind::WalRows,
+            cluster: self.cluster,
+            epoch: self.epoch,
+            number: position.0,
+            nonce: self.clock.random(),
+            stamp,
+            payload,
+        };
+        let key = self.bucket.keys().wal_object(&self.node, self.epoch, position);
+        match self.bucket.create(&key, &frame).await? {
+            Created::Ours => {
+                self.next = position.next();
+                self.last_stamp = stamp;
+                Ok(Committed { epoch: self.epoch, position, stamp, tables })
+            }
+            Created::Taken(_) => Err(Error::Fenced { node: self.node.clone(), epoch: self.epoch, position }),
+        }
+    }
+
+    /// Stamps of this writer are above this one from now on.
+    pub fn see(&mut self, stamp: Stamp) {
+        self.last_stamp = self.last_stamp.max(stamp);
+    }
+
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The position of the newest object.
+    #[must_use]
+    pub fn last_position(&self) -> Position {
+        Position(self.next.0 - 1)
+    }
+
+    #[must_use]
+    pub fn last_stamp(&self) -> Stamp {
+        self.last_stamp
+    }
+}

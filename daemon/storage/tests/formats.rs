@@ -1,0 +1,100 @@
+//! Every stored format of every released version can still be read.
+//!
+//! `tests/formats/v1` holds all objects of a small store: catalog entries, checkpoint root and parts, mark, WAL objects,
+//! fence, heartbeat, data files. It is never made again; a new format brings a folder of its own, made with
+//! `WEIR_MAKE_FORMATS=folder cargo test -p storage --test formats`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
+
+mod one_node;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt};
+use one_node::{read, start, write};
+use storage::bucket::{Frame, InMemory, Key, Kind, Store};
+
+const ROWS: [&str; 4] = [
+    "a||1970-01-01T00:00:00.000000001|3|1.5||",
+    "a|q|1970-01-01T00:00:00.000000002|||x|",
+    "b||1970-01-01T00:00:00.000000001|2|||true",
+    "c||1970-01-01T00:00:00.000000003|-7|-0.5|ü|false",
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_store_of_the_first_format_is_still_read() {
+    if let Some(folder) = std::env::var_os("WEIR_MAKE_FORMATS") {
+        make(Path::new(&folder)).await;
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/formats/v1");
+    let store: Store = Arc::new(InMemory::new());
+    let mut kinds = BTreeSet::new();
+    for (key, path) in objects(&folder, String::new()) {
+        let bytes = Bytes::from(std::fs::read(path).unwrap());
+        if !key.ends_with(".parquet") {
+            kinds.insert(Frame::decode(&bytes).expect(&key).kind as u16);
+        }
+        store.put(&Key::from(key), bytes.into()).await.unwrap();
+    }
+    let all = [
+        Kind::CatalogEntry,
+        Kind::CatalogRoot,
+        Kind::CatalogPart,
+        Kind::CatalogMark,
+        Kind::WalRows,
+        Kind::WalFence,
+        Kind::Heartbeat,
+    ];
+    assert_eq!(kinds, all.iter().map(|kind| *kind as u16).collect(), "the sample holds every kind");
+    let (node, _) = start(&store, 20).await;
+    assert_eq!(read(&node).await, ROWS);
+}
+
+/// The files below a folder, with their keys.
+fn objects(folder: &Path, prefix: String) -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the sample is there").map(Result::unwrap) {
+        let key = format!("{prefix}{}", entry.file_name().into_string().unwrap());
+        if entry.path().is_dir() {
+            found.extend(objects(&entry.path(), format!("{key}/")));
+        } else {
+            found.push((key, entry.path()));
+        }
+    }
+    found
+}
+
+/// Several processes on several days, so that the log has been cleaned once; the last one crashes.
+async fn make(folder: &Path) {
+    let memory = Arc::new(InMemory::new());
+    let store: Store = Arc::clone(&memory) as _;
+    let (node, tasks) = start(&store, 1).await;
+    write(&node, "t,h=a v=1i,w=1.5 1\nt,h=b v=2i 1\n").await;
+    write(&node, "t,h=a v=3i 1\nt,h=a,z=q s=\"x\" 2\n").await;
+    assert!(node.snapshot.take().await);
+    for time in 0..8 {
+        write(&node, &format!("u,h=a v=1i {time}\n")).await;
+        assert!(node.snapshot.take().await);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    tasks.kill();
+    let (node, tasks) = start(&store, 9).await;
+    write(&node, "t,h=b y=true 1\n").await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    tasks.kill();
+    let (node, tasks) = start(&store, 10).await;
+    write(&node, "t,h=c v=-7i,w=-0.5,s=\"ü\",y=false 3\n").await;
+    assert_eq!(read(&node).await, ROWS);
+    tasks.kill();
+    for object in memory.list(None).try_collect::<Vec<_>>().await.unwrap() {
+        let path = folder.join(object.location.as_ref());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let bytes = memory.get(&object.location).await.unwrap().bytes().await.unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+}
