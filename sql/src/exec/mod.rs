@@ -1,0 +1,12 @@
+//! Our physical operators.
+//!
+//! # Promises
+//! - `MergeExec` gives one row for each key, settled by `storage::merge`, and lets nothing through to its inputs: no
+//!   filter, no limit and no order is pushed below it.
+//!
+//! # Not here
+//! - Which inputs have to be merged: that is decided in `tables`.
+
+mod merge;
+
+pub(crate) use merge::{Input, MergeExec, OverlapSet, arrange};

@@ -1,0 +1,14 @@
+//! Asking: SQL text in, record batches out, over stored tables and the system tables.
+//!
+//! This package knows the bucket only as files to read and keeps the query engine to itself.
+//!
+//! The order of the rooms below is the order of dependence: a room uses only rooms declared above it.
+
+mod exec;
+mod tables;
+mod system;
+mod session;
+mod run;
+
+pub use run::{Answer, Engine, EngineConfig, Error, Param, Query, QueryErrorKind};
+pub use tables::{Moment, Moments};

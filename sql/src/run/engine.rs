@@ -1,0 +1,131 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use object_store::ObjectStore;
+use storage::catalog::{Action, State};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::metrics::Metrics;
+use super::work::{Parts, Work};
+use super::{Answer, Error, Query};
+use crate::session::Sessions;
+use crate::system::{INTERNAL_DATABASE, QueryLog, World};
+use crate::tables::{Moment, Moments};
+
+/// How many batches wait for a slow reader before the query waits too.
+const BATCHES_WAITING_MAX: usize = 2;
+
+#[derive(Debug)]
+pub struct EngineConfig {
+    /// What all queries together may reserve.
+    pub memory_bytes: usize,
+    /// Into how many parts a query is cut.
+    pub target_partitions: usize,
+    /// Options of the query engine by name (`datafusion.execution.batch_size`).
+    pub options: Vec<(String, String)>,
+    /// How many of the newest queries `system.queries` shows.
+    pub query_log_entries: usize,
+    /// How many queries run at once; more wait.
+    pub concurrent_queries_max: usize,
+    /// The longest a query may take when it does not say so itself.
+    pub default_timeout: Option<Duration>,
+    /// The threads queries are planned and run on.
+    pub runtime: tokio::runtime::Handle,
+    pub registry: metrics::Registry,
+    pub node_id: String,
+}
+
+/// Answers queries. Cheap to clone; the clones share one memory pool, one log and one limit.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) log: Arc<QueryLog>,
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) metrics: Metrics,
+    moments: Arc<dyn Moments>,
+    default_timeout: Option<Duration>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Engine {
+    /// Fails when an option does not exist. `store` is only read from.
+    pub fn new(config: EngineConfig, moments: Arc<dyn Moments>, store: Arc<dyn ObjectStore>) -> Result<Self, Error> {
+        let EngineConfig {
+            memory_bytes,
+            target_partitions,
+            options,
+            query_log_entries,
+            concurrent_queries_max,
+            default_timeout,
+            runtime,
+            registry,
+            node_id: _,
+        } = config;
+        let sessions = Arc::new(Sessions::new(memory_bytes, target_partitions.max(1), &options, store)?);
+        let metrics = Metrics::new(&registry);
+        metrics.pool_bytes("limit").set(memory_bytes as f64);
+        let (reserved, pool) = (metrics.pool_bytes("reserved"), Arc::clone(&sessions));
+        registry.on_scrape(move || reserved.set(pool.reserved_bytes() as f64));
+        let shared = Shared {
+            sessions,
+            log: Arc::new(QueryLog::new(query_log_entries)),
+            permits: Arc::new(Semaphore::new(concurrent_queries_max.clamp(1, Semaphore::MAX_PERMITS))),
+            metrics,
+            moments,
+            default_timeout,
+            runtime,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Plans the query and begins to run it. Waits while too many queries run; dropping the call cancels the query.
+    pub async fn run(&self, query: Query) -> Result<Answer, Error> {
+        let timeout = query.timeout.or(self.shared.default_timeout);
+        let (schema_sent, schema) = oneshot::channel();
+        let (rows_sent, rows) = mpsc::channel(BATCHES_WAITING_MAX);
+        let work = Work::new(Arc::clone(&self.shared), query, Parts { schema: schema_sent, rows: rows_sent });
+        let task = AbortOnDropHandle::new(self.shared.runtime.spawn(work.run(timeout)));
+        let schema = schema.await.unwrap_or(Err(Error::Cancelled))?;
+        // The task is part of the stream: when the stream goes, so does the query.
+        let rows = futures::stream::unfold(Some((rows, task)), |running| async move {
+            let (mut rows, task) = running?;
+            match rows.recv().await {
+                Some(next) => Some((next, Some((rows, task)))),
+                // Rows that end because the task was stopped from outside must not look like a whole answer.
+                None => task.await.is_err().then_some((Err(Error::Cancelled), None)),
+            }
+        });
+        Ok(Answer { schema, rows: rows.boxed() })
+    }
+}
+
+impl Shared {
+    pub(super) fn open_moment(&self) -> Result<Arc<dyn Moment>, Error> {
+        self.moments.open().map_err(|error| Error::Unavailable(error.to_string()))
+    }
+
+    /// What the query may look at: whether the database exists and may be read is known before the text is parsed.
+    pub(super) fn world(&self, state: &Arc<State>, query: &Query) -> Result<World, Error> {
+        let denied = || Err(Error::Denied(query.database.clone()));
+        let database = match state.database(&query.database) {
+            _ if query.database == INTERNAL_DATABASE => None,
+            Some(database) => Some(Arc::clone(database)),
+            None => return Err(Error::DatabaseNotFound(query.database.clone())),
+        };
+        let is_allowed = match &database {
+            Some(database) => query.access.allows(Some(database.id), Action::Read),
+            None => query.access.is_admin(),
+        };
+        if !is_allowed {
+            return denied();
+        }
+        Ok(World { state: Arc::clone(state), database, access: query.access.clone(), log: Arc::clone(&self.log) })
+    }
+}

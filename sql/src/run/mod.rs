@@ -1,0 +1,26 @@
+//! The only entry: query text in, record batches out.
+//!
+//! # Promises
+//! - Every query has an entry in `system.queries` from its arrival to its end, also one that cannot be parsed.
+//! - One statement, which reads: whatever would change anything is refused before it runs.
+//! - Rows are streamed as they come; dropping the answer, or the call that waits for it, cancels the query.
+//! - Planning and execution run on the threads they were given, never on the caller's.
+//! - A panic in a query is an error of that query.
+//!
+//! # Not here
+//! - How rows are encoded: that is each protocol's.
+
+mod engine;
+mod error;
+mod limits;
+mod metrics;
+mod query;
+mod statement;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+pub use engine::{Engine, EngineConfig};
+pub use error::{Error, QueryErrorKind};
+pub use query::{Answer, Param, Query};

@@ -1,0 +1,125 @@
+//! How queries end before they are answered.
+
+use futures::StreamExt;
+
+use super::*;
+use crate::run::QueryErrorKind;
+use crate::tables::fixture::{Random, Row};
+
+const LONG: &str = "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 1000000) b \
+                    WHERE a.value + b.value < 0";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_takes_too_long_ends() {
+    let asked = Query { timeout: Some(Duration::from_millis(100)), ..query(LONG) };
+    let error = ask(&engine(&Cluster::new()), asked).await.unwrap_err();
+    assert_eq!(error.kind(), QueryErrorKind::Timeout, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_needs_too_much_memory_ends_with_the_names_of_the_holders() {
+    let cluster = Cluster::new();
+    let config = EngineConfig { memory_bytes: 1 << 20, ..config() };
+    let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
+    let text = "SELECT value FROM generate_series(1, 10000000) ORDER BY value DESC";
+    let error = ask(&engine, query(text)).await.unwrap_err();
+    assert_eq!(error.kind(), QueryErrorKind::Memory, "{error}");
+    assert!(error.to_string().contains("Sort"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropping_the_answer_cancels_the_query() {
+    let engine = engine(&Cluster::new());
+    let mut answer = engine.run(query("SELECT * FROM generate_series(1, 10000000000)")).await.unwrap();
+    answer.rows.next().await.unwrap().unwrap();
+    drop(answer);
+    let call = engine.run(query(LONG));
+    let _ = tokio::time::timeout(Duration::from_millis(100), async { call.await.unwrap().rows.next().await }).await;
+    let text = "SELECT count(*) FROM system.queries WHERE cancelled AND phase = 'cancel'";
+    for _ in 0..200 {
+        if value(&engine, text).await == "2" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not cancelled: {:?}", rows(&engine, "SELECT query_text, phase FROM system.queries").await);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_fails_the_query_by_name() {
+    let row = |time, stamp| Row { host: Some("a".into()), time, stamp, count: Some(1), ..Row::default() };
+    let plain = Cluster::new().file(vec![row(0, 0)]).await.file(vec![row(10, 0)]).await;
+    let merged = Cluster::new().file(vec![row(0, 1)]).await.file(vec![row(0, 2)]).await;
+    for cluster in [plain, merged] {
+        cluster.lose("data/file1.parquet").await;
+        let error = ask(&engine(&cluster), query("SELECT * FROM cpu")).await.unwrap_err();
+        assert!(error.to_string().contains("data/file1.parquet"), "{error}");
+        assert_eq!(error.kind(), QueryErrorKind::Unavailable, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn queries_beyond_the_limit_wait() {
+    let cluster = Cluster::new();
+    let config = EngineConfig { concurrent_queries_max: 1, ..config() };
+    let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
+    let first = engine.run(query("SELECT * FROM generate_series(1, 10000000000)")).await.unwrap();
+    let second = Query { timeout: Some(Duration::from_millis(50)), ..query("SELECT 1") };
+    assert_eq!(ask(&engine, second).await.unwrap_err().kind(), QueryErrorKind::Timeout);
+    drop(first);
+    assert_eq!(value(&engine, "SELECT 1").await, "1");
+}
+
+#[tokio::test]
+async fn what_was_asked_is_measured() {
+    let cluster = Cluster::new().chunk(Random(3).rows(300));
+    let registry = metrics::Registry::new();
+    let config = EngineConfig { registry: registry.clone(), ..config() };
+    let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
+    rows(&engine, "SELECT * FROM cpu").await;
+    ask(&engine, query("SELEKT")).await.unwrap_err();
+    let text = registry.text();
+    for line in [
+        "influxdb_iox_query_log_phase_entered_total{phase=\"received\"} 2",
+        "influxdb_iox_query_log_phase_entered_total{phase=\"success\"} 1",
+        "influxdb_iox_query_log_phase_entered_total{phase=\"fail\"} 1",
+        "influxdb_iox_query_log_phase_current{phase=\"received\"} 0",
+        "influxdb_iox_query_log_phase_current{phase=\"permit\"} 0",
+        "influxdb_iox_query_log_end2end_duration_seconds_count 2",
+        "datafusion_mem_pool_bytes{state=\"reserved\"} 0",
+    ] {
+        assert!(text.contains(line), "{line} is not in:\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_page_fails_the_query() {
+    let row = |time, stamp| Row { host: Some("a".into()), time, stamp, count: Some(1), ..Row::default() };
+    let plain = Cluster::new().file((0..300).map(|t| row(t, 0)).collect()).await;
+    let merged = plain.clone().file(vec![row(0, 2)]).await;
+    plain.damage("data/file0.parquet").await;
+    let error = ask(&engine(&merged), query("SELECT * FROM cpu")).await.unwrap_err();
+    assert!(error.to_string().contains("data/file0.parquet"), "{error}");
+    let error = ask(&engine(&plain), query("SELECT * FROM cpu")).await.unwrap_err();
+    assert_eq!(error.kind(), QueryErrorKind::Execution, "{error}");
+    // It should: the query engine decodes pages without saying of which file, where it reads many in one scan.
+    assert!(!error.to_string().contains("data/file0.parquet"), "{error}");
+}
+
+#[derive(Debug)]
+struct Broken;
+
+impl crate::tables::Moments for Broken {
+    fn open(&self) -> Result<Arc<dyn crate::tables::Moment>, storage::view::Error> {
+        panic!("broken on purpose")
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_an_error_of_its_query() {
+    let engine = Engine::new(config(), Arc::new(Broken), Cluster::new().dyn_store()).unwrap();
+    for _ in 0..2 {
+        let error = ask(&engine, query("SELECT 1")).await.unwrap_err();
+        assert_eq!(error, Error::Execution("the query panicked: broken on purpose".to_owned()));
+    }
+}

@@ -1,0 +1,66 @@
+mod answers;
+mod ends;
+mod refusals;
+mod system;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use futures::TryStreamExt;
+use storage::catalog::Access;
+
+use super::{Engine, EngineConfig, Error, Param, Query};
+use crate::tables::fixture::Cluster;
+
+fn config() -> EngineConfig {
+    EngineConfig {
+        memory_bytes: 256 << 20,
+        target_partitions: 3,
+        options: vec![("datafusion.execution.batch_size".to_owned(), "37".to_owned())],
+        query_log_entries: 1000,
+        concurrent_queries_max: 4,
+        default_timeout: Some(Duration::from_secs(60)),
+        runtime: tokio::runtime::Handle::current(),
+        registry: metrics::Registry::new(),
+        node_id: "node0".to_owned(),
+    }
+}
+
+fn engine(cluster: &Cluster) -> Engine {
+    Engine::new(config(), Arc::new(cluster.clone()), cluster.dyn_store()).unwrap()
+}
+
+fn query(text: &str) -> Query {
+    Query {
+        text: text.to_owned(),
+        database: "plant".to_owned(),
+        params: Vec::new(),
+        access: Access::unrestricted(),
+        door: "http",
+        timeout: None,
+    }
+}
+
+async fn ask(engine: &Engine, query: Query) -> Result<Vec<RecordBatch>, Error> {
+    engine.run(query).await?.rows.try_collect().await
+}
+
+/// The rows as text, columns parted by `|`, an absent value as `-`.
+async fn rows(engine: &Engine, text: &str) -> Vec<String> {
+    let batches = ask(engine, query(text)).await.unwrap_or_else(|e| panic!("{text}: {e}"));
+    batches.iter().flat_map(texts).collect()
+}
+
+fn texts(batch: &RecordBatch) -> Vec<String> {
+    let options = FormatOptions::new().with_null("-");
+    let columns: Vec<_> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
+    (0..batch.num_rows())
+        .map(|row| columns.iter().map(|c| c.value(row).to_string()).collect::<Vec<_>>().join("|"))
+        .collect()
+}
+
+async fn value(engine: &Engine, text: &str) -> String {
+    rows(engine, text).await.join("\n")
+}

@@ -1,0 +1,179 @@
+//! The newest queries of this node.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use storage::model::DatabaseId;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// How much of a query's text is kept.
+const TEXT_BYTES_MAX: usize = 16 << 10;
+
+/// The newest queries, a fixed number of them; cleared at restart.
+#[derive(Debug)]
+pub(crate) struct QueryLog {
+    entries_max: usize,
+    entries: Mutex<VecDeque<Arc<Mutex<Row>>>>,
+}
+
+/// What is known of one query.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) id: Uuid,
+    pub(super) phase: &'static str,
+    pub(super) issued_ns: i64,
+    pub(super) query_type: &'static str,
+    pub(super) text: Arc<str>,
+    /// Whose tables it asks for; `None` until that is known, and for `_internal`.
+    pub(super) database: Option<DatabaseId>,
+    pub(super) partitions: Option<usize>,
+    pub(super) parquet_files: Option<usize>,
+    pub(super) plan: Option<Duration>,
+    pub(super) permit: Option<Duration>,
+    pub(super) execute: Option<Duration>,
+    pub(super) end2end: Option<Duration>,
+    pub(super) compute: Option<Duration>,
+    pub(super) memory_max: Option<usize>,
+    pub(super) end: Option<End>,
+}
+
+/// How a query ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Success,
+    Fail,
+    Cancel,
+}
+
+/// The durations of a query that ended, as far as it came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Finished {
+    pub(crate) end: End,
+    pub(crate) plan: Option<Duration>,
+    pub(crate) permit: Option<Duration>,
+    pub(crate) execute: Option<Duration>,
+    pub(crate) end2end: Duration,
+    pub(crate) compute: Option<Duration>,
+    pub(crate) memory_max: Option<usize>,
+    pub(crate) partitions: Option<usize>,
+    pub(crate) parquet_files: Option<usize>,
+}
+
+impl End {
+    fn phase(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Fail => "fail",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+impl QueryLog {
+    pub(crate) fn new(entries_max: usize) -> Self {
+        Self { entries_max, entries: Mutex::new(VecDeque::new()) }
+    }
+
+    /// Logs the arrival of a query. The oldest entry goes when there are too many.
+    pub(crate) fn open(&self, text: &str) -> Entry {
+        let row = Row {
+            id: Uuid::new_v4(),
+            phase: "received",
+            issued_ns: now_ns(),
+            query_type: "sql",
+            text: text[..text.floor_char_boundary(TEXT_BYTES_MAX)].into(),
+            database: None,
+            partitions: None,
+            parquet_files: None,
+            plan: None,
+            permit: None,
+            execute: None,
+            end2end: None,
+            compute: None,
+            memory_max: None,
+            end: None,
+        };
+        let row = Arc::new(Mutex::new(row));
+        let mut entries = self.entries.lock();
+        entries.push_back(Arc::clone(&row));
+        while entries.len() > self.entries_max {
+            entries.pop_front();
+        }
+        let now = Instant::now();
+        Entry { row, opened: now, entered: now }
+    }
+
+    /// The entries, oldest first.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let entries: Vec<_> = self.entries.lock().iter().cloned().collect();
+        entries.iter().map(|row| row.lock().clone()).collect()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is compared with now() in queries, which no clock of ours answers")]
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The entry of one query under way.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    row: Arc<Mutex<Row>>,
+    opened: Instant,
+    /// When the current phase began.
+    entered: Instant,
+}
+
+impl Entry {
+    pub(crate) fn resolved(&self, database: Option<DatabaseId>) {
+        self.row.lock().database = database;
+    }
+
+    pub(crate) fn planned(&mut self, partitions: usize, parquet_files: usize) {
+        let took = self.enter();
+        let mut row = self.row.lock();
+        (row.phase, row.plan) = ("planned", Some(took));
+        (row.partitions, row.parquet_files) = (Some(partitions), Some(parquet_files));
+    }
+
+    pub(crate) fn permitted(&mut self) {
+        let took = self.enter();
+        let mut row = self.row.lock();
+        (row.phase, row.permit) = ("permit", Some(took));
+    }
+
+    /// What was known when the query ended; the first end counts.
+    pub(crate) fn close(&mut self, end: End, compute: Option<Duration>, memory_max: Option<usize>) -> Option<Finished> {
+        let took = self.enter();
+        let mut row = self.row.lock();
+        if row.end.is_some() {
+            return None;
+        }
+        row.execute = row.permit.map(|_| took);
+        let end2end = self.opened.elapsed();
+        (row.phase, row.end, row.end2end) = (end.phase(), Some(end), Some(end2end));
+        (row.compute, row.memory_max) = (compute, memory_max);
+        Some(Finished {
+            end,
+            plan: row.plan,
+            permit: row.permit,
+            execute: row.execute,
+            end2end,
+            compute,
+            memory_max,
+            partitions: row.partitions,
+            parquet_files: row.parquet_files,
+        })
+    }
+
+    fn enter(&mut self) -> Duration {
+        let now = Instant::now();
+        let took = now.duration_since(self.entered);
+        self.entered = now;
+        took
+    }
+}

@@ -1,0 +1,150 @@
+//! The system tables, one file each: schema and rows.
+//!
+//! # Promises
+//! - Names, types and nullability of columns are as users of the original know them.
+//! - A table shows only what the asker may read.
+//! - Secrets are never in a row: of a token's hash the first nine digits are shown.
+//!
+//! # Not here
+//! - Rows of peers: what a node keeps in memory (`queries`) is shown for that node alone.
+
+mod databases;
+mod influxdb_schema;
+mod log;
+mod nodes;
+mod parquet_files;
+mod queries;
+mod tables;
+mod tokens;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, StringViewArray, TimestampSecondArray};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
+use async_trait::async_trait;
+use datafusion::catalog::memory::MemorySourceConfig;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Result;
+use datafusion::datasource::TableType;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::ExecutionPlan;
+use storage::catalog::{Access, Database, Dropped, State};
+
+pub(crate) use log::{End, Entry, Finished, QueryLog};
+
+/// The database whose tables show the whole cluster; it exists without being created and only admins may ask it.
+pub(crate) const INTERNAL_DATABASE: &str = "_internal";
+
+/// What system tables are made from.
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    pub(crate) state: Arc<State>,
+    /// `None` is `_internal`.
+    pub(crate) database: Option<Arc<Database>>,
+    pub(crate) access: Access,
+    pub(crate) log: Arc<QueryLog>,
+}
+
+/// One system table.
+struct Definition {
+    name: &'static str,
+    place: Place,
+    schema: fn() -> SchemaRef,
+    rows: fn(&World) -> Result<Vec<ArrayRef>, ArrowError>,
+}
+
+/// Where a table can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Everywhere,
+    InternalOnly,
+}
+
+const TABLES: &[Definition] = &[
+    databases::TABLE,
+    influxdb_schema::TABLE,
+    nodes::TABLE,
+    parquet_files::TABLE,
+    queries::TABLE,
+    tables::TABLE,
+    tokens::TABLE,
+];
+
+/// The names of the tables of `world`.
+pub(crate) fn names(world: &World) -> Vec<String> {
+    definitions(world).map(|d| d.name.to_owned()).collect()
+}
+
+/// The table `name` of `world`.
+pub(crate) fn table(world: &World, name: &str) -> Option<Arc<dyn TableProvider>> {
+    let definition = definitions(world).find(|d| d.name == name)?;
+    Some(Arc::new(SystemTable { definition, schema: (definition.schema)(), world: world.clone() }))
+}
+
+fn definitions(world: &World) -> impl Iterator<Item = &'static Definition> {
+    let is_internal = world.database.is_none();
+    TABLES.iter().filter(move |d| is_internal || d.place == Place::Everywhere)
+}
+
+struct SystemTable {
+    definition: &'static Definition,
+    schema: SchemaRef,
+    world: World,
+}
+
+impl Debug for SystemTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "system.{}", self.definition.name)
+    }
+}
+
+#[async_trait]
+impl TableProvider for SystemTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), (self.definition.rows)(&self.world)?)?;
+        Ok(MemorySourceConfig::try_new_exec(&[vec![rows]], Arc::clone(&self.schema), projection.cloned())?)
+    }
+}
+
+/// A column that every row has.
+fn full(name: &str, data_type: DataType) -> Field {
+    Field::new(name, data_type, false)
+}
+
+/// A column that may be absent.
+fn optional(name: &str, data_type: DataType) -> Field {
+    Field::new(name, data_type, true)
+}
+
+fn schema_of(fields: Vec<Field>) -> SchemaRef {
+    Arc::new(Schema::new(fields))
+}
+
+fn seconds_utc() -> DataType {
+    DataType::Timestamp(TimeUnit::Second, Some("UTC".into()))
+}
+
+/// When each of the things is deleted for good.
+fn hard_deletions<'a>(dropped: impl Iterator<Item = &'a Option<Dropped>>) -> ArrayRef {
+    let at = |d: &Option<Dropped>| i64::try_from(d.as_ref()?.hard_delete_at_ms? / 1000).ok();
+    Arc::new(dropped.map(at).collect::<TimestampSecondArray>().with_timezone("UTC"))
+}
+
+fn texts<S: AsRef<str>>(values: impl Iterator<Item = S>) -> ArrayRef {
+    Arc::new(StringViewArray::from_iter_values(values))
+}

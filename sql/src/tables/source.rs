@@ -1,0 +1,35 @@
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use storage::catalog::State;
+use storage::model::{TableId, TimeRange};
+use storage::view::{Error, TableView, View, Views};
+
+/// What a query may see, fixed at one moment. `storage::view::View` is the real one.
+pub trait Moment: Debug + Send + Sync {
+    fn state(&self) -> &Arc<State>;
+
+    /// The files and chunks of a table whose time range overlaps `range`.
+    fn table(&self, table: TableId, range: TimeRange) -> Result<TableView, Error>;
+}
+
+/// Where moments come from. `storage::view::Views` is the real one.
+pub trait Moments: Debug + Send + Sync {
+    fn open(&self) -> Result<Arc<dyn Moment>, Error>;
+}
+
+impl Moment for View {
+    fn state(&self) -> &Arc<State> {
+        View::state(self)
+    }
+
+    fn table(&self, table: TableId, range: TimeRange) -> Result<TableView, Error> {
+        View::table(self, table, range)
+    }
+}
+
+impl Moments for Views {
+    fn open(&self) -> Result<Arc<dyn Moment>, Error> {
+        Ok(Arc::new(Views::open(self)?))
+    }
+}
