@@ -1,0 +1,149 @@
+//! The HTTP API: one file for each resource.
+//!
+//! # Promises
+//! - Each route declares what it needs of a token; nothing is served before that is checked (`gate`).
+//! - Statuses, bodies and headers are those of InfluxDB 3 wherever its clients look; errors of every room become
+//!   answers in one table (`errors`).
+//! - Memory for request bodies is bounded, and a request that would pass the bound is turned away before it is read.
+//! - A panic ends its request with status 500, not the process.
+//!
+//! # Not here
+//! - TLS, and any protocol but HTTP.
+
+mod body;
+mod database;
+mod errors;
+mod format;
+mod gate;
+mod health;
+mod instant;
+mod memory;
+mod meter;
+mod pretty;
+mod query;
+mod query_request;
+mod server;
+mod table;
+mod token;
+mod write;
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use axum::routing::{self, MethodRouter};
+use axum::{Router, middleware};
+use metrics::Registry;
+use storage::catalog::Catalog;
+use storage::ingest::Ingest;
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::auth::Auth;
+use crate::config::{HttpConfig, OpenEndpoint};
+use body::Admission;
+use gate::Needs;
+pub(crate) use health::Readiness;
+use meter::Meter;
+pub(crate) use server::{Server, ServerLimits};
+
+/// What requests are served with.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) ingest: Arc<Ingest>,
+    pub(crate) engine: Arc<sql::Engine>,
+    pub(crate) registry: Registry,
+    pub(crate) readiness: Arc<Readiness>,
+    /// The threads for work that takes longer than a millisecond.
+    pub(crate) datafusion: Handle,
+    /// Told to clients with every answer.
+    pub(crate) cluster_uuid: Uuid,
+}
+
+/// What every handler sees.
+#[derive(Debug)]
+struct Services {
+    catalog: Arc<Catalog>,
+    ingest: Arc<Ingest>,
+    engine: Arc<sql::Engine>,
+    registry: Registry,
+    readiness: Arc<Readiness>,
+    datafusion: Handle,
+    cluster_uuid: Uuid,
+    process_id: Uuid,
+    auth: Auth,
+    admission: Admission,
+    meter: Meter,
+    needs: gate::NeedsByRoute,
+}
+
+/// One method on one path.
+struct Route {
+    method: Method,
+    path: &'static str,
+    needs: Needs,
+    handler: MethodRouter<Arc<Services>>,
+}
+
+/// The whole HTTP API. Register it once for each `Registry`.
+pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
+    let Parts { catalog, ingest, engine, registry, readiness, datafusion, cluster_uuid } = parts;
+    memory::register(&registry);
+    let routes = routes();
+    let services = Arc::new(Services {
+        auth: Auth::new(config.auth.clone(), Arc::clone(&catalog)),
+        admission: Admission::new(config.request_bytes_max, config.in_flight_bytes_max),
+        meter: Meter::new(&registry),
+        needs: routes.iter().map(|route| ((route.method.clone(), route.path), route.needs)).collect(),
+        process_id: Uuid::new_v4(),
+        catalog,
+        ingest,
+        engine,
+        registry,
+        readiness,
+        datafusion,
+        cluster_uuid,
+    });
+    let router = routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
+    router
+        .fallback(errors::not_found)
+        .method_not_allowed_fallback(errors::not_found)
+        .layer(middleware::from_fn_with_state(Arc::clone(&services), gate::pass))
+        .with_state(services)
+}
+
+fn routes() -> Vec<Route> {
+    use routing::{delete, get, post, put};
+    let system = Needs::System;
+    let route = |method, path, needs, handler| Route { method, path, needs, handler };
+    vec![
+        route(Method::GET, "/health", system(OpenEndpoint::Health), get(health::health)),
+        route(Method::GET, "/api/v1/health", system(OpenEndpoint::Health), get(health::health)),
+        route(Method::GET, "/ping", system(OpenEndpoint::Ping), get(health::ping)),
+        route(Method::POST, "/ping", system(OpenEndpoint::Ping), post(health::ping)),
+        route(Method::GET, "/ready", system(OpenEndpoint::Ready), get(health::ready)),
+        route(Method::GET, "/metrics", system(OpenEndpoint::Metrics), get(health::metrics)),
+        route(Method::POST, "/api/v3/write_lp", Needs::Token, post(write::v3)),
+        route(Method::POST, "/api/v2/write", Needs::Token, post(write::v2)),
+        route(Method::POST, "/write", Needs::Token, post(write::v1)),
+        route(Method::GET, "/api/v3/query_sql", Needs::Token, get(query::get)),
+        route(Method::POST, "/api/v3/query_sql", Needs::Token, post(query::post)),
+        route(Method::GET, database::PATH, Needs::Token, get(database::list)),
+        route(Method::POST, database::PATH, Needs::Admin, post(database::create)),
+        route(Method::PUT, database::PATH, Needs::Admin, put(database::update)),
+        route(Method::DELETE, database::PATH, Needs::Admin, delete(database::drop)),
+        route(Method::POST, database::RETENTION_PATH, Needs::Admin, post(database::set_retention)),
+        route(Method::DELETE, database::RETENTION_PATH, Needs::Admin, delete(database::clear_retention)),
+        route(Method::POST, table::PATH, Needs::Admin, post(table::create)),
+        route(Method::PUT, table::PATH, Needs::Admin, put(table::update)),
+        route(Method::DELETE, table::PATH, Needs::Admin, delete(table::drop)),
+        route(Method::POST, table::RETENTION_PATH, Needs::Admin, post(table::set_retention)),
+        route(Method::DELETE, table::RETENTION_PATH, Needs::Admin, delete(table::clear_retention)),
+        route(Method::POST, token::OPERATOR_PATH, Needs::Nothing, post(token::create_operator)),
+        route(Method::POST, token::ENTERPRISE_OPERATOR_PATH, Needs::Nothing, post(token::create_operator)),
+        route(Method::POST, token::REGENERATE_PATH, Needs::Admin, post(token::regenerate)),
+        route(Method::POST, token::NAMED_PATH, Needs::Admin, post(token::create_named)),
+        route(Method::POST, token::RESOURCE_PATH, Needs::Admin, post(token::create_resource)),
+        route(Method::DELETE, token::PATH, Needs::Admin, delete(token::drop)),
+    ]
+}

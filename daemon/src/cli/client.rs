@@ -1,0 +1,139 @@
+//! The connection of a client command to a server.
+
+use std::io::Read;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+use ureq::http::{Response, StatusCode};
+use ureq::{Agent, Body};
+
+/// Where the server is and who asks.
+#[derive(Clone, Args)]
+pub(crate) struct Connection {
+    /// URL of the server
+    #[arg(short = 'H', long, value_name = "URL", env = "INFLUXDB3_HOST_URL", default_value = "http://127.0.0.1:8181")]
+    host: String,
+    /// Token, unless the server runs without authentication
+    #[arg(long, env = "INFLUXDB3_AUTH_TOKEN")]
+    token: Option<String>,
+}
+
+/// A method and path with its parameters.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'a str,
+    pub(crate) parameters: &'a [(&'a str, &'a str)],
+}
+
+/// What is sent along.
+#[derive(Debug)]
+pub(crate) enum Payload<'a> {
+    Nothing,
+    Json(&'a Value),
+    Lines(&'a [u8]),
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// No more of an error is read than a person would.
+const ERROR_BYTES_MAX: u64 = 1 << 20;
+
+impl Connection {
+    #[must_use]
+    pub(crate) fn open(&self) -> Client<'_> {
+        let config = Agent::config_builder().http_status_as_error(false).timeout_connect(Some(CONNECT_TIMEOUT));
+        Client { agent: config.build().into(), connection: self }
+    }
+}
+
+/// Keeps its connection open between calls.
+pub(crate) struct Client<'a> {
+    agent: Agent,
+    connection: &'a Connection,
+}
+
+impl Client<'_> {
+    /// The response to the call. A status that is not a success is an error that says what the server said.
+    pub(crate) fn call(&self, call: &Call<'_>, payload: &Payload<'_>) -> Result<Response<Body>, String> {
+        let Call { method, path, parameters } = call;
+        let host = self.connection.host.trim_end_matches('/');
+        let query = serde_urlencoded::to_string(parameters).map_err(|error| format!("build the request: {error}"))?;
+        let separator = if query.is_empty() { "" } else { "?" };
+        let uri = format!("{host}{path}{separator}{query}");
+        let mut request = ureq::http::Request::builder().method(*method).uri(&uri);
+        if let Some(token) = &self.connection.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let built = match payload {
+            Payload::Nothing => request.body(Vec::new()),
+            Payload::Json(value) => {
+                request.header("content-type", "application/json").body(value.to_string().into_bytes())
+            }
+            Payload::Lines(lines) => request.header("content-type", "text/plain; charset=utf-8").body(lines.to_vec()),
+        };
+        let built = built.map_err(|error| format!("build the request to {host}: {error}"))?;
+        let response = self.agent.run(built).map_err(|error| format!("ask {host}: {error}"))?;
+        if response.status().is_success() { Ok(response) } else { Err(refusal(response)) }
+    }
+
+    /// The whole body of the response as text.
+    pub(crate) fn text(&self, call: &Call<'_>, payload: &Payload<'_>) -> Result<String, String> {
+        let mut response = self.call(call, payload)?;
+        response.body_mut().read_to_string().map_err(|error| format!("read the answer: {error}"))
+    }
+}
+
+fn refusal(response: Response<Body>) -> String {
+    let status = response.status();
+    let mut text = Vec::new();
+    // An answer that breaks off still has a status.
+    let _ = response.into_body().into_reader().take(ERROR_BYTES_MAX).read_to_end(&mut text);
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    let message = serde_json::from_str(&text).ok().and_then(|value| sentence(&value)).unwrap_or(text);
+    describe(status, &message)
+}
+
+fn describe(status: StatusCode, message: &str) -> String {
+    let hint = match status {
+        StatusCode::UNAUTHORIZED => "; use --token or INFLUXDB3_AUTH_TOKEN",
+        _ => "",
+    };
+    format!("the server answers {status}: {message}{hint}")
+}
+
+/// The error of a JSON body, with the lines it names.
+fn sentence(body: &Value) -> Option<String> {
+    let error = body.get("error").or_else(|| body.get("message"))?.as_str()?;
+    let lines: Vec<&Value> = match body.get("data") {
+        Some(Value::Array(lines)) => lines.iter().collect(),
+        Some(line @ Value::Object(_)) => vec![line],
+        _ => Vec::new(),
+    };
+    let line =
+        |line: &Value| Some(format!("\n  line {}: {}", line.get("line_number")?, line.get("error_message")?.as_str()?));
+    let lines: Vec<String> = lines.into_iter().filter_map(line).collect();
+    let more = lines.len().saturating_sub(LINES_SHOWN_MAX);
+    let shown: String = lines.into_iter().take(LINES_SHOWN_MAX).collect();
+    let more = if more == 0 { String::new() } else { format!("\n  and {more} more lines") };
+    Some(format!("{error}{shown}{more}"))
+}
+
+const LINES_SHOWN_MAX: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn errors_of_the_server_are_told_in_a_sentence() {
+        let line = json!({ "error": "partial write", "data": [{ "line_number": 2, "error_message": "bad" }] });
+        assert_eq!(sentence(&line).as_deref(), Some("partial write\n  line 2: bad"));
+        assert_eq!(sentence(&json!({ "code": "invalid", "message": "no" })).as_deref(), Some("no"));
+        assert_eq!(sentence(&json!([1])), None);
+        let many: Vec<_> = (0..12).map(|n| json!({ "line_number": n, "error_message": "bad" })).collect();
+        let text = sentence(&json!({ "error": "e", "data": many })).expect("it has an error");
+        assert!(text.ends_with("line 9: bad\n  and 2 more lines"), "{text}");
+    }
+}

@@ -1,0 +1,196 @@
+//! The flags of `serve`, in the words of the help text. What they add up to is decided in `serve`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser, value_parser};
+
+use super::logging::LogFlags;
+use crate::config::{self, Memory, OpenEndpoint};
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServeFlags {
+    #[command(flatten)]
+    pub(crate) identity: IdentityFlags,
+    #[command(flatten)]
+    pub(crate) store: StoreFlags,
+    #[command(flatten)]
+    pub(crate) http: HttpFlags,
+    #[command(flatten)]
+    pub(crate) threads: ThreadFlags,
+    #[command(flatten)]
+    pub(crate) memory: MemoryFlags,
+    #[command(flatten)]
+    pub(crate) query: QueryFlags,
+    #[command(flatten)]
+    pub(crate) wal: WalFlags,
+    #[command(flatten)]
+    pub(crate) limits: LimitFlags,
+    #[command(flatten)]
+    pub(crate) log: LogFlags,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    All,
+    Ingest,
+    Query,
+    Compact,
+    Process,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Node and cluster")]
+pub(crate) struct IdentityFlags {
+    /// Name of this node; no two processes that share a store may have the same
+    #[arg(long, value_name = "ID", env = "INFLUXDB3_NODE_ID")]
+    pub(crate) node_id: Option<String>,
+    /// Environment variable that holds the node id
+    #[arg(long, value_name = "VARIABLE", env = "INFLUXDB3_NODE_ID_FROM_ENV", conflicts_with = "node_id")]
+    pub(crate) node_id_from_env: Option<String>,
+    /// Name of the cluster; the prefix of everything it stores
+    #[arg(long, value_name = "ID", env = "INFLUXDB3_CLUSTER_ID")]
+    pub(crate) cluster_id: Option<String>,
+    /// What this node does
+    #[arg(long, value_delimiter = ',', env = "INFLUXDB3_MODE", default_value = "all")]
+    pub(crate) mode: Vec<Mode>,
+    /// Start even if another process seems to run under this node id; that process then stops
+    #[arg(long, env = "INFLUXDB3_TAKE_OVER", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub(crate) take_over: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StoreKind {
+    Memory,
+    File,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Object store")]
+pub(crate) struct StoreFlags {
+    /// Where rows are kept
+    #[arg(long, env = "INFLUXDB3_OBJECT_STORE")]
+    pub(crate) object_store: Option<StoreKind>,
+    /// Folder of the file store
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "HTTP and tokens")]
+pub(crate) struct HttpFlags {
+    /// Address to listen on
+    #[arg(long, value_name = "HOST:PORT", env = "INFLUXDB3_HTTP_BIND_ADDR", default_value = "0.0.0.0:8181")]
+    pub(crate) http_bind: String,
+    /// Largest request body, before and after decompression
+    #[arg(long, value_name = "SIZE", env = "INFLUXDB3_MAX_HTTP_REQUEST_SIZE", default_value = "10mb",
+          value_parser = config::parse_request_size)]
+    pub(crate) max_http_request_size: usize,
+    /// How long a stop waits for requests to end; 0s does not wait
+    #[arg(long, value_name = "DURATION", env = "INFLUXDB3_SHUTDOWN_TIMEOUT", default_value = "30s",
+          value_parser = config::parse_duration)]
+    pub(crate) shutdown_timeout: Duration,
+    /// Serve every request without a token
+    #[arg(long, env = "INFLUXDB3_WITHOUT_AUTH", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub(crate) without_auth: bool,
+    /// Endpoints that need no token
+    #[arg(long, value_name = "LIST", value_delimiter = ',', env = "INFLUXDB3_DISABLE_AUTHZ")]
+    pub(crate) disable_authz: Vec<OpenEndpoint>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Threads")]
+pub(crate) struct ThreadFlags {
+    /// Threads for sockets, parsing and the object store
+    #[arg(long, value_name = "N", env = "INFLUXDB3_NUM_IO_THREADS", value_parser = value_parser!(u16).range(1..))]
+    pub(crate) num_io_threads: Option<u16>,
+    /// Threads for queries, snapshots and compaction
+    #[arg(long, value_name = "N", env = "INFLUXDB3_DATAFUSION_NUM_THREADS", value_parser = value_parser!(u16).range(1..))]
+    pub(crate) datafusion_num_threads: Option<u16>,
+    /// Cores this node may use; both kinds of threads together stay within it
+    #[arg(long, value_name = "N", env = "INFLUXDB3_NUM_CORES")]
+    pub(crate) num_cores: Option<u16>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Memory")]
+pub(crate) struct MemoryFlags {
+    /// Memory for running queries, as a size or percent of memory
+    #[arg(long, value_name = "SIZE", env = "INFLUXDB3_EXEC_MEM_POOL_SIZE", default_value = "20%",
+          value_parser = config::parse_memory)]
+    pub(crate) exec_mem_pool_size: Memory,
+    /// Buffered rows that force a snapshot, as a size or percent of memory
+    #[arg(long, value_name = "SIZE", env = "INFLUXDB3_FORCE_SNAPSHOT_MEM_SIZE", default_value = "50%",
+          value_parser = config::parse_memory)]
+    pub(crate) force_snapshot_mem_size: Memory,
+    /// Age of the oldest buffered row that forces a snapshot
+    #[arg(long, value_name = "DURATION", env = "INFLUXDB3_FORCE_SNAPSHOT_MAX_AGE", default_value = "1h",
+          value_parser = config::parse_interval, hide = true)]
+    pub(crate) force_snapshot_max_age: Duration,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Queries")]
+pub(crate) struct QueryFlags {
+    /// Options of the query engine, as key:value,key:value
+    #[arg(long, value_name = "LIST", value_delimiter = ',', env = "INFLUXDB3_DATAFUSION_CONFIG",
+          value_parser = config::parse_option)]
+    pub(crate) datafusion_config: Vec<(String, String)>,
+    /// Queries that run at one time; more wait [default: 4 for each thread, at least 50]
+    #[arg(long, value_name = "N", env = "INFLUXDB3_MAX_CONCURRENT_QUERIES", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) max_concurrent_queries: Option<u32>,
+    /// Longest time a query may run [default: no limit]
+    #[arg(long, value_name = "DURATION", env = "INFLUXDB3_QUERY_TIMEOUT", value_parser = config::parse_interval)]
+    pub(crate) query_timeout: Option<Duration>,
+    /// Queries that system.queries remembers
+    #[arg(long, value_name = "N", env = "INFLUXDB3_QUERY_LOG_MAX_ENTRIES", default_value_t = 1000)]
+    pub(crate) query_log_max_entries: u32,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Write-ahead log and snapshots")]
+pub(crate) struct WalFlags {
+    /// Longest time a write waits for company before it is stored
+    #[arg(long, value_name = "DURATION", env = "INFLUXDB3_WAL_FLUSH_INTERVAL", default_value = "1s",
+          value_parser = config::parse_interval)]
+    pub(crate) wal_flush_interval: Duration,
+    /// Log files that make a snapshot
+    #[arg(long, value_name = "N", env = "INFLUXDB3_WAL_FILES_PER_SNAPSHOT", default_value_t = 600, hide = true,
+          value_parser = value_parser!(u32).range(1..))]
+    pub(crate) wal_files_per_snapshot: u32,
+    /// Write requests that may wait to be stored
+    #[arg(long, value_name = "N", env = "INFLUXDB3_WAL_MAX_BUFFERED_WRITES", default_value_t = 100_000, hide = true,
+          value_parser = value_parser!(u32).range(1..))]
+    pub(crate) wal_max_buffered_writes: u32,
+    /// Log files kept after a snapshot
+    #[arg(long, value_name = "N", env = "INFLUXDB3_SNAPSHOTTED_WAL_FILES_TO_KEEP", default_value_t = 300, hide = true)]
+    pub(crate) snapshotted_wal_files_to_keep: u32,
+    /// Time width of first-level files: 1m, 5m or 10m
+    #[arg(long, value_name = "DURATION", env = "INFLUXDB3_GEN1_DURATION", default_value = "10m",
+          value_parser = config::parse_gen1_duration, hide = true)]
+    pub(crate) gen1_duration: Duration,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits and retention")]
+pub(crate) struct LimitFlags {
+    /// Databases at most
+    #[arg(long, value_name = "N", env = "INFLUXDB3_NUM_DATABASE_LIMIT", default_value_t = 100, hide = true)]
+    pub(crate) num_database_limit: u32,
+    /// Tables at most, over all databases
+    #[arg(long, value_name = "N", env = "INFLUXDB3_NUM_TABLE_LIMIT", default_value_t = 10_000, hide = true)]
+    pub(crate) num_table_limit: u32,
+    /// Columns of a table at most, time and tags included
+    #[arg(
+        long,
+        value_name = "N",
+        env = "INFLUXDB3_NUM_TOTAL_COLUMNS_PER_TABLE_LIMIT",
+        default_value_t = 500,
+        hide = true
+    )]
+    pub(crate) num_total_columns_per_table_limit: u32,
+    /// How often expired rows are looked for
+    #[arg(long, value_name = "DURATION", env = "INFLUXDB3_RETENTION_CHECK_INTERVAL", default_value = "30m",
+          value_parser = config::parse_interval)]
+    pub(crate) retention_check_interval: Duration,
+}

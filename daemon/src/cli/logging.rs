@@ -1,0 +1,115 @@
+//! What is logged, how it looks and where it goes.
+
+use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser};
+use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Logging")]
+pub(crate) struct LogFlags {
+    /// A level (error, warn, info, debug, trace), or level,component=level,...
+    #[arg(long, value_name = "FILTER", env = "INFLUXDB3_LOG_FILTER", default_value = "info")]
+    pub(crate) log_filter: String,
+    /// How a line looks
+    #[arg(long, env = "INFLUXDB3_LOG_FORMAT", default_value = "full")]
+    pub(crate) log_format: LogFormat,
+    /// Where lines go
+    #[arg(long, env = "INFLUXDB3_LOG_DESTINATION", default_value = "stdout")]
+    pub(crate) log_destination: LogDestination,
+    /// Log what the rooms of this server do in detail
+    #[arg(long, short = 'v', action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    #[value(alias = "text")]
+    Full,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogDestination {
+    Stdout,
+    Stderr,
+}
+
+/// Component names of the original, and the rooms that do that work here.
+const COMPONENTS: [(&str, &[&str]); 6] = [
+    ("influxdb3", &["weir"]),
+    ("influxdb3_write_buffer", &["storage::ingest", "storage::buffer", "storage::snapshot"]),
+    ("influxdb3_wal", &["storage::wal"]),
+    ("influxdb3_catalog", &["storage::catalog"]),
+    ("influxdb3_cache", &["storage::caches"]),
+    ("influxdb3_enterprise", &["weir", "storage", "sql"]),
+];
+
+/// Our own packages; `--verbose` shows their details and spares those of the libraries.
+const VERBOSE: &str = "weir=debug,storage=debug,sql=debug,metrics=debug";
+
+/// Starts logging for the life of the process.
+pub(crate) fn start(flags: &LogFlags) -> Result<(), String> {
+    let filter = filter(flags)?;
+    let writer = match flags.log_destination {
+        LogDestination::Stdout => BoxMakeWriter::new(std::io::stdout),
+        LogDestination::Stderr => BoxMakeWriter::new(std::io::stderr),
+    };
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    let started = match flags.log_format {
+        LogFormat::Full => subscriber.try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| format!("start logging: {error}"))
+}
+
+fn filter(flags: &LogFlags) -> Result<EnvFilter, String> {
+    let mut directives: Vec<String> = flags.log_filter.split(',').flat_map(in_our_words).collect();
+    if flags.verbose {
+        directives.push(VERBOSE.to_owned());
+    }
+    let text = directives.join(",");
+    EnvFilter::builder().parse(&text).map_err(|error| format!("log filter '{}': {error}", flags.log_filter))
+}
+
+fn in_our_words(directive: &str) -> Vec<String> {
+    let (component, level) = directive.split_once('=').unwrap_or((directive, ""));
+    match COMPONENTS.iter().find(|(name, _)| *name == component.trim()) {
+        Some((_, rooms)) if level.is_empty() => rooms.iter().map(|room| (*room).to_owned()).collect(),
+        Some((_, rooms)) => rooms.iter().map(|room| format!("{room}={level}")).collect(),
+        None => vec![directive.trim().to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn component_names_of_the_original_mean_our_rooms() {
+        check_filter("info,influxdb3_wal=debug", "storage::wal=debug,info");
+        check_filter(
+            "influxdb3_write_buffer=trace",
+            "storage::snapshot=trace,storage::ingest=trace,storage::buffer=trace",
+        );
+        check_filter("warn,hyper=error", "hyper=error,warn");
+    }
+
+    #[track_caller]
+    fn check_filter(text: &str, expected: &str) {
+        let sorted = |text: &str| {
+            let mut parts: Vec<_> = text.split(',').map(str::to_owned).collect();
+            parts.sort();
+            parts
+        };
+        assert_eq!(sorted(&filter(&flags(text)).expect("the filter is valid").to_string()), sorted(expected));
+    }
+
+    #[test]
+    fn a_filter_with_an_unknown_level_is_refused() {
+        assert!(filter(&flags("storage=loud")).is_err());
+    }
+
+    fn flags(text: &str) -> LogFlags {
+        let (log_format, log_destination) = (LogFormat::Full, LogDestination::Stdout);
+        LogFlags { log_filter: text.to_owned(), log_format, log_destination, verbose: false }
+    }
+}

@@ -1,0 +1,211 @@
+//! `weir serve`, and `weir` alone: flags and variables become a `NodeConfig`.
+
+use std::path::PathBuf;
+
+use super::flags::{HttpFlags, IdentityFlags, MemoryFlags, Mode, QueryFlags, ServeFlags, StoreFlags, StoreKind};
+use super::logging::{self, LogFlags};
+use crate::config::{
+    AuthConfig, Host, HttpConfig, Identity, Limits, Memory, NodeConfig, QueryConfig, SnapshotConfig, Store, TakeOver,
+    ThreadCounts, ThreadWishes, WalConfig,
+};
+
+/// What missing flags mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `weir serve`: identity and store must be said.
+    Serve,
+    /// `weir` alone: they are made up, and the user is told.
+    QuickStart,
+}
+
+/// A node that is ready to be started.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) config: NodeConfig,
+    pub(crate) log: LogFlags,
+    /// To be logged once logging runs.
+    pub(crate) warnings: Vec<String>,
+    /// To be printed before the start.
+    pub(crate) greeting: Option<String>,
+}
+
+/// What the flags do not say.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) host: Host,
+    pub(crate) host_name: Option<String>,
+    pub(crate) home: Option<PathBuf>,
+    pub(crate) read_variable: &'a dyn Fn(&str) -> Option<String>,
+}
+
+pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) -> Result<Start, String> {
+    let ServeFlags { identity, store, http, threads, memory, query, wal, limits, log } = flags;
+    let mut warnings = Vec::new();
+    check_modes(&identity.mode)?;
+    let host = around.host;
+    let threads = host.threads(ThreadWishes {
+        cores: threads.num_cores.map(usize::from),
+        io: threads.num_io_threads.map(usize::from),
+        datafusion: threads.datafusion_num_threads.map(usize::from),
+    })?;
+    warn_of_large_shares(&memory, &mut warnings);
+    let config = NodeConfig {
+        identity: self::identity(identity, kind, around, &mut warnings)?,
+        store: self::store(store, kind, around)?,
+        http: self::http(http, host),
+        threads,
+        wal: WalConfig {
+            flush_interval: wal.wal_flush_interval,
+            waiting_writes_max: index(wal.wal_max_buffered_writes),
+            files_to_keep: index(wal.snapshotted_wal_files_to_keep),
+        },
+        snapshot: SnapshotConfig {
+            wal_files: index(wal.wal_files_per_snapshot),
+            memory_bytes_max: memory.force_snapshot_mem_size.resolve(host.memory_bytes),
+            age_max: memory.force_snapshot_max_age,
+            gen1_duration: wal.gen1_duration,
+        },
+        query: self::query(query, memory.exec_mem_pool_size.resolve(host.memory_bytes), threads),
+        limits: Limits {
+            databases: index(limits.num_database_limit),
+            tables: index(limits.num_table_limit),
+            columns_per_table: index(limits.num_total_columns_per_table_limit),
+        },
+        retention_check_interval: limits.retention_check_interval,
+    };
+    let greeting = (kind == Kind::QuickStart).then(|| greeting(&config));
+    Ok(Start { config, log, warnings, greeting })
+}
+
+/// Starts logging and says what should be said before the node runs.
+#[expect(clippy::print_stdout, reason = "this is what a command line is for")]
+pub(crate) fn announce(start: Start) -> Result<NodeConfig, String> {
+    let Start { config, log, warnings, greeting } = start;
+    logging::start(&log)?;
+    if let Some(greeting) = greeting {
+        println!("{greeting}");
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(config)
+}
+
+fn check_modes(modes: &[Mode]) -> Result<(), String> {
+    let everything = [Mode::Ingest, Mode::Query, Mode::Compact].iter().all(|mode| modes.contains(mode));
+    if modes.contains(&Mode::Process) && !modes.contains(&Mode::All) {
+        Err("mode process is not supported yet; use --mode all".to_owned())
+    } else if everything || modes.contains(&Mode::All) {
+        Ok(())
+    } else {
+        Err("a node with only some of the modes ingest, query and compact is not supported yet; use --mode all"
+            .to_owned())
+    }
+}
+
+fn warn_of_large_shares(memory: &MemoryFlags, warnings: &mut Vec<String>) {
+    if let (Memory::Percent(query), Memory::Percent(buffer)) =
+        (memory.exec_mem_pool_size, memory.force_snapshot_mem_size)
+        && query + buffer > 90.0
+    {
+        let text = "of memory for queries and buffered rows together leave little for everything else";
+        warnings.push(format!("{}% {text}", query + buffer));
+    }
+}
+
+fn identity(
+    flags: IdentityFlags,
+    kind: Kind,
+    around: &Surroundings<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Identity, String> {
+    let IdentityFlags { node_id, node_id_from_env, cluster_id, mode: _, take_over } = flags;
+    let node = match (node_id, node_id_from_env) {
+        (Some(id), _) => Some(id),
+        (None, Some(name)) => Some(
+            (around.read_variable)(&name)
+                .ok_or_else(|| format!("--node-id-from-env names the variable {name}, which is not set"))?,
+        ),
+        (None, None) => None,
+    };
+    let mut generate = |flag: &str, suffix: &str| match kind {
+        Kind::Serve => Err(format!("{flag} is missing")),
+        Kind::QuickStart => {
+            let id = format!("{}-{suffix}", id_prefix(around.host_name.as_deref()));
+            warnings.push(format!("{flag} is not set and becomes '{id}'; say it yourself in production"));
+            Ok(id)
+        }
+    };
+    let node = node.map_or_else(|| generate("--node-id", "node"), Ok)?;
+    let cluster = cluster_id.map_or_else(|| generate("--cluster-id", "cluster"), Ok)?;
+    Identity::new(&node, &cluster, if take_over { TakeOver::Insist } else { TakeOver::Refuse })
+}
+
+/// The host name as far as it can stand in an id.
+fn id_prefix(host_name: Option<&str>) -> String {
+    let keep = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' };
+    let name: String = host_name.unwrap_or_default().chars().take(40).map(keep).collect();
+    match name.trim_matches('-') {
+        "" => "primary".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn store(flags: StoreFlags, kind: Kind, around: &Surroundings<'_>) -> Result<Store, String> {
+    let default_root = || match (kind, &around.home) {
+        (Kind::QuickStart, Some(home)) => Ok(home.join(".weir")),
+        _ => Err("--object-store file needs --data-dir".to_owned()),
+    };
+    match (flags.object_store, kind) {
+        (Some(StoreKind::Memory), _) => Ok(Store::Memory),
+        (Some(StoreKind::File), _) | (None, Kind::QuickStart) => {
+            Ok(Store::File { root: flags.data_dir.map_or_else(default_root, Ok)? })
+        }
+        (None, Kind::Serve) => Err("--object-store is missing: file or memory".to_owned()),
+    }
+}
+
+/// So many connections are open at one time; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 8192;
+
+fn http(flags: HttpFlags, host: Host) -> HttpConfig {
+    let HttpFlags { http_bind, max_http_request_size, shutdown_timeout, without_auth, disable_authz } = flags;
+    // A sixteenth of memory lets many small writes wait at once; four of the largest are always let in.
+    let share = usize::try_from(host.memory_bytes / 16).unwrap_or(usize::MAX);
+    HttpConfig {
+        bind: http_bind,
+        auth: if without_auth { AuthConfig::Off } else { AuthConfig::On { open: disable_authz } },
+        request_bytes_max: max_http_request_size,
+        in_flight_bytes_max: share.max(max_http_request_size.saturating_mul(4)),
+        connections_max: CONNECTIONS_MAX,
+        shutdown_timeout,
+    }
+}
+
+fn query(flags: QueryFlags, memory_bytes: u64, threads: ThreadCounts) -> QueryConfig {
+    let QueryFlags { datafusion_config, max_concurrent_queries, query_timeout, query_log_max_entries } = flags;
+    QueryConfig {
+        memory_bytes,
+        options: datafusion_config,
+        concurrent_max: max_concurrent_queries.map_or_else(|| (threads.datafusion * 4).max(50), index),
+        log_entries: index(query_log_max_entries),
+        timeout: query_timeout,
+    }
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).expect("this server runs where an address has at least 32 bits")
+}
+
+fn greeting(config: &NodeConfig) -> String {
+    let port = config.http.bind.rsplit(':').next().unwrap_or("8181");
+    let place = match &config.store {
+        Store::Memory => "in memory only".to_owned(),
+        Store::File { root } => format!("under {}", root.display()),
+    };
+    format!(
+        "Weir listens on http://127.0.0.1:{port} and keeps its rows {place}.\n\n\
+         Make a token:  weir create token --admin\n\
+         Write a row:   weir write --token TOKEN --database home 'room,name=kitchen temp=21.5'\n\
+         Ask for it:    weir query --token TOKEN --database home 'SELECT * FROM room'\n"
+    )
+}

@@ -1,0 +1,213 @@
+//! Environment variables and names of older releases.
+//!
+//! # Promises
+//! - A flag beats its variable, a variable beats the default, and the new name of a variable beats its old ones.
+//! - Each old name that is in use is reported once. A variable that is set to nothing counts as not set.
+//!
+//! # Why
+//! clap reads the environment itself, but knows one name for each flag and cannot be tested without changing the
+//! environment of the test process. Here the names are taken from the flags, and the values become defaults.
+
+use std::ffi::OsString;
+
+use clap::{Arg, Command};
+
+use crate::config;
+
+/// What a value under an old name needs before it fits the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Same,
+    /// A number without a unit is megabytes.
+    Megabytes,
+}
+
+/// Old names of variables: new name, old name.
+const OLD_VARIABLES: [(&str, &str, Unit); 17] = [
+    ("INFLUXDB3_NODE_ID", "INFLUXDB3_NODE_IDENTIFIER_PREFIX", Unit::Same),
+    ("INFLUXDB3_NODE_ID_FROM_ENV", "INFLUXDB3_NODE_IDENTIFIER_FROM_ENV", Unit::Same),
+    ("INFLUXDB3_CLUSTER_ID", "INFLUXDB3_ENTERPRISE_CLUSTER_ID", Unit::Same),
+    ("INFLUXDB3_MODE", "INFLUXDB3_ENTERPRISE_MODE", Unit::Same),
+    ("INFLUXDB3_DATA_DIR", "INFLUXDB3_DB_DIR", Unit::Same),
+    ("INFLUXDB3_WITHOUT_AUTH", "INFLUXDB3_START_WITHOUT_AUTH", Unit::Same),
+    ("INFLUXDB3_NUM_CORES", "INFLUXDB3_ENTERPRISE_NUM_CORES", Unit::Same),
+    ("INFLUXDB3_EXEC_MEM_POOL_SIZE", "INFLUXDB3_EXEC_MEM_POOL_BYTES", Unit::Megabytes),
+    ("INFLUXDB3_FORCE_SNAPSHOT_MEM_SIZE", "INFLUXDB3_FORCE_SNAPSHOT_MEM_THRESHOLD", Unit::Megabytes),
+    ("INFLUXDB3_QUERY_LOG_MAX_ENTRIES", "INFLUXDB3_QUERY_LOG_SIZE", Unit::Same),
+    ("INFLUXDB3_WAL_FILES_PER_SNAPSHOT", "INFLUXDB3_WAL_SNAPSHOT_SIZE", Unit::Same),
+    ("INFLUXDB3_WAL_MAX_BUFFERED_WRITES", "INFLUXDB3_WAL_MAX_WRITE_BUFFER_SIZE", Unit::Same),
+    ("INFLUXDB3_SNAPSHOTTED_WAL_FILES_TO_KEEP", "INFLUXDB3_NUM_WAL_FILES_TO_KEEP", Unit::Same),
+    ("INFLUXDB3_NUM_DATABASE_LIMIT", "INFLUXDB3_ENTERPRISE_NUM_DATABASE_LIMIT", Unit::Same),
+    ("INFLUXDB3_NUM_TABLE_LIMIT", "INFLUXDB3_ENTERPRISE_NUM_TABLE_LIMIT", Unit::Same),
+    (
+        "INFLUXDB3_NUM_TOTAL_COLUMNS_PER_TABLE_LIMIT",
+        "INFLUXDB3_ENTERPRISE_NUM_TOTAL_COLUMNS_PER_TABLE_LIMIT",
+        Unit::Same,
+    ),
+    ("INFLUXDB3_RETENTION_CHECK_INTERVAL", "INFLUXDB3_ENTERPRISE_RETENTION_CHECK_INTERVAL", Unit::Same),
+];
+
+/// Variables that had no prefix once.
+const ONCE_UNPREFIXED: [&str; 3] = ["INFLUXDB3_LOG_FILTER", "INFLUXDB3_LOG_FORMAT", "INFLUXDB3_LOG_DESTINATION"];
+
+/// Old names of flags: old, new, and whether the old one is deprecated.
+const OLD_FLAGS: [(&str, &str, Unit); 7] = [
+    ("--num-datafusion-threads", "--datafusion-num-threads", Unit::Same),
+    ("--exec-mem-pool-bytes", "--exec-mem-pool-size", Unit::Megabytes),
+    ("--force-snapshot-mem-threshold", "--force-snapshot-mem-size", Unit::Megabytes),
+    ("--wal-snapshot-size", "--wal-files-per-snapshot", Unit::Same),
+    ("--wal-max-write-buffer-size", "--wal-max-buffered-writes", Unit::Same),
+    ("--num-wal-files-to-keep", "--snapshotted-wal-files-to-keep", Unit::Same),
+    ("--query-log-size", "--query-log-max-entries", Unit::Same),
+];
+
+/// A value that came from the environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Applied {
+    pub(crate) variable: String,
+    pub(crate) value: String,
+}
+
+/// What was found in the environment.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) applied: Vec<Applied>,
+    /// One sentence for each old name in use.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Makes the variables that flags name the defaults of these flags, here and in every subcommand.
+pub(crate) fn apply(command: Command, read: &dyn Fn(&str) -> Option<String>, findings: &mut Findings) -> Command {
+    let command = command.mut_args(|arg| match arg.get_env().and_then(|name| name.to_str()).map(str::to_owned) {
+        Some(variable) => with_variable(arg, &variable, read, findings),
+        None => arg,
+    });
+    command.mut_subcommands(|sub| apply(sub, read, findings))
+}
+
+fn with_variable(arg: Arg, variable: &str, read: &dyn Fn(&str) -> Option<String>, findings: &mut Findings) -> Arg {
+    let help = arg.get_help().map_or_else(String::new, ToString::to_string);
+    let arg = arg.env(None::<&'static str>).help(format!("{help} [env: {variable}]"));
+    match find(variable, read, &mut findings.warnings) {
+        Some(applied) => {
+            let value = applied.value.clone();
+            if !findings.applied.contains(&applied) {
+                findings.applied.push(applied);
+            }
+            let takes_value = arg.get_action().takes_values();
+            let arg = arg.default_value(value);
+            if takes_value { arg.hide_default_value(true) } else { arg }
+        }
+        None => arg,
+    }
+}
+
+fn find(variable: &str, read: &dyn Fn(&str) -> Option<String>, warnings: &mut Vec<String>) -> Option<Applied> {
+    let set = |name: &str| read(name).filter(|value| !value.is_empty());
+    let new = set(variable).map(|value| Applied { variable: variable.to_owned(), value });
+    let olds = OLD_VARIABLES.iter().filter(|(name, ..)| *name == variable).map(|(_, old, unit)| (*old, *unit));
+    let unprefixed = ONCE_UNPREFIXED.iter().filter(|name| **name == variable);
+    let unprefixed = unprefixed.filter_map(|name| Some((name.strip_prefix("INFLUXDB3_")?, Unit::Same)));
+    let mut found = new;
+    for (old, unit) in olds.chain(unprefixed) {
+        let Some(value) = set(old) else { continue };
+        let warning = match &found {
+            Some(newer) => {
+                format!("environment variable {old} is deprecated and ignored, since {} is set", newer.variable)
+            }
+            None => format!("environment variable {old} is deprecated, use {variable}"),
+        };
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+        let value = in_unit(&value, unit);
+        found = found.or(Some(Applied { variable: old.to_owned(), value }));
+    }
+    found
+}
+
+/// Puts new names in the place of old flags. What follows `--` is not a flag.
+pub(crate) fn modernise(args: impl IntoIterator<Item = OsString>, warnings: &mut Vec<String>) -> Vec<OsString> {
+    let mut modern: Vec<OsString> = Vec::new();
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        if arg == "--" {
+            modern.push(arg);
+            modern.extend(args);
+            break;
+        }
+        let text = arg.to_string_lossy().into_owned();
+        let (name, inline) = text.split_once('=').map_or((&*text, None), |(name, value)| (name, Some(value)));
+        let Some((old, new, unit)) = OLD_FLAGS.iter().find(|(old, ..)| *old == name) else {
+            modern.push(arg);
+            continue;
+        };
+        if *unit == Unit::Megabytes {
+            warnings.push(format!("flag {old} is deprecated, use {new}"));
+        }
+        match inline {
+            Some(value) => modern.push(format!("{new}={}", in_unit(value, *unit)).into()),
+            None => {
+                modern.push(new.into());
+                modern.extend(args.next().map(|value| in_unit(&value.to_string_lossy(), *unit).into()));
+            }
+        }
+    }
+    modern
+}
+
+fn in_unit(value: &str, unit: Unit) -> String {
+    match unit {
+        Unit::Same => value.to_owned(),
+        Unit::Megabytes => config::with_legacy_unit(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_new_name_of_a_variable_wins_and_each_old_one_is_reported() {
+        let both = [("INFLUXDB3_MODE", "all"), ("INFLUXDB3_ENTERPRISE_MODE", "query")];
+        let ignored =
+            "environment variable INFLUXDB3_ENTERPRISE_MODE is deprecated and ignored, since INFLUXDB3_MODE is set";
+        check_find("INFLUXDB3_MODE", &both, Some("all"), &[ignored]);
+        let deprecated = "environment variable INFLUXDB3_ENTERPRISE_MODE is deprecated, use INFLUXDB3_MODE";
+        check_find("INFLUXDB3_MODE", &both[1..], Some("query"), &[deprecated]);
+        let unprefixed = "environment variable LOG_FILTER is deprecated, use INFLUXDB3_LOG_FILTER";
+        check_find("INFLUXDB3_LOG_FILTER", &[("LOG_FILTER", "debug")], Some("debug"), &[unprefixed]);
+        check_find("INFLUXDB3_MODE", &[("INFLUXDB3_MODE", "")], None, &[]);
+    }
+
+    #[test]
+    fn bare_numbers_of_old_variables_are_megabytes() {
+        let old = [("INFLUXDB3_EXEC_MEM_POOL_BYTES", "512")];
+        let warning =
+            "environment variable INFLUXDB3_EXEC_MEM_POOL_BYTES is deprecated, use INFLUXDB3_EXEC_MEM_POOL_SIZE";
+        check_find("INFLUXDB3_EXEC_MEM_POOL_SIZE", &old, Some("512mb"), &[warning]);
+    }
+
+    #[track_caller]
+    fn check_find(variable: &str, environment: &[(&str, &str)], expected: Option<&str>, warned: &[&str]) {
+        let read = |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+        let mut warnings = Vec::new();
+        let found = find(variable, &read, &mut warnings);
+        assert_eq!(found.map(|applied| applied.value).as_deref(), expected);
+        assert_eq!(warnings, warned);
+    }
+
+    #[test]
+    fn old_flags_become_new_ones() {
+        check_modern(&["serve", "--exec-mem-pool-bytes=60%"], &["serve", "--exec-mem-pool-size=60%"]);
+        check_modern(&["--exec-mem-pool-bytes", "512"], &["--exec-mem-pool-size", "512mb"]);
+        check_modern(&["--wal-snapshot-size", "10"], &["--wal-files-per-snapshot", "10"]);
+        check_modern(&["--num-datafusion-threads=3"], &["--datafusion-num-threads=3"]);
+        check_modern(&["--", "--wal-snapshot-size"], &["--", "--wal-snapshot-size"]);
+    }
+
+    #[track_caller]
+    fn check_modern(args: &[&str], expected: &[&str]) {
+        assert_eq!(modernise(args.iter().map(OsString::from), &mut Vec::new()), expected);
+    }
+}

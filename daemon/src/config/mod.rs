@@ -1,0 +1,183 @@
+//! What a node needs, resolved and checked. One part for each room that is configured; no flags in it.
+//!
+//! # Promises
+//! - A `NodeConfig` that exists is consistent: ids are valid and distinct, threads fit the cores, sizes are bytes.
+//! - Values are parsed the same way wherever users write them (`values`).
+//!
+//! # Not here
+//! - Where a value came from: flags, variables and defaults are turned into this by `cli`.
+
+mod host;
+mod values;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use storage::model::NodeId;
+
+pub(crate) use host::{Host, ThreadCounts, ThreadWishes};
+pub(crate) use values::{
+    Memory, Retention, parse_duration, parse_interval, parse_memory, parse_option, parse_request_retention,
+    parse_request_size, with_legacy_unit,
+};
+
+#[derive(Debug, Clone)]
+pub(crate) struct NodeConfig {
+    pub(crate) identity: Identity,
+    pub(crate) store: Store,
+    pub(crate) http: HttpConfig,
+    pub(crate) threads: ThreadCounts,
+    pub(crate) wal: WalConfig,
+    pub(crate) snapshot: SnapshotConfig,
+    pub(crate) query: QueryConfig,
+    pub(crate) limits: Limits,
+    pub(crate) retention_check_interval: Duration,
+}
+
+/// Who this node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) node: NodeId,
+    pub(crate) cluster: NodeId,
+    pub(crate) take_over: TakeOver,
+}
+
+/// What happens when another live process seems to have this node's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TakeOver {
+    Refuse,
+    Insist,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// Everything is gone when the process ends.
+    Memory,
+    File {
+        root: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct HttpConfig {
+    /// Host and port; the host may be a name.
+    pub(crate) bind: String,
+    pub(crate) auth: AuthConfig,
+    /// The largest request body, before and after decompression.
+    pub(crate) request_bytes_max: usize,
+    /// All request bodies that are in memory at one time.
+    pub(crate) in_flight_bytes_max: usize,
+    pub(crate) connections_max: usize,
+    /// How long a stop waits for requests; zero does not wait.
+    pub(crate) shutdown_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AuthConfig {
+    /// Every request may do everything.
+    Off,
+    /// Every request needs a token, but for these endpoints.
+    On { open: Vec<OpenEndpoint> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OpenEndpoint {
+    Health,
+    Ping,
+    Metrics,
+    Ready,
+}
+
+impl OpenEndpoint {
+    /// The name that permissions of tokens use.
+    #[must_use]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::Ping => "ping",
+            Self::Metrics => "metrics",
+            Self::Ready => "ready",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct WalConfig {
+    /// The longest a write waits for company.
+    pub(crate) flush_interval: Duration,
+    /// Requests that may wait for the log.
+    pub(crate) waiting_writes_max: usize,
+    /// Log files kept after what they hold is in data files.
+    pub(crate) files_to_keep: usize,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotConfig {
+    /// A snapshot is made after so many log files,
+    pub(crate) wal_files: usize,
+    /// or when buffered rows hold so much memory,
+    pub(crate) memory_bytes_max: u64,
+    /// or when the oldest buffered row is so old.
+    pub(crate) age_max: Duration,
+    /// The time width of first-level files.
+    pub(crate) gen1_duration: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct QueryConfig {
+    pub(crate) memory_bytes: u64,
+    /// Engine options by name.
+    pub(crate) options: Vec<(String, String)>,
+    pub(crate) concurrent_max: usize,
+    pub(crate) log_entries: usize,
+    /// `None` lets queries run as long as they need.
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) databases: usize,
+    pub(crate) tables: usize,
+    pub(crate) columns_per_table: usize,
+}
+
+impl Identity {
+    /// Checks both ids and that they differ: each is a prefix in the same bucket.
+    pub(crate) fn new(node: &str, cluster: &str, take_over: TakeOver) -> Result<Self, String> {
+        let node = NodeId::new(node).map_err(|message| format!("node {message}"))?;
+        let cluster = NodeId::new(cluster).map_err(|message| format!("cluster {message}"))?;
+        if node == cluster {
+            return Err(format!("the cluster id and the node id are both '{node}'; they must differ"));
+        }
+        Ok(Self { node, cluster, take_over })
+    }
+}
+
+/// The time width of first-level files: 1, 5 or 10 minutes.
+pub(crate) fn parse_gen1_duration(text: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text)?;
+    if [1, 5, 10].map(|minutes| Duration::from_secs(minutes * 60)).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err(format!("gen1 duration '{text}' must be 1m, 5m or 10m"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_with_the_name_of_its_node_is_refused() {
+        let error = Identity::new("a", "a", TakeOver::Refuse).expect_err("the ids are equal");
+        assert_eq!(error, "the cluster id and the node id are both 'a'; they must differ");
+        assert!(Identity::new("a", "b", TakeOver::Refuse).is_ok());
+        assert!(Identity::new("a/b", "c", TakeOver::Refuse).is_err());
+    }
+
+    #[test]
+    fn first_level_files_are_one_five_or_ten_minutes_wide() {
+        assert_eq!(parse_gen1_duration("300s"), Ok(Duration::from_secs(300)));
+        assert_eq!(parse_gen1_duration("2m"), Err("gen1 duration '2m' must be 1m, 5m or 10m".to_owned()));
+    }
+}
