@@ -1,0 +1,192 @@
+//! One simulated process: a node of `storage` over its faulty connection, small limits, and reads through a view.
+//!
+//! # Promises
+//! - A process that died answers nothing any more.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type, TimestampNanosecondType};
+use arrow_array::{Array, RecordBatch};
+use metrics::Registry;
+use object_store::memory::InMemory;
+use storage::bucket::Key;
+use storage::catalog::Limits;
+use storage::clock::Clock;
+use storage::cluster::{self, TakeOver};
+use storage::files;
+use storage::ingest::{self, Answer, BadLines, Precision, Write};
+use storage::merge::{Layout, Settle, merge_all};
+use storage::model::{NodeId, TimeRange};
+use storage::node::{Config, Node, World};
+use storage::tasks::{Cpu, Tasks};
+use storage::wal::OnDamage;
+use storage::{snapshot, sweep};
+
+use crate::oracle::Cells;
+use crate::store::Faulty;
+
+pub(crate) struct Process {
+    pub(crate) node: Node,
+    pub(crate) tasks: Tasks,
+    pub(crate) store: Arc<Faulty>,
+}
+
+/// How one process is started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    pub(crate) seed: u64,
+    /// Tells the processes of a run apart.
+    pub(crate) number: u32,
+    pub(crate) faults_percent: u32,
+    pub(crate) dies_at: u64,
+    pub(crate) take_over: TakeOver,
+    pub(crate) clock_micros: u64,
+}
+
+impl Process {
+    /// Says why when it died, or gave up, before it was ready.
+    pub(crate) async fn start(shared: &Arc<InMemory>, start: Start) -> Result<Self, String> {
+        let Start { seed, number, faults_percent, dies_at, take_over, clock_micros } = start;
+        let seed = seed ^ (u64::from(number) << 32);
+        let store = Faulty::new(Arc::clone(shared), seed, faults_percent, dies_at);
+        let tasks = Tasks::new(Cpu::Here);
+        let world = World {
+            store: Arc::clone(&store) as _,
+            clock: Clock::simulated(clock_micros, seed),
+            tasks: tasks.clone(),
+            registry: Registry::new(),
+        };
+        let started = tokio::select! {
+            biased;
+            () = store.died() => Err("it died".to_owned()),
+            started = Node::start(config(number, take_over), world) => started.map_err(|e| e.to_string()),
+        };
+        match started {
+            Ok(node) => Ok(Self { node, tasks, store }),
+            Err(reason) => {
+                store.kill();
+                tasks.kill();
+                Err(reason)
+            }
+        }
+    }
+
+    /// Ends the process where it stands.
+    pub(crate) fn kill(&self) {
+        self.store.kill();
+        self.tasks.kill();
+    }
+
+    /// Whether the rows were acknowledged. A process that dies meanwhile answers nothing.
+    pub(crate) async fn write(&self, body: &str) -> bool {
+        let write = Write {
+            database: "db",
+            body,
+            precision: Precision::Nanosecond,
+            bad_lines: BadLines::Refuse,
+            answer: Answer::WhenStored,
+        };
+        tokio::select! {
+            biased;
+            () = self.store.died() => false,
+            _ = self.tasks.failed() => false,
+            result = self.node.ingest.write(write) => result.is_ok(),
+        }
+    }
+
+    /// Every cell of table `t`, or `None` when the process cannot answer.
+    pub(crate) async fn read(&self) -> Option<Cells> {
+        tokio::select! {
+            biased;
+            () = self.store.died() => None,
+            _ = self.tasks.failed() => None,
+            cells = self.read_all() => cells,
+        }
+    }
+
+    async fn read_all(&self) -> Option<Cells> {
+        let view = self.node.views.open().ok()?;
+        let state = Arc::clone(view.state());
+        let Some(table) = state.database("db").and_then(|db| state.table_named(db, "t")) else {
+            return Some(Cells::new());
+        };
+        let view = view.table(table.schema.table, TimeRange::ALL).ok()?;
+        let layout = Layout::of(&view.schema);
+        let mut inputs: Vec<Vec<RecordBatch>> = view.chunks.iter().map(|c| vec![c.batch.clone()]).collect();
+        for file in &view.files {
+            let bytes = self.node.bucket.find(&Key::from(&*file.path)).await.ok()?;
+            let bytes = bytes.unwrap_or_else(|| panic!("file {} is in the catalog and not in the store", file.path));
+            let reader = files::Reader::open(&file.path, bytes).expect("a whole file");
+            let padded = |batch| files::padded(&file.path, &batch, &layout.schema).expect("columns of the table");
+            inputs.push(reader.map(|batch| padded(batch.expect("a whole batch"))).collect());
+        }
+        let merged = merge_all(layout, inputs, Settle::All).expect("sorted inputs");
+        Some(cells(&merged))
+    }
+}
+
+/// The cells of merged rows. Panics when a row stands there twice.
+fn cells(batches: &[RecordBatch]) -> Cells {
+    let mut cells = BTreeMap::new();
+    let mut rows = std::collections::BTreeSet::new();
+    for batch in batches {
+        let tags = batch.column_by_name("s").expect("the tag").as_dictionary::<Int32Type>();
+        let names = tags.values().as_string::<i32>();
+        let times = batch.column_by_name("time").expect("the time").as_primitive::<TimestampNanosecondType>();
+        for row in 0..batch.num_rows() {
+            let series = names.value(tags.key(row).expect("every row has the tag")).to_owned();
+            let time = times.value(row);
+            assert!(rows.insert((series.clone(), time)), "row {series} {time} stands there twice");
+            for field in ["a", "b", "c"] {
+                let Some(values) = batch.column_by_name(field) else { continue };
+                if values.is_valid(row) {
+                    let value = values.as_primitive::<Int64Type>().value(row);
+                    cells.insert((series.clone(), time, field.to_owned()), value);
+                }
+            }
+        }
+    }
+    cells
+}
+
+fn config(number: u32, take_over: TakeOver) -> Config {
+    // Every process runs on another machine, so that only the heartbeat tells of it.
+    let place =
+        cluster::Place { boot: format!("machine {number}"), pid_namespace: String::new(), pid: number, started: 0 };
+    Config {
+        cluster: NodeId::new("c").expect("a good name"),
+        member: cluster::Config {
+            node: NodeId::new("n").expect("a good name"),
+            core_count: 1,
+            place,
+            take_over,
+            follow_every: Duration::from_secs(1),
+            checkpoint_every: 4,
+        },
+        limits: Limits::default(),
+        on_damage: OnDamage::Fail,
+        ingest: ingest::Config {
+            flush_interval: Duration::from_millis(100),
+            group_bytes_max: 1 << 20,
+            waiting_writes_max: 100,
+            waiting_bytes_max: 1 << 20,
+            buffer_bytes_max: 1 << 20,
+            answer_within: Duration::from_secs(30),
+        },
+        snapshot: snapshot::Config {
+            bytes_max: 400,
+            periods_max: 10,
+            age_max: Duration::from_secs(60),
+            gen1: Duration::from_secs(600),
+        },
+        sweep: sweep::Config {
+            every: Duration::from_secs(3),
+            file_wait: Duration::from_secs(5),
+            wal_objects_kept: 0,
+            retention_every: Duration::from_secs(5),
+        },
+    }
+}

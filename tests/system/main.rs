@@ -1,0 +1,17 @@
+//! The built binary, from outside: one file per promise.
+//!
+//! Nothing here links the node. `harness` finds the binary (`WEIR_BIN`, or the one of this profile), starts it, asks it
+//! over its documented interfaces, and fails a test whose node left an unexpected warning in its log.
+#![allow(clippy::disallowed_methods, reason = "these tests are outside the node: they have real time and real threads")]
+
+mod real_data;
+mod ledger;
+mod kill_loop;
+mod one_owner;
+mod start_up;
+mod cases;
+mod bad_input;
+mod fuzz;
+mod auth;
+mod client_commands;
+mod measured;
