@@ -4,7 +4,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use object_store::ObjectStore;
 use storage::catalog::{Action, State};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::metrics::Metrics;
@@ -16,6 +16,12 @@ use crate::tables::{Moment, Moments};
 
 /// How many batches wait for a slow reader before the query waits too.
 const BATCHES_WAITING_MAX: usize = 2;
+
+/// How many queries may wait for each that may run. What waits is planned already and holds what it planned with.
+const WAITING_PER_RUNNING: usize = 4;
+
+/// How long a client may take to ask for more rows. One that has stopped reading would hold files and memory for ever.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct EngineConfig {
@@ -40,7 +46,7 @@ pub struct EngineConfig {
 /// Answers queries. Cheap to clone; the clones share one memory pool, one log and one limit.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
@@ -48,6 +54,10 @@ pub(super) struct Shared {
     pub(super) sessions: Arc<Sessions>,
     pub(super) log: Arc<QueryLog>,
     pub(super) permits: Arc<Semaphore>,
+    /// For queries that run, wait to run, or are planned.
+    places: Arc<Semaphore>,
+    places_max: usize,
+    pub(super) read_timeout: Duration,
     pub(super) metrics: Metrics,
     moments: Arc<dyn Moments>,
     default_timeout: Option<Duration>,
@@ -73,10 +83,15 @@ impl Engine {
         metrics.pool_bytes("limit").set(memory_bytes as f64);
         let (reserved, pool) = (metrics.pool_bytes("reserved"), Arc::clone(&sessions));
         registry.on_scrape(move || reserved.set(pool.reserved_bytes() as f64));
+        let permits = concurrent_queries_max.clamp(1, Semaphore::MAX_PERMITS);
+        let places_max = permits.saturating_mul(1 + WAITING_PER_RUNNING).min(Semaphore::MAX_PERMITS);
         let shared = Shared {
             sessions,
             log: Arc::new(QueryLog::new(query_log_entries)),
-            permits: Arc::new(Semaphore::new(concurrent_queries_max.clamp(1, Semaphore::MAX_PERMITS))),
+            permits: Arc::new(Semaphore::new(permits)),
+            places: Arc::new(Semaphore::new(places_max)),
+            places_max,
+            read_timeout: READ_TIMEOUT,
             metrics,
             moments,
             default_timeout,
@@ -97,9 +112,9 @@ impl Engine {
         let rows = futures::stream::unfold(Some((rows, task)), |running| async move {
             let (mut rows, task) = running?;
             match rows.recv().await {
-                Some(next) => Some((next, Some((rows, task)))),
+                Some(batch) => Some((Ok(batch), Some((rows, task)))),
                 // Rows that end because the task was stopped from outside must not look like a whole answer.
-                None => task.await.is_err().then_some((Err(Error::Cancelled), None)),
+                None => task.await.unwrap_or(Err(Error::Cancelled)).err().map(|error| (Err(error), None)),
             }
         });
         Ok(Answer { schema, rows: rows.boxed() })
@@ -107,6 +122,12 @@ impl Engine {
 }
 
 impl Shared {
+    /// A place among the queries that run or wait.
+    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let busy = |_| Error::Busy(format!("{} queries run or wait already; try again later", self.places_max));
+        Arc::clone(&self.places).try_acquire_owned().map_err(busy)
+    }
+
     pub(super) fn open_moment(&self) -> Result<Arc<dyn Moment>, Error> {
         self.moments.open().map_err(|error| Error::Unavailable(error.to_string()))
     }

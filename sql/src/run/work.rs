@@ -21,13 +21,13 @@ use crate::system::{End, Entry};
 /// Where the parts of the answer go.
 pub(super) struct Parts {
     pub(super) schema: oneshot::Sender<Result<SchemaRef, Error>>,
-    pub(super) rows: mpsc::Sender<Result<RecordBatch, Error>>,
+    pub(super) rows: mpsc::Sender<RecordBatch>,
 }
 
 pub(super) struct Work {
     query: Query,
     schema: Option<oneshot::Sender<Result<SchemaRef, Error>>>,
-    rows: mpsc::Sender<Result<RecordBatch, Error>>,
+    rows: mpsc::Sender<RecordBatch>,
     progress: Progress,
 }
 
@@ -49,8 +49,9 @@ impl Work {
         Self { query, schema: Some(parts.schema), rows: parts.rows, progress }
     }
 
-    pub(super) async fn run(mut self, timeout: Option<Duration>) {
-        // The permit, the plan and the view go when `answer` ends, not when a slow reader has read the last error.
+    /// An error that comes before the schema is sent in its place; a later one is returned.
+    pub(super) async fn run(mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        // The permit, the plan and the view go when `answer` ends, not when a slow reader has read the last rows.
         let answer = AssertUnwindSafe(self.answer()).catch_unwind();
         let result = match timeout {
             Some(timeout) => tokio::time::timeout(timeout, answer).await.unwrap_or(Ok(Err(Error::Timeout(timeout)))),
@@ -62,15 +63,18 @@ impl Work {
             Err(Error::Cancelled) => End::Cancel,
             Err(_) => End::Fail,
         });
-        let Err(error) = result else { return };
-        // Whoever asked may be gone, and then nobody wants to know.
-        match self.schema.take() {
-            Some(schema) => drop(schema.send(Err(error))),
-            None => drop(self.rows.send(Err(error)).await),
+        match (result, self.schema.take()) {
+            (Err(error), Some(schema)) => {
+                // Whoever asked may be gone, and then nobody wants to know.
+                drop(schema.send(Err(error)));
+                Ok(())
+            }
+            (result, _) => result,
         }
     }
 
     async fn answer(&mut self) -> Result<(), Error> {
+        let _place = self.progress.shared.place()?;
         let moment = self.progress.shared.open_moment()?;
         let world = self.progress.shared.world(moment.state(), &self.query)?;
         self.progress.entry.resolved(world.database.as_ref().map(|database| database.id));
@@ -95,7 +99,8 @@ impl Work {
     async fn send(&mut self, mut rows: SendableRecordBatchStream) -> Result<(), Error> {
         while let Some(batch) = rows.next().await.transpose()? {
             self.progress.rows += batch.num_rows();
-            self.rows.send(Ok(batch)).await.map_err(|_| Error::Cancelled)?;
+            let sent = tokio::time::timeout(self.progress.shared.read_timeout, self.rows.send(batch)).await;
+            sent.map_err(|_| Error::Cancelled)?.map_err(|_| Error::Cancelled)?;
         }
         Ok(())
     }
@@ -121,8 +126,9 @@ impl Progress {
     }
 
     fn close(&mut self, end: End) {
-        let compute = self.plan.as_ref().map(compute);
-        let memory_max = self.session.as_ref().map(|s| s.memory.reserved_max());
+        // Taken, so that both go now: the entry may live on with whoever has not read the last rows.
+        let compute = self.plan.take().as_ref().map(compute);
+        let memory_max = self.session.take().map(|s| s.memory.reserved_max());
         if let Some(finished) = self.entry.close(end, compute, memory_max) {
             self.shared.metrics.finish(self.phase, &finished, self.rows);
         }

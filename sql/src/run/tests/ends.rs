@@ -71,6 +71,57 @@ async fn queries_beyond_the_limit_wait() {
 }
 
 #[tokio::test]
+async fn queries_beyond_those_that_may_wait_are_refused() {
+    let cluster = Cluster::new();
+    let config = EngineConfig { concurrent_queries_max: 1, ..config() };
+    let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
+    let first = engine.run(query("SELECT * FROM generate_series(1, 10000000000)")).await.unwrap();
+    let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(ask(&engine, query("SELECT 1")))).collect();
+    for query in &mut waiting {
+        assert!(futures::poll!(query.as_mut()).is_pending());
+    }
+    let error = ask(&engine, query("SELECT 1")).await.unwrap_err();
+    assert_eq!(error, Error::Busy("5 queries run or wait already; try again later".to_owned()));
+    drop(first);
+    for result in futures::future::join_all(waiting).await {
+        assert!(result.is_ok(), "{result:?}");
+    }
+    assert_eq!(value(&engine, "SELECT 1").await, "1");
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_ends_its_query() {
+    let mut engine = engine(&Cluster::new());
+    Arc::get_mut(&mut engine.shared).unwrap().read_timeout = Duration::from_secs(2);
+    let answer = engine.run(query("SELECT * FROM generate_series(1, 10000000000)")).await.unwrap();
+    let text = "SELECT phase FROM system.queries ORDER BY issue_time LIMIT 1";
+    assert_eq!(value(&engine, text).await, "permit");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(value(&engine, text).await, "cancel");
+    // The rows that were waiting are still read, and do not look like a whole answer.
+    let read: Vec<_> = answer.rows.collect().await;
+    assert!(read.len() > 1 && read[..read.len() - 1].iter().all(Result::is_ok));
+    assert_eq!(read.last().and_then(|last| last.as_ref().err()), Some(&Error::Cancelled));
+}
+
+#[tokio::test]
+async fn a_query_that_has_ended_holds_no_memory_though_its_rows_are_not_read() {
+    let cluster = Cluster::new();
+    let engine = engine(&cluster);
+    let answer = engine.run(query("SELECT value FROM generate_series(1, 20) ORDER BY value DESC")).await.unwrap();
+    for _ in 0..200 {
+        let text = "SELECT phase FROM system.queries ORDER BY issue_time LIMIT 1";
+        if value(&engine, text).await == "success" {
+            assert_eq!(engine.shared.sessions.reserved_bytes(), 0);
+            drop(answer);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the query does not end");
+}
+
+#[tokio::test]
 async fn what_was_asked_is_measured() {
     let cluster = Cluster::new().chunk(Random(3).rows(300));
     let registry = metrics::Registry::new();
