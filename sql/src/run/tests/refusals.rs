@@ -123,18 +123,18 @@ fn ask_deep(text: String) -> Result<String, Error> {
 #[test]
 fn chains_of_operators_are_answered_up_to_a_limit_and_then_refused() {
     let sum = |additions: usize| format!("SELECT 1{}", "+1".repeat(additions));
-    assert_eq!(ask_deep(sum(4_900)), Ok("4901".to_owned()));
-    for additions in [5_001, 200_000] {
+    assert_eq!(ask_deep(sum(1_900)), Ok("1901".to_owned()));
+    for additions in [2_001, 200_000] {
         let error = ask_deep(sum(additions)).unwrap_err();
         assert_eq!(error.kind(), QueryErrorKind::Plan, "{error}");
         // SELECT is counted as well.
-        assert!(error.to_string().contains(&format!("{} operators; at most 5000", additions + 1)), "{error}");
+        assert!(error.to_string().contains(&format!("{} operators; at most 2000", additions + 1)), "{error}");
     }
 }
 
 #[test]
 fn a_chain_of_any_kind_does_not_end_the_process() {
-    let times = 4_900;
+    let times = 1_900;
     for text in [
         format!("{}SELECT 1", "EXPLAIN ".repeat(times)),
         format!("{}SELECT 1", "EXPLAIN ".repeat(4)),
