@@ -82,7 +82,10 @@ impl Options {
     }
 
     pub(crate) fn node_options(&self) -> node::Options {
-        self.flags.iter().fold(node::Options::open(), |options, flag| options.flag(flag))
+        self.flags.iter().fold(
+            node::Options::open().allow_in_log("of memory for queries and buffered rows together"),
+            |options, flag| options.flag(flag),
+        )
     }
 }
 

@@ -18,8 +18,7 @@ const WRITE_FOR: Duration = Duration::from_secs(300);
 pub(crate) fn with_unsnapshotted_writes(node: &mut Node, options: &Options) -> String {
     node.stop();
     let never = options.node_options().option("--wal-files-per-snapshot", "1000000");
-    let allowed = "of memory for queries and buffered rows together leave little";
-    node.set_options(never.option("--force-snapshot-mem-size", "90%").allow_in_log(allowed));
+    node.set_options(never.option("--force-snapshot-mem-size", "90%"));
     node.restart();
     let empty = node.ready_after;
 
