@@ -252,7 +252,9 @@ impl Task {
         pieces: Vec<Arc<Piece>>,
         written: &mut Vec<Arc<FileRecord>>,
     ) -> Result<(), Error> {
-        for window in windows::cut(&pieces, self.config.gen1) {
+        let (cut, gen1) = (pieces.clone(), self.config.gen1);
+        // Reads the time of every row, which is no work for an I/O thread.
+        for window in self.parts.tasks.cpu(move || windows::cut(&cut, gen1)).await {
             let schema = Arc::clone(&table.schema);
             let pieces = pieces.clone();
             let about = self.about(table, window);

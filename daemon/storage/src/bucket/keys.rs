@@ -54,11 +54,6 @@ impl Keys {
     }
 
     #[must_use]
-    pub fn catalog_parts(&self) -> Path {
-        Path::from(format!("{}/catalog/part", self.cluster))
-    }
-
-    #[must_use]
     pub fn catalog_part(&self, table: TableId, hash: &str) -> Path {
         Path::from(format!("{}/catalog/part/{:010}/{hash}", self.cluster, table.0))
     }
