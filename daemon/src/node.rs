@@ -3,8 +3,8 @@
 //! # Promises
 //! - The port is bound before the bucket is touched; the bucket is checked before anything is written.
 //! - Every step of the start is logged with how long it took; a step that fails gives one line that names the cause.
-//! - A first SIGTERM or SIGINT ends requests, stores what waits, writes a snapshot and closes the epoch. A second one
-//!   leaves at once: what is acknowledged is in the log.
+//! - A first SIGTERM or SIGINT ends requests, stores what waits, writes a snapshot and closes the epoch. A second one,
+//!   unless it came with the first, leaves at once: what is acknowledged is in the log.
 //!
 //! # Not here
 //! - What the rooms do: `storage::node` starts those that keep rows, `sql` answers, `api` speaks.
@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use metrics::Registry;
 use storage::bucket::{LocalFiles, Store};
 use storage::clock::Clock;
@@ -44,6 +45,9 @@ const STOP_WITHIN: Duration = Duration::from_secs(120);
 
 /// How long a node that cannot go on tries to leave in order.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Signals that come so soon after the first belong to it: some senders reach a process both by its id and by its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
 /// Why a node did not start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +127,8 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
     let second_signal = async {
         signals.next().await;
         asked.notify_one();
+        tokio::time::sleep(SAME_SIGNAL).await;
+        signals.forget();
         signals.next().await;
     };
     let left = tokio::select! {
@@ -246,6 +252,11 @@ struct Signals {
 impl Signals {
     fn listen() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Takes those that came since the last call as one with the last.
+    fn forget(&mut self) {
+        while self.terminate.recv().now_or_never().is_some() || self.interrupt.recv().now_or_never().is_some() {}
     }
 
     /// The next signal; one that came since the last call counts.

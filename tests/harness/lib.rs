@@ -11,6 +11,7 @@ pub mod http;
 pub mod log;
 pub mod binary;
 pub mod process;
+pub mod power;
 pub mod node;
 pub mod command;
 pub mod data;

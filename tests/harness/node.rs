@@ -17,7 +17,9 @@ use crate::binary;
 use crate::folder::Folder;
 use crate::http::{Client, Request};
 use crate::log;
+use crate::power::{Disk, Lost, Witness};
 use crate::process::{Process, Usage};
+use crate::random::Random;
 use crate::wait::{DEADLINE, eventually};
 
 /// How a node is started.
@@ -65,6 +67,7 @@ pub struct Node {
     log_name: &'static str,
     port: u16,
     process: Option<Process>,
+    witness: Option<Witness>,
     /// From the start of the process until it said that it is ready.
     pub ready_after: Duration,
 }
@@ -84,7 +87,17 @@ impl Node {
     }
 
     fn on(folder: Arc<Folder>, options: Options, log_name: &'static str) -> Self {
-        Self { options, folder, log_name, port: free_port(), process: None, ready_after: Duration::ZERO }
+        Self { options, folder, log_name, port: free_port(), process: None, witness: None, ready_after: Duration::ZERO }
+    }
+
+    /// Starts a node on a machine that can lose its power.
+    #[track_caller]
+    pub fn start_on(disk: Disk, options: Options) -> Self {
+        let folder = Folder::new(&options.node_id);
+        let mut node = Self::on(Arc::new(folder), options, "log");
+        node.witness = Some(Witness::new(node.data_dir(), node.folder.path(), disk));
+        node.restart();
+        node
     }
 
     /// The URL of the node.
@@ -132,32 +145,40 @@ impl Node {
         command.arg("--data-dir").arg(self.data_dir());
         command.args(["--http-bind", &format!("127.0.0.1:{}", self.port)]).args(&self.options.flags);
         command.env("RUST_BACKTRACE", "1").env("NO_COLOR", "1");
+        if let Some(witness) = &mut self.witness {
+            witness.watch(&mut command);
+        }
         self.process = Some(Process::start(&mut command, &self.log_path()));
     }
 
     /// Starts it again and waits until it answers.
     #[track_caller]
     pub fn restart(&mut self) {
-        let start = Instant::now();
-        self.spawn();
-        self.wait_until_ready();
-        self.ready_after = start.elapsed();
+        self.try_restart().unwrap_or_else(|reason| panic!("{reason}"));
     }
 
-    #[track_caller]
-    fn wait_until_ready(&mut self) {
+    /// `restart` for a node that may not be able to; the error says what it did instead.
+    pub fn try_restart(&mut self) -> Result<(), String> {
+        let start = Instant::now();
+        self.spawn();
+        self.wait_until_ready()?;
+        self.ready_after = start.elapsed();
+        Ok(())
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), String> {
         let client = self.client();
         let deadline = Instant::now() + DEADLINE;
         loop {
             let answer = client.send(Request::get("/ready"));
             // Without a token the door is shut, but somebody stands behind it.
             if answer.as_ref().is_ok_and(|answer| [200, 401].contains(&answer.status)) {
-                return;
+                return Ok(());
             }
             let ended = self.process.as_mut().expect("the node was started").ended();
             if ended.is_some() || Instant::now() > deadline {
                 let seen = answer.map(|answer| answer.status);
-                panic!("the node is not ready: {seen:?}, ended: {ended:?}\n{}", tail(&self.log(), 60));
+                return Err(format!("the node is not ready: {seen:?}, ended: {ended:?}\n{}", tail(&self.log(), 60)));
             }
             thread::sleep(Duration::from_millis(3));
         }
@@ -167,6 +188,11 @@ impl Node {
     #[track_caller]
     pub fn wait_for_its_end(&mut self) -> Option<i32> {
         self.process.take().expect("the node was started").wait().code()
+    }
+
+    /// SIGTERM; does not wait.
+    pub fn ask_to_stop(&self) {
+        self.process.as_ref().expect("the node runs").ask_to_stop();
     }
 
     /// SIGTERM, then waits until it has stopped by itself, as it should.
@@ -182,6 +208,12 @@ impl Node {
     /// SIGKILL to the whole group.
     pub fn kill(&mut self) {
         self.process.take().expect("the node runs").kill();
+    }
+
+    /// SIGKILL to the whole group, and its machine loses power: see `start_on`.
+    pub fn lose_power(&mut self, random: &mut Random) -> Lost {
+        self.kill();
+        self.witness.as_ref().expect("the node was started on a disk").lose_power(random)
     }
 
     /// Fails when the log holds a warning or an error nobody expected.

@@ -9,6 +9,7 @@ mod ledger;
 mod kill_loop;
 mod one_owner;
 mod start_up;
+mod stopping;
 mod cases;
 mod bad_input;
 mod fuzz;
