@@ -1,6 +1,6 @@
 //! The load of the public TSBS benchmark (cpu-only): what a node costs while it takes it, keeps it and answers from it.
 //!
-//! `cargo bench -p tests --bench tsbs -- --hosts 400 --hours 24 --workers 1,2,4`
+//! `cargo run --release -p tests --bin tsbs -- --hosts 400 --hours 24 --workers 1,2,4`
 //!
 //! CPU is that of the server process alone, from `/proc`, until it has been quiet for a while: background work that a
 //! load leaves behind is part of its price.

@@ -68,8 +68,6 @@ impl Options {
                 "--baseline" => options.baseline = Some(Baseline),
                 "--no-sync" => options.sync = AnswerWhen::Valid,
                 "--flags" => options.flags = value()?.split_whitespace().map(str::to_owned).collect(),
-                // What `cargo bench` adds by itself.
-                "--bench" => {}
                 _ => return Err(format!("unknown option {name}")),
             }
         }

@@ -31,9 +31,10 @@ fn find() -> Result<PathBuf, String> {
         let path = PathBuf::from(given);
         return if path.is_file() { Ok(path) } else { Err(format!("WEIR_BIN: no file {}", path.display())) };
     }
-    // Test programs lie in target/<profile>/deps, the binary one folder above.
+    // Programs lie in target/<profile>, as the binary does, test programs in `deps` below it.
     let own = env::current_exe().map_err(|error| format!("where am I: {error}"))?;
-    let profile = own.parent().and_then(Path::parent).ok_or("a test program lies in target/<profile>/deps")?;
+    let profile =
+        own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).ok_or("a program lies in a folder")?;
     let path = profile.join("weir");
     let built = modified(&path).ok_or_else(|| format!("no binary at {}: cargo build -p daemon", path.display()))?;
     if let Some(newer) = sources(&profile.join("weir.d")).into_iter().find(|source| modified(source) > Some(built)) {
