@@ -19,7 +19,7 @@ use storage::clock::Clock;
 use storage::node::{Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::wal::OnDamage;
-use storage::{catalog, cluster, ingest, snapshot, sweep};
+use storage::{catalog, cluster, compact, ingest, snapshot, sweep};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -36,6 +36,9 @@ const BUFFER_BYTES_MIN: usize = 128 << 20;
 
 /// A WAL object holds about so many bytes of line protocol.
 const GROUP_BYTES_MAX: usize = 4 << 20;
+
+/// The files of one compaction plan, which are held in memory.
+const COMPACT_INPUT_BYTES_MAX: u64 = 256 << 20;
 
 /// How long a write waits for the object store.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -189,6 +192,7 @@ fn engine(config: &NodeConfig, node: &Node, hands: (Registry, Handle)) -> Result
         runtime,
         registry,
         node_id: config.identity.node.to_string(),
+        compactions: Arc::clone(&node.events),
     };
     sql::Engine::new(engine, Arc::clone(&node.views) as _, node.bucket.reader()).map_err(Error::Query)
 }
@@ -196,8 +200,18 @@ fn engine(config: &NodeConfig, node: &Node, hands: (Registry, Handle)) -> Result
 /// The parts of the config that belong to `storage`.
 fn storage_config(config: &NodeConfig) -> storage::node::Config {
     // Taken apart by name: a new part does not compile until it is used here.
-    let NodeConfig { identity, store: _, http, threads, wal, snapshot, query: _, limits, retention_check_interval } =
-        config.clone();
+    let NodeConfig {
+        identity,
+        store: _,
+        http,
+        threads,
+        wal,
+        snapshot,
+        compact,
+        query: _,
+        limits,
+        retention_check_interval,
+    } = config.clone();
     let force_bytes = usize::try_from(snapshot.memory_bytes_max).unwrap_or(usize::MAX);
     storage::node::Config {
         cluster: identity.cluster,
@@ -234,9 +248,16 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
             age_max: snapshot.age_max,
             gen1: snapshot.gen1_duration,
         },
+        compact: compact::Config {
+            check_every: compact.check_every,
+            widths: compact.widths,
+            files_max: compact.files_max,
+            rows_max: compact.rows_max,
+            input_bytes_max: COMPACT_INPUT_BYTES_MAX,
+        },
         sweep: sweep::Config {
             every: Duration::from_secs(10),
-            file_wait: Duration::from_secs(600),
+            file_wait: compact.cleanup_wait,
             wal_objects_kept: wal.files_to_keep as u64,
             retention_every: retention_check_interval,
         },

@@ -23,7 +23,7 @@ use storage::model::{NodeId, TimeRange};
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::wal::OnDamage;
-use storage::{snapshot, sweep};
+use storage::{compact, snapshot, sweep};
 
 use crate::oracle::Cells;
 use crate::store::Faulty;
@@ -181,6 +181,13 @@ fn config(number: u32, take_over: TakeOver) -> Config {
             periods_max: 10,
             age_max: Duration::from_secs(60),
             gen1: Duration::from_secs(600),
+        },
+        compact: compact::Config {
+            check_every: Duration::from_secs(2),
+            widths: [1_200, 3_600, 14_400].map(Duration::from_secs).to_vec(),
+            files_max: 4,
+            rows_max: 4,
+            input_bytes_max: 20_000,
         },
         sweep: sweep::Config {
             every: Duration::from_secs(3),

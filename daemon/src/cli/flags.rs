@@ -25,6 +25,8 @@ pub(crate) struct ServeFlags {
     #[command(flatten)]
     pub(crate) wal: WalFlags,
     #[command(flatten)]
+    pub(crate) compact: CompactFlags,
+    #[command(flatten)]
     pub(crate) limits: LimitFlags,
     #[command(flatten)]
     pub(crate) log: LogFlags,
@@ -169,6 +171,40 @@ pub(crate) struct WalFlags {
     #[arg(long, value_name = "DURATION", env = "INFLUXDB3_GEN1_DURATION", default_value = "10m",
           value_parser = config::parse_gen1_duration, hide = true)]
     pub(crate) gen1_duration: Duration,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Compaction")]
+pub(crate) struct CompactFlags {
+    /// Time width of second-level files
+    #[arg(long, value_name = "DURATION", env = "INFLUXDB3_COMPACTION_GEN2_DURATION", default_value = "20m",
+          value_parser = config::parse_interval)]
+    pub(crate) compaction_gen2_duration: Duration,
+    /// How much wider each further level is than the one before
+    #[arg(
+        long,
+        value_name = "LIST",
+        env = "INFLUXDB3_COMPACTION_MULTIPLIERS",
+        default_value = "3,4,6,5",
+        value_delimiter = ','
+    )]
+    pub(crate) compaction_multipliers: Vec<u32>,
+    /// Rows after which a file ends
+    #[arg(long, value_name = "N", env = "INFLUXDB3_COMPACTION_ROW_LIMIT", default_value_t = 1_000_000,
+          value_parser = value_parser!(u32).range(1000..))]
+    pub(crate) compaction_row_limit: u32,
+    /// Files that are merged at one time
+    #[arg(long, value_name = "N", env = "INFLUXDB3_COMPACTION_MAX_NUM_FILES_PER_PLAN", default_value_t = 500,
+          value_parser = value_parser!(u32).range(2..))]
+    pub(crate) compaction_max_num_files_per_plan: u32,
+    /// How long files that were merged are kept
+    #[arg(long, value_name = "DURATION", env = "INFLUXDB3_COMPACTION_CLEANUP_WAIT", default_value = "10m",
+          value_parser = config::parse_interval)]
+    pub(crate) compaction_cleanup_wait: Duration,
+    /// How often work is looked for
+    #[arg(long, value_name = "DURATION", env = "INFLUXDB3_COMPACTION_CHECK_INTERVAL", default_value = "10s",
+          value_parser = config::parse_interval)]
+    pub(crate) compaction_check_interval: Duration,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -1,12 +1,15 @@
 //! `weir serve`, and `weir` alone: flags and variables become a `NodeConfig`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::flags::{HttpFlags, IdentityFlags, MemoryFlags, Mode, QueryFlags, ServeFlags, StoreFlags, StoreKind};
+use super::flags::{
+    CompactFlags, HttpFlags, IdentityFlags, MemoryFlags, Mode, QueryFlags, ServeFlags, StoreFlags, StoreKind,
+};
 use super::logging::{self, LogFlags};
 use crate::config::{
-    AuthConfig, Host, HttpConfig, Identity, Limits, Memory, NodeConfig, QueryConfig, SnapshotConfig, Store, TakeOver,
-    ThreadCounts, ThreadWishes, WalConfig,
+    self, AuthConfig, CompactConfig, Host, HttpConfig, Identity, Limits, Memory, NodeConfig, QueryConfig,
+    SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes, WalConfig,
 };
 
 /// What missing flags mean.
@@ -38,7 +41,7 @@ pub(crate) struct Surroundings<'a> {
 }
 
 pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) -> Result<Start, String> {
-    let ServeFlags { identity, store, http, threads, memory, query, wal, limits, log } = flags;
+    let ServeFlags { identity, store, http, threads, memory, query, wal, compact, limits, log } = flags;
     let mut warnings = Vec::new();
     check_modes(&identity.mode)?;
     let host = around.host;
@@ -64,6 +67,7 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
             age_max: memory.force_snapshot_max_age,
             gen1_duration: wal.gen1_duration,
         },
+        compact: self::compact(compact, wal.gen1_duration)?,
         query: self::query(query, memory.exec_mem_pool_size.resolve(host.memory_bytes), threads),
         limits: Limits {
             databases: index(limits.num_database_limit),
@@ -100,6 +104,16 @@ fn check_modes(modes: &[Mode]) -> Result<(), String> {
         Err("a node with only some of the modes ingest, query and compact is not supported yet; use --mode all"
             .to_owned())
     }
+}
+
+fn compact(flags: CompactFlags, gen1: Duration) -> Result<CompactConfig, String> {
+    Ok(CompactConfig {
+        check_every: flags.compaction_check_interval,
+        widths: config::level_widths(gen1, flags.compaction_gen2_duration, &flags.compaction_multipliers)?,
+        files_max: index(flags.compaction_max_num_files_per_plan),
+        rows_max: u64::from(flags.compaction_row_limit),
+        cleanup_wait: flags.compaction_cleanup_wait,
+    })
 }
 
 fn warn_of_large_shares(memory: &MemoryFlags, warnings: &mut Vec<String>) {

@@ -29,6 +29,7 @@ pub(crate) struct NodeConfig {
     pub(crate) threads: ThreadCounts,
     pub(crate) wal: WalConfig,
     pub(crate) snapshot: SnapshotConfig,
+    pub(crate) compact: CompactConfig,
     pub(crate) query: QueryConfig,
     pub(crate) limits: Limits,
     pub(crate) retention_check_interval: Duration,
@@ -124,6 +125,20 @@ pub(crate) struct SnapshotConfig {
 }
 
 #[derive(Debug, Clone)]
+pub(crate) struct CompactConfig {
+    /// How often work is looked for.
+    pub(crate) check_every: Duration,
+    /// Widths of the windows of level 2 and up.
+    pub(crate) widths: Vec<Duration>,
+    /// Files that one plan takes at most.
+    pub(crate) files_max: usize,
+    /// Rows after which a file ends.
+    pub(crate) rows_max: u64,
+    /// How long a file that was replaced is kept.
+    pub(crate) cleanup_wait: Duration,
+}
+
+#[derive(Debug, Clone)]
 pub(crate) struct QueryConfig {
     pub(crate) memory_bytes: u64,
     /// Engine options by name.
@@ -163,6 +178,25 @@ pub(crate) fn parse_gen1_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The widths of the windows of level 2 and up: the first one, and each a multiple of the one before.
+pub(crate) fn level_widths(gen1: Duration, gen2: Duration, multipliers: &[u32]) -> Result<Vec<Duration>, String> {
+    if gen2 < gen1 || !gen2.as_nanos().is_multiple_of(gen1.as_nanos()) {
+        return Err(format!("compaction gen2 duration {gen2:?} must be a multiple of the gen1 duration {gen1:?}"));
+    }
+    let mut widths = vec![gen2];
+    for multiplier in multipliers {
+        let last = widths[widths.len() - 1];
+        let next = last.checked_mul(*multiplier).filter(|width| *multiplier > 1 && *width <= WIDTH_MAX);
+        widths.push(next.ok_or_else(|| {
+            format!("compaction multiplier {multiplier} must be over 1 and keep windows under {} days", WIDTH_DAYS_MAX)
+        })?);
+    }
+    Ok(widths)
+}
+
+const WIDTH_DAYS_MAX: u64 = 36_500;
+const WIDTH_MAX: Duration = Duration::from_secs(WIDTH_DAYS_MAX * 86_400);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +207,17 @@ mod tests {
         assert_eq!(error, "the cluster id and the node id are both 'a'; they must differ");
         assert!(Identity::new("a", "b", TakeOver::Refuse).is_ok());
         assert!(Identity::new("a/b", "c", TakeOver::Refuse).is_err());
+    }
+
+    #[test]
+    fn levels_nest() {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        let widths = level_widths(minutes(10), minutes(20), &[3, 4, 6, 5]);
+        assert_eq!(widths, Ok([20, 60, 240, 1_440, 7_200].map(minutes).to_vec()));
+        assert_eq!(level_widths(minutes(10), minutes(1440), &[]), Ok(vec![minutes(1440)]));
+        for (gen2, multipliers) in [(15, &[3][..]), (5, &[]), (20, &[1]), (20, &[0]), (1440, &[36_501])] {
+            assert!(level_widths(minutes(10), minutes(gen2), multipliers).is_err(), "{gen2} {multipliers:?}");
+        }
     }
 
     #[test]

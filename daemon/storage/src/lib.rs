@@ -17,6 +17,7 @@ pub mod apply;
 pub mod ingest;
 pub mod files;
 pub mod snapshot;
+pub mod compact;
 pub mod cluster;
 pub mod sweep;
 pub mod view;

@@ -18,6 +18,7 @@ use crate::buffer::Buffer;
 use crate::catalog::{self, Catalog, Change, Limits, Pins, State};
 use crate::clock::Clock;
 use crate::cluster::{self, Member};
+use crate::compact::{self, Compact, Events};
 use crate::ingest::{self, Ingest};
 use crate::model::{ErrorKind, NodeId};
 use crate::snapshot::{self, Snapshot};
@@ -34,6 +35,7 @@ pub struct Config {
     pub on_damage: OnDamage,
     pub ingest: ingest::Config,
     pub snapshot: snapshot::Config,
+    pub compact: compact::Config,
     pub sweep: sweep::Config,
 }
 
@@ -53,6 +55,8 @@ pub struct Node {
     pub catalog: Arc<Catalog>,
     pub ingest: Ingest,
     pub snapshot: Snapshot,
+    /// What compaction did on this node.
+    pub events: Arc<Events>,
     pub views: Arc<Views>,
     member: Member,
     tasks: Tasks,
@@ -82,7 +86,7 @@ impl Error {
 impl Node {
     pub async fn start(config: Config, world: World) -> Result<Self, Error> {
         // Taken apart by name: a new part does not compile until it is used here.
-        let Config { cluster, member, limits, on_damage, ingest, snapshot, sweep } = config;
+        let Config { cluster, member, limits, on_damage, ingest, snapshot, compact, sweep } = config;
         let World { store, clock, tasks, registry } = world;
         let steps = Steps { clock: clock.clone() };
         let bucket = Bucket::new(store, Keys::new(cluster), clock.clone());
@@ -132,6 +136,17 @@ impl Node {
             metrics: snapshot::Metrics::register(&registry),
         };
         let snapshot = Snapshot::start(snapshot, parts, flushed);
+        let events = Arc::<Events>::default();
+        let parts = compact::Parts {
+            bucket: bucket.clone(),
+            catalog: Arc::clone(&catalog),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            node: node.clone(),
+            events: Arc::clone(&events),
+            metrics: compact::Metrics::register(&registry),
+        };
+        Compact::new(compact, parts).start(&tasks);
         let swept = Sweep {
             config: sweep,
             bucket: bucket.clone(),
@@ -142,7 +157,7 @@ impl Node {
         };
         swept.start(&tasks);
         let views = Arc::new(Views::new((Arc::clone(&catalog), pins), clock, Origin { node, epoch, buffer }));
-        Ok(Self { bucket, catalog, ingest, snapshot, views, member, tasks })
+        Ok(Self { bucket, catalog, ingest, snapshot, events, views, member, tasks })
     }
 
     /// The order is that of `start`, backwards.

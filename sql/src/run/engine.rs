@@ -4,6 +4,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use object_store::ObjectStore;
 use storage::catalog::{Action, State};
+use storage::compact::Events;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -41,6 +42,8 @@ pub struct EngineConfig {
     pub runtime: tokio::runtime::Handle,
     pub registry: metrics::Registry,
     pub node_id: String,
+    /// What compaction did on this node.
+    pub compactions: Arc<Events>,
 }
 
 /// Answers queries. Cheap to clone; the clones share one memory pool, one log and one limit.
@@ -59,6 +62,7 @@ pub(super) struct Shared {
     places_max: usize,
     pub(super) read_timeout: Duration,
     pub(super) metrics: Metrics,
+    compactions: Arc<Events>,
     moments: Arc<dyn Moments>,
     default_timeout: Option<Duration>,
     runtime: tokio::runtime::Handle,
@@ -77,6 +81,7 @@ impl Engine {
             runtime,
             registry,
             node_id: _,
+            compactions,
         } = config;
         let sessions = Arc::new(Sessions::new(memory_bytes, target_partitions.max(1), &options, store)?);
         let metrics = Metrics::new(&registry);
@@ -93,6 +98,7 @@ impl Engine {
             places_max,
             read_timeout: READ_TIMEOUT,
             metrics,
+            compactions,
             moments,
             default_timeout,
             runtime,
@@ -147,6 +153,12 @@ impl Shared {
         if !is_allowed {
             return denied();
         }
-        Ok(World { state: Arc::clone(state), database, access: query.access.clone(), log: Arc::clone(&self.log) })
+        Ok(World {
+            state: Arc::clone(state),
+            database,
+            access: query.access.clone(),
+            log: Arc::clone(&self.log),
+            compactions: Arc::clone(&self.compactions),
+        })
     }
 }

@@ -6,8 +6,9 @@
 //! - Secrets are never in a row: of a token's hash the first nine digits are shown.
 //!
 //! # Not here
-//! - Rows of peers: what a node keeps in memory (`queries`) is shown for that node alone.
+//! - Rows of peers: what a node keeps in memory (`queries`, `compaction_events`) is shown for that node alone.
 
+mod compaction_events;
 mod databases;
 mod influxdb_schema;
 mod log;
@@ -30,6 +31,7 @@ use datafusion::datasource::TableType;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use storage::catalog::{Access, Database, Dropped, State};
+use storage::compact::Events;
 
 pub(crate) use log::{End, Entry, Finished, QueryLog};
 
@@ -44,6 +46,7 @@ pub(crate) struct World {
     pub(crate) database: Option<Arc<Database>>,
     pub(crate) access: Access,
     pub(crate) log: Arc<QueryLog>,
+    pub(crate) compactions: Arc<Events>,
 }
 
 /// One system table.
@@ -62,6 +65,7 @@ enum Place {
 }
 
 const TABLES: &[Definition] = &[
+    compaction_events::TABLE,
     databases::TABLE,
     influxdb_schema::TABLE,
     nodes::TABLE,

@@ -22,6 +22,7 @@
 //! a series by time and stamp alone, which are integers. Long stretches that meet no other stream are passed on as
 //! slices; only rows that interleave are copied.
 
+mod cutter;
 mod merged;
 mod output;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 
+pub use cutter::{Border, Cuts, Cutter, LongSeries, Piece};
 pub use merged::{Merged, merge_all};
 pub use survey::{Found, Survey};
 

@@ -25,6 +25,7 @@ fn config() -> EngineConfig {
         runtime: tokio::runtime::Handle::current(),
         registry: metrics::Registry::new(),
         node_id: "node0".to_owned(),
+        compactions: Arc::default(),
     }
 }
 

@@ -36,6 +36,14 @@ async fn the_monitoring_queries_for_queries_run_as_they_stand() {
 }
 
 #[tokio::test]
+async fn the_monitoring_query_for_compaction_runs_as_it_stands() {
+    let engine = engine(&two_files().await);
+    let text = "SELECT event_type, event_status, count(*), avg(event_duration) FROM system.compaction_events \
+                WHERE event_time > now() - INTERVAL '1 hour' GROUP BY event_type, event_status";
+    assert_eq!(rows(&engine, text).await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_query_sees_itself_running_and_those_before_it_ended() {
     let engine = engine(&two_files().await);
     rows(&engine, "SELECT count FROM cpu").await;
@@ -64,8 +72,7 @@ async fn users_tables_are_under_iox_and_system_tables_under_system() {
     let engine = engine(&two_files().await);
     let text = "SELECT table_schema, table_name FROM information_schema.tables \
                 WHERE table_schema <> 'information_schema' ORDER BY table_schema, table_name";
-    let expected =
-        "iox|cpu\nsystem|databases\nsystem|influxdb_schema\nsystem|parquet_files\nsystem|queries\nsystem|tables";
+    let expected = "iox|cpu\nsystem|compaction_events\nsystem|databases\nsystem|influxdb_schema\nsystem|parquet_files\nsystem|queries\nsystem|tables";
     assert_eq!(value(&engine, text).await, expected);
     let internal = Query { database: "_internal".into(), ..query(text) };
     let batches = ask(&engine, internal).await.unwrap();
@@ -81,7 +88,9 @@ async fn tables_databases_and_columns_are_listed() {
     assert_eq!(value(&engine, "SELECT * FROM system.databases").await, "plant|-|false|-");
     let keys = "SELECT key, data_type FROM system.influxdb_schema ORDER BY key";
     assert_eq!(value(&engine, keys).await, "count|integer\nhost|tag\nnote|string\nregion|tag\ntime|time\nusage|float");
-    for table in ["nodes", "tokens", "tables", "databases", "queries", "parquet_files", "influxdb_schema"] {
+    for table in
+        ["nodes", "tokens", "tables", "databases", "queries", "parquet_files", "influxdb_schema", "compaction_events"]
+    {
         let asked = Query { database: "_internal".into(), ..query(&format!("SELECT * FROM system.{table}")) };
         ask(&engine, asked).await.unwrap_or_else(|e| panic!("{table}: {e}"));
     }
