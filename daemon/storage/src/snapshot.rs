@@ -271,6 +271,7 @@ impl Task {
                 table: table.schema.table,
                 path: path.to_string().into(),
                 size_bytes,
+                tail: Some(file.tail),
                 rows: file.rows,
                 time: file.time,
                 key_min: file.key_min,

@@ -72,7 +72,11 @@ impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
         let root = root(&error);
         if let Some(file) = file_error(root) {
-            return Self::Unavailable(file.to_string());
+            return match file {
+                FileError::Unread { .. } => Self::Unavailable(file.to_string()),
+                // To ask again is of no use.
+                FileError::Damaged(_) => Self::Execution(file.to_string()),
+            };
         }
         let message = root.strip_backtrace();
         match root {

@@ -266,7 +266,9 @@ impl Scan<'_> {
 
     fn partitioned_file(&self, file: &FileRecord, schema: &SchemaRef) -> PartitionedFile {
         let statistics = file_statistics(&[Arc::new(file.clone())], schema);
-        PartitionedFile::new(&*file.path, file.size_bytes).with_statistics(Arc::new(statistics))
+        let partitioned = PartitionedFile::new(&*file.path, file.size_bytes).with_statistics(Arc::new(statistics));
+        // For the reader, which checks by it.
+        file.tail.into_iter().fold(partitioned, PartitionedFile::with_extension)
     }
 
     /// Rows that are not expired; `None` when there is no retention.
