@@ -17,6 +17,8 @@
 //! so that one series in a large file costs one page of each column.
 
 mod checksums;
+#[cfg(test)]
+mod damage;
 mod format;
 mod properties;
 mod read;
