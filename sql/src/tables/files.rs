@@ -4,13 +4,14 @@
 //! - Every byte of a file whose record has a tail is checked before it is looked at: a changed one fails the query.
 //! - Every error names the file.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, CachedParquetMetaData};
@@ -84,6 +85,20 @@ pub(crate) enum FileError {
     /// Its bytes are not those that were written.
     #[error("{0}")]
     Damaged(files::Error),
+}
+
+impl FileError {
+    /// The one that caused `error`.
+    pub(crate) fn within(error: &DataFusionError) -> Option<&Self> {
+        let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+        while let Some(cause) = next {
+            if let Some(file) = cause.downcast_ref() {
+                return Some(file);
+            }
+            next = cause.source();
+        }
+        None
+    }
 }
 
 fn named<T>(path: &Arc<str>, result: ParquetResult<T>) -> ParquetResult<T> {
