@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use windows::{GEN1_WIDTHS, LEVEL_WIDTHS};
 
 use crate::bucket::Bucket;
-use crate::buffer::{Buffer, Frozen, Piece, Sorted};
+use crate::buffer::{Buffer, Bytes, Frozen, Piece, Sorted};
 use crate::catalog::{self, Catalog, Change, State, Table};
 use crate::clock::Clock;
 use crate::files::{self, FileLayout, Stamps, WrittenFile};
@@ -175,8 +175,9 @@ impl Task {
     }
 
     fn is_due(&self, now: Flushed) -> bool {
-        let (open, _) = self.parts.buffer.bytes();
-        open >= self.config.bytes_max || now.periods - self.taken_at.periods >= self.config.periods_max
+        // What queries had put in order goes with the rows.
+        let Bytes { open, frozen: _, sorted } = self.parts.buffer.bytes();
+        open + sorted >= self.config.bytes_max || now.periods - self.taken_at.periods >= self.config.periods_max
     }
 
     /// `false` when the node must stop.
