@@ -4,6 +4,7 @@
 //!
 //! The order of the rooms below is the order of dependence: a room uses only rooms declared above it.
 
+mod functions;
 mod exec;
 mod tables;
 mod system;

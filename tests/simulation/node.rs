@@ -119,7 +119,7 @@ impl Process {
         for file in &view.files {
             let bytes = self.node.bucket.find(&Key::from(&*file.path)).await.ok()?;
             let bytes = bytes.unwrap_or_else(|| panic!("file {} is in the catalog and not in the store", file.path));
-            let reader = files::Reader::open(&file.path, bytes).expect("a whole file");
+            let reader = files::Reader::open(&file.path, bytes, file.tail).expect("a whole file");
             let padded = |batch| files::padded(&file.path, &batch, &layout.schema).expect("columns of the table");
             inputs.push(reader.map(|batch| padded(batch.expect("a whole batch"))).collect());
         }

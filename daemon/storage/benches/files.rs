@@ -117,7 +117,9 @@ fn main() {
     let default = measured("write with the writer's defaults", ROWS, || write_default(&all));
     let per_row = |bytes: usize| bytes as f64 / ROWS as f64;
     eprintln!("bytes per row: {:.2}, defaults {:.2}", per_row(ours.bytes.len()), per_row(default.len()));
-    measured("read", ROWS, || Reader::open("bench", ours.bytes.clone()).expect("just written").count());
+    measured("read", ROWS, || {
+        Reader::open("bench", ours.bytes.clone(), Some(ours.tail)).expect("just written").count()
+    });
 
     merge("merge 1 input", std::slice::from_ref(&all), Settle::UpTo(Stamp::SETTLED));
     let hours: Vec<_> = (0..7).map(|h| rows(seconds(0, 1).skip(h * 360).take(360), 1 + h as u64)).collect();

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use windows::{GEN1_WIDTHS, LEVEL_WIDTHS};
 
 use crate::bucket::Bucket;
-use crate::buffer::{Buffer, Frozen, Piece, Sorted};
+use crate::buffer::{Buffer, Bytes, Frozen, Piece, Sorted};
 use crate::catalog::{self, Catalog, Change, State, Table};
 use crate::clock::Clock;
 use crate::files::{self, FileLayout, Stamps, WrittenFile};
@@ -175,8 +175,9 @@ impl Task {
     }
 
     fn is_due(&self, now: Flushed) -> bool {
-        let (open, _) = self.parts.buffer.bytes();
-        open >= self.config.bytes_max || now.periods - self.taken_at.periods >= self.config.periods_max
+        // What queries had put in order goes with the rows.
+        let Bytes { open, frozen: _, sorted } = self.parts.buffer.bytes();
+        open + sorted >= self.config.bytes_max || now.periods - self.taken_at.periods >= self.config.periods_max
     }
 
     /// `false` when the node must stop.
@@ -258,29 +259,15 @@ impl Task {
             let schema = Arc::clone(&table.schema);
             let pieces = pieces.clone();
             let about = self.about(table, window);
+            let origin = about.origin.clone();
             let file = self.parts.tasks.cpu(move || encode(pieces, &schema, about)).await;
             let file = file.map_err(|source| Error::File { table: Arc::clone(&table.schema.name), source })?;
             let Some(file) = file else { continue };
             let id = FileId(self.parts.clock.ulid());
             let place = (table.database, table.schema.table);
             let path = self.parts.bucket.keys().data_file(place, window.start, id);
-            let size_bytes = file.bytes.len() as u64;
-            self.parts.bucket.put_file(&path, file.bytes).await;
-            written.push(Arc::new(FileRecord {
-                id,
-                table: table.schema.table,
-                path: path.to_string().into(),
-                size_bytes,
-                rows: file.rows,
-                time: file.time,
-                key_min: file.key_min,
-                key_max: file.key_max,
-                stamp_max: file.stamp_max,
-                has_versions: file.has_versions,
-                level: window.level,
-                window_start: window.start,
-                window_width: window.width,
-            }));
+            self.parts.bucket.put_file(&path, file.bytes.clone()).await;
+            written.push(Arc::new(file.record(id, path.to_string().into(), &origin)));
         }
         Ok(())
     }

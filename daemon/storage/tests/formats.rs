@@ -1,8 +1,11 @@
 //! Every stored format of every released version can still be read.
 //!
-//! `tests/formats/v1` holds all objects of a small store: catalog entries, checkpoint root and parts, mark, WAL objects,
-//! fence, heartbeat, data files. It is never made again; a new format brings a folder of its own, made with
+//! Each folder of `tests/formats` holds all objects of a small store: catalog entries, checkpoint root and parts, mark,
+//! WAL objects, fence, heartbeat, data files. None is ever made again; a new format brings a folder of its own, made with
 //! `WEIR_MAKE_FORMATS=folder cargo test -p storage --test formats`.
+//!
+//! - `v1`: the first.
+//! - `v2`: data files have checksums, and their records a tail.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 
@@ -28,10 +31,19 @@ const ROWS: [&str; 4] = [
 
 #[tokio::test(start_paused = true)]
 async fn a_store_of_the_first_format_is_still_read() {
+    check_read("v1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_with_checksums_of_data_files_is_still_read() {
     if let Some(folder) = std::env::var_os("WEIR_MAKE_FORMATS") {
         make(Path::new(&folder)).await;
     }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/formats/v1");
+    check_read("v2").await;
+}
+
+async fn check_read(format: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/formats").join(format);
     let store: Store = Arc::new(InMemory::new());
     let mut kinds = BTreeSet::new();
     for (key, path) in objects(&folder, String::new()) {

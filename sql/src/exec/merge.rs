@@ -8,7 +8,6 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, exec_err, internal_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::parquet::errors::ParquetError;
 use datafusion::physical_expr::{Distribution, EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
@@ -17,7 +16,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, PlanProperties, ReplaceChildrenOptions,
 };
 use futures::{Stream, StreamExt, TryStreamExt};
-use storage::merge::{Layout, Merger, Settle, Step};
+use storage::merge::{Layout, Merger, Settle, Step, slice_bytes};
 use storage::model::SEQ_COLUMN;
 
 /// Unites the versions of rows that stand in several sorted inputs.
@@ -84,7 +83,7 @@ impl MergeExec {
             first: Vec::new(),
             streams: streams.collect::<Result<_>>()?,
             names: set.iter().map(|input| Arc::clone(&self.names[*input])).collect(),
-            held: vec![0; set.len()],
+            first_bytes: 0,
             reservation: MemoryConsumer::new("merge").register(context.memory_pool()),
             metrics,
         })
@@ -177,8 +176,8 @@ struct Running {
     names: Vec<Arc<str>>,
     /// The first batch of each input that has not been asked for.
     first: Vec<Option<Option<RecordBatch>>>,
-    /// Bytes of the open batch of each input.
-    held: Vec<usize>,
+    /// Bytes of those.
+    first_bytes: usize,
     reservation: MemoryReservation,
     metrics: BaselineMetrics,
 }
@@ -203,6 +202,7 @@ impl Running {
             match step {
                 Step::Need(input) => self.feed(input).await?,
                 Step::Output(batch) => {
+                    self.reserve(slice_bytes(&batch))?;
                     self.metrics.record_output(batch.num_rows());
                     return Ok(Some(batch));
                 }
@@ -214,22 +214,22 @@ impl Running {
     /// Asks all inputs for their first batch at once: the merge needs one of each before it can begin, and each may
     /// wait for the store.
     async fn open(&mut self) -> Result<()> {
-        let firsts = self.streams.iter_mut().zip(&self.names).map(|(stream, name)| next_of(stream, name));
+        let firsts = self.streams.iter_mut().map(|stream| async { stream.next().await.transpose() });
         self.first = futures::future::try_join_all(firsts).await?.into_iter().map(Some).collect();
-        for input in 0..self.first.len() {
-            self.held[input] = self.first[input].iter().flatten().map(slice_bytes).sum();
-        }
-        self.reserve()
+        self.first_bytes = self.first.iter().flatten().flatten().map(slice_bytes).sum();
+        self.reserve(0)
     }
 
     async fn feed(&mut self, input: usize) -> Result<()> {
         loop {
             let batch = match self.first[input].take() {
-                Some(first) => first,
-                None => next_of(&mut self.streams[input], &self.names[input]).await?,
+                Some(first) => {
+                    self.first_bytes -= first.as_ref().map_or(0, slice_bytes);
+                    first
+                }
+                None => self.streams[input].next().await.transpose()?,
             };
-            self.held[input] = batch.as_ref().map_or(0, slice_bytes);
-            self.reserve()?;
+            self.reserve(batch.as_ref().map_or(0, slice_bytes))?;
             let Some(batch) = batch else {
                 self.merger.end(input);
                 return Ok(());
@@ -252,18 +252,10 @@ impl Running {
         }
     }
 
-    fn reserve(&mut self) -> Result<()> {
-        self.reservation.try_resize(self.held.iter().sum())
+    /// For all that is held here, and a batch that is on its way in or out.
+    fn reserve(&mut self, batch_bytes: usize) -> Result<()> {
+        self.reservation.try_resize(self.first_bytes + self.merger.memory_bytes() + batch_bytes)
     }
-}
-
-async fn next_of(stream: &mut SendableRecordBatchStream, name: &str) -> Result<Option<RecordBatch>> {
-    stream.next().await.transpose().map_err(|error| match error {
-        DataFusionError::ArrowError(e, _) if !matches!(*e, ArrowError::ExternalError(_)) => damaged(name, &e),
-        DataFusionError::ParquetError(e) if !matches!(*e, ParquetError::External(_)) => damaged(name, &e),
-        // What the reader of the file says names it already.
-        other => other,
-    })
 }
 
 fn unmerged(error: &storage::merge::Error) -> DataFusionError {
@@ -272,12 +264,6 @@ fn unmerged(error: &storage::merge::Error) -> DataFusionError {
 
 fn damaged(name: &str, error: &dyn fmt::Display) -> DataFusionError {
     DataFusionError::Execution(format!("read {name}: {error}"))
-}
-
-/// Memory of the rows themselves: an input in memory is cut from a larger batch, which the buffer accounts for.
-fn slice_bytes(batch: &RecordBatch) -> usize {
-    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_default();
-    batch.columns().iter().map(bytes).sum()
 }
 
 /// The columns of `schema`, by name: what the batch lacks is absent, and its `__seq` is zero.

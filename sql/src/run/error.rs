@@ -1,4 +1,3 @@
-use std::error::Error as StdError;
 use std::time::Duration;
 
 use datafusion::common::DataFusionError;
@@ -71,8 +70,12 @@ impl Error {
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
         let root = root(&error);
-        if let Some(file) = file_error(root) {
-            return Self::Unavailable(file.to_string());
+        if let Some(file) = FileError::within(root) {
+            return match file {
+                FileError::Unread { .. } => Self::Unavailable(file.to_string()),
+                // To ask again is of no use.
+                FileError::Damaged(_) => Self::Execution(file.to_string()),
+            };
         }
         let message = root.strip_backtrace();
         match root {
@@ -100,17 +103,6 @@ fn root(error: &DataFusionError) -> &DataFusionError {
         },
         _ => error,
     }
-}
-
-fn file_error(error: &DataFusionError) -> Option<&FileError> {
-    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(cause) = next {
-        if let Some(file) = cause.downcast_ref::<FileError>() {
-            return Some(file);
-        }
-        next = cause.source();
-    }
-    None
 }
 
 /// A backtrace, when the engine is built to take one, begins on a line of its own; so does the list of memory holders,

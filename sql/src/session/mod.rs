@@ -29,6 +29,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 
+use crate::functions::BoundFunctions;
 use crate::system::World;
 use crate::tables::{FileReaders, Moment, Touched, store_url};
 use catalog::Database;
@@ -72,6 +73,7 @@ impl Sessions {
         let template = SessionStateBuilder::new_with_default_features()
             .with_config(config(target_partitions, options)?)
             .with_runtime_env(Arc::clone(&runtime))
+            .with_analyzer_rule(Arc::new(BoundFunctions))
             .build();
         Ok(Self { template, runtime, readers: Arc::new(readers) })
     }

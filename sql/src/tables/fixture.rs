@@ -9,15 +9,18 @@ use arrow_array::{
     UInt64Array,
 };
 use arrow_schema::{DataType, Field, Schema};
+use bytes::Bytes;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use storage::buffer::SortedChunk;
 use storage::catalog::{Database, State, Table};
+use storage::files::{self, FileLayout, Origin, Stamps};
+use storage::merge::Layout;
 use storage::model::{
-    Column, ColumnKind, DatabaseId, FieldType, FileId, FileRecord, SEQ_COLUMN, SeriesKey, Stamp, TableId, TableSchema,
-    TimeRange,
+    Column, ColumnKind, DatabaseId, FieldType, FileId, FileRecord, NodeId, SEQ_COLUMN, SeriesKey, Stamp, TableId,
+    TableSchema, Tail, TimeRange,
 };
 use storage::view::{Error, TableView};
 
@@ -164,7 +167,7 @@ impl Cluster {
 
     /// Writes the rows as a file of the oldest schema that holds them: without the columns no row sets.
     pub(crate) async fn file(mut self, rows: Vec<Row>) -> Self {
-        let (rows, time, has_versions) = sorted(rows);
+        let (rows, ..) = sorted(rows);
         let batch = stored(&rows);
         let stamp_max = Stamp(rows.iter().map(|r| r.stamp).max().unwrap());
         let is_kept = |i: &usize| match batch.schema().field(*i).name().as_str() {
@@ -178,6 +181,33 @@ impl Cluster {
         let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
         writer.write(&batch).unwrap();
         let bytes = writer.into_inner().unwrap();
+        self.publish(bytes.into(), None, rows).await;
+        self
+    }
+
+    /// Writes the rows as a node does, with checksums.
+    pub(crate) async fn checked_file(mut self, rows: Vec<Row>) -> Self {
+        let (rows, ..) = sorted(rows);
+        let origin = Origin {
+            cluster: 1,
+            database: DatabaseId(1),
+            database_name: "plant".into(),
+            table: TABLE,
+            table_name: "cpu".into(),
+            node: NodeId::new("node0").unwrap(),
+            level: 1,
+            window_start: 0,
+            window_width: 600_000_000_000,
+        };
+        let layout = FileLayout { columns: Layout::of(&schema()), origin, stamps: Stamps::Any };
+        let batches = [Ok::<_, files::Error>(stored(&rows))].into_iter();
+        let written = files::write(layout, batches).unwrap().unwrap();
+        self.publish(written.bytes, Some(written.tail), rows).await;
+        self
+    }
+
+    async fn publish(&mut self, bytes: Bytes, tail: Option<Tail>, rows: Vec<Row>) {
+        let (rows, time, has_versions) = sorted(rows);
         let path = format!("data/file{}.parquet", self.files.len());
         let size_bytes = bytes.len() as u64;
         self.store.put(&Path::from(path.as_str()), bytes.into()).await.unwrap();
@@ -187,17 +217,17 @@ impl Cluster {
             table: TABLE,
             path: path.into(),
             size_bytes,
+            tail,
             rows: rows.len() as u64,
             time,
             key_min,
             key_max,
-            stamp_max,
+            stamp_max: Stamp(rows.iter().map(|r| r.stamp).max().unwrap()),
             has_versions,
             level: 1,
             window_start: 0,
             window_width: 600_000_000_000,
         }));
-        self
     }
 
     pub(crate) fn expired_before(mut self, time: i64) -> Self {
@@ -214,7 +244,11 @@ impl Cluster {
         }
         let mut cluster = Self::new();
         for hand in hands.into_iter().filter(|h| !h.is_empty()) {
-            cluster = if random.below(2) == 0 { cluster.chunk(hand) } else { cluster.file(hand).await };
+            cluster = match random.below(3) {
+                0 => cluster.chunk(hand),
+                1 => cluster.file(hand).await,
+                _ => cluster.checked_file(hand).await,
+            };
         }
         cluster
     }
@@ -229,6 +263,20 @@ impl Cluster {
         let mut bytes = self.store.get(&Path::from(path)).await.unwrap().bytes().await.unwrap().to_vec();
         bytes[4..200].fill(0xff);
         self.store.put(&Path::from(path), bytes.into()).await.unwrap();
+    }
+
+    pub(crate) async fn bytes(&self, path: &str) -> Vec<u8> {
+        self.store.get(&Path::from(path)).await.unwrap().bytes().await.unwrap().to_vec()
+    }
+
+    /// Puts other bytes where a file was.
+    pub(crate) async fn overwrite(&self, path: &str, bytes: Vec<u8>) {
+        self.store.put(&Path::from(path), bytes.into()).await.unwrap();
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "what sweep must never do is what the test is about")]
+    pub(crate) async fn remove(&self, path: &str) {
+        self.store.delete(&Path::from(path)).await.unwrap();
     }
 
     pub(crate) fn dyn_store(&self) -> Arc<dyn ObjectStore> {

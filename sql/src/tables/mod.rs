@@ -12,6 +12,7 @@
 //! - The law of duplicates: that is `storage::merge`, driven by `exec::MergeExec`.
 
 mod files;
+mod named;
 mod overlap;
 mod prune;
 mod scan;

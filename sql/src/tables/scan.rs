@@ -25,6 +25,7 @@ use storage::model::{ColumnKind, FileRecord, SEQ_COLUMN, Stamp, TIME_COLUMN, Tab
 use storage::view::TableView;
 
 use super::files::{FileReaders, store_url};
+use super::named::NamedSource;
 use super::overlap::{Extent, overlap_sets};
 use super::prune::LeadingTag;
 use crate::exec::{Input, MergeExec, OverlapSet, arrange};
@@ -159,7 +160,7 @@ impl Scan<'_> {
             groups[i % parts].push(self.partitioned_file(file, &self.schema));
         }
         let source = self.parquet(&self.schema);
-        let config = FileScanConfigBuilder::new(store_url(), Arc::new(source))
+        let config = FileScanConfigBuilder::new(store_url(), NamedSource::around(Arc::new(source)))
             .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
             .with_statistics(file_statistics(files, &self.schema))
             .with_projection_indices(Some(columns.to_vec()))?
@@ -250,7 +251,7 @@ impl Scan<'_> {
         if let Some(predicate) = predicate {
             source = source.with_predicate(self.physical(predicate.clone(), &schema)?);
         }
-        let config: FileScanConfig = FileScanConfigBuilder::new(store_url(), Arc::new(source))
+        let config: FileScanConfig = FileScanConfigBuilder::new(store_url(), NamedSource::around(Arc::new(source)))
             .with_file(self.partitioned_file(file, &schema))
             .with_preserve_order(true)
             .build();
@@ -266,7 +267,9 @@ impl Scan<'_> {
 
     fn partitioned_file(&self, file: &FileRecord, schema: &SchemaRef) -> PartitionedFile {
         let statistics = file_statistics(&[Arc::new(file.clone())], schema);
-        PartitionedFile::new(&*file.path, file.size_bytes).with_statistics(Arc::new(statistics))
+        let partitioned = PartitionedFile::new(&*file.path, file.size_bytes).with_statistics(Arc::new(statistics));
+        // For the reader, which checks by it.
+        file.tail.into_iter().fold(partitioned, PartitionedFile::with_extension)
     }
 
     /// Rows that are not expired; `None` when there is no retention.

@@ -2,7 +2,7 @@
 //!
 //! # Promises
 //! - Rows are encoded as they come; only the table, whose columns need the widest value, waits for all of them, and
-//!   therefore has a limit.
+//!   therefore has a limit, and Parquet, whose row groups are sent when they have 32 MiB.
 //! - Values look as in InfluxDB 3: nulls are left out of JSON rows, times have no zone and only the digits they need.
 
 use std::io::Write;
@@ -19,6 +19,9 @@ use parquet::file::properties::WriterProperties;
 
 use super::errors::Refusal;
 use super::pretty::Table;
+
+/// A row group is sent when about so much of it is encoded, since it waits in memory until then.
+const PARQUET_GROUP_BYTES: usize = 32 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
@@ -136,7 +139,12 @@ impl Encoder {
             Inner::Json(writer) => writer.write(&batch)?,
             Inner::JsonLines(writer) => writer.write(&batch)?,
             Inner::Csv(writer) => writer.write(&batch)?,
-            Inner::Parquet(writer) => writer.write(&batch)?,
+            Inner::Parquet(writer) => {
+                writer.write(&batch)?;
+                if writer.in_progress_size() >= PARQUET_GROUP_BYTES {
+                    writer.flush()?;
+                }
+            }
             Inner::Pretty(table) => table.push(batch)?,
         }
         Ok(self.out.take())
@@ -235,6 +243,33 @@ mod tests {
     fn parquet_is_one_whole_file() {
         let bytes = encode(Format::Parquet, rows());
         assert_eq!((&bytes[..4], &bytes[bytes.len() - 4..]), (&b"PAR1"[..], &b"PAR1"[..]));
+    }
+
+    #[test]
+    fn parquet_waits_for_no_more_than_a_row_group_of_bounded_size() {
+        let mut next: u64 = 1;
+        let mut random = || {
+            next = next.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from((next >> 57) as u8)
+        };
+        let text: String = (0..(8 << 20)).map(|_| random()).collect();
+        let none = StringArray::from(Vec::<&str>::new());
+        let mut encoder =
+            Encoder::new(Format::Parquet, &batch(vec![("s", Arc::new(none))]).schema()).expect("a schema");
+        let mut sent = Vec::new();
+        let (mut waiting, mut groups) = (0, 0);
+        for _ in 0..10 {
+            // As many rows as other limits would let wait by the hundred.
+            let texts = StringArray::from_iter_values((0..8192).map(|row| &text[row * 1024..(row + 1) * 1024]));
+            let bytes = encoder.write(batch(vec![("s", Arc::new(texts))])).expect("the batch can be encoded");
+            groups += usize::from(bytes.len() > 1024);
+            waiting = if bytes.len() > 1024 { 0 } else { waiting + text.len() };
+            assert!(waiting <= PARQUET_GROUP_BYTES * 5 / 4, "{waiting}");
+            sent.extend(bytes);
+        }
+        sent.extend(encoder.finish().expect("the end can be encoded"));
+        assert_eq!(groups, 2);
+        assert_eq!(&sent[sent.len() - 4..], b"PAR1");
     }
 
     #[test]

@@ -10,8 +10,11 @@
 //! - Deciding when to rotate: `snapshot` does.
 
 mod sort;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow_array::RecordBatch;
@@ -34,6 +37,9 @@ pub struct Piece {
     pub position: Position,
     pub stamp: Stamp,
     pub rows: Rows,
+    /// Of the rows, found once, before anybody waits for the lock of the buffer.
+    time: TimeRange,
+    bytes: usize,
 }
 
 /// Some pieces of one table, in the order of their positions.
@@ -44,7 +50,29 @@ pub struct Chunk {
     /// Of the rows as they came.
     bytes: usize,
     /// With the number of columns it was sorted for: a table that got a column since is sorted again.
-    sorted: Mutex<Option<(usize, SortedChunk)>>,
+    sorted: Mutex<Option<(usize, SortedChunk, Counted)>>,
+    /// Of all chunks of the buffer.
+    sorted_bytes: Arc<AtomicUsize>,
+}
+
+/// Memory that is counted for as long as this lives.
+#[derive(Debug)]
+struct Counted {
+    bytes: usize,
+    total: Arc<AtomicUsize>,
+}
+
+impl Counted {
+    fn new(bytes: usize, total: &Arc<AtomicUsize>) -> Self {
+        total.fetch_add(bytes, Ordering::Relaxed);
+        Self { bytes, total: Arc::clone(total) }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// A run of rows in memory: `schema.stored()` with `__seq` (`UInt64`, not null) at the end, sorted by tags (absent
@@ -63,6 +91,25 @@ pub struct SortedChunk {
 #[derive(Debug, Default)]
 pub struct Buffer {
     inner: Mutex<Inner>,
+    sorted_bytes: Arc<AtomicUsize>,
+}
+
+/// Memory of a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes {
+    /// Of rows that arrived after the last rotation.
+    pub open: usize,
+    /// Of rows that a snapshot is writing.
+    pub frozen: usize,
+    /// Of rows that were put in order for queries, and are kept beside those that came.
+    pub sorted: usize,
+}
+
+impl Bytes {
+    #[must_use]
+    pub fn sum(self) -> usize {
+        self.open + self.frozen + self.sorted
+    }
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +134,7 @@ struct TableBuffer {
     open_bytes: usize,
     /// The open pieces as a chunk, until the next write.
     open_chunk: OnceLock<Arc<Chunk>>,
+    sorted_bytes: Arc<AtomicUsize>,
 }
 
 /// What one snapshot persists: everything up to a position.
@@ -102,21 +150,22 @@ impl Buffer {
     #[must_use]
     pub fn new(persisted: Position, stamp: Stamp) -> Self {
         let inner = Inner { applied: persisted, dropped: persisted, stamp, ..Inner::default() };
-        Self { inner: Mutex::new(inner) }
+        Self { inner: Mutex::new(inner), sorted_bytes: Arc::default() }
     }
 
     /// Takes the rows of one WAL object. Objects come in order, each once.
     pub fn apply(&self, committed: Committed) {
         let Committed { epoch: _, position, stamp, tables } = committed;
+        // Reads the time of every row: nobody should wait for that.
+        let pieces: Vec<Piece> = tables.into_iter().map(|rows| Piece::new(position, stamp, rows)).collect();
         let mut inner = self.inner.lock();
         assert!(position > inner.applied, "position {position} was applied after {}", inner.applied);
         inner.applied = position;
         inner.stamp = inner.stamp.max(stamp);
-        for rows in tables {
-            let bytes = rows.bytes();
-            inner.bytes_open += bytes;
-            let table = inner.tables.entry(rows.table).or_default();
-            table.push(Piece { position, stamp, rows }, bytes);
+        for piece in pieces {
+            inner.bytes_open += piece.bytes;
+            let new = || TableBuffer { sorted_bytes: Arc::clone(&self.sorted_bytes), ..TableBuffer::default() };
+            inner.tables.entry(piece.rows.table).or_insert_with(new).push(piece);
         }
     }
 
@@ -133,11 +182,11 @@ impl Buffer {
         (inner.tables.iter().map(|(id, table)| (*id, table.chunks())).collect(), inner.dropped)
     }
 
-    /// Memory of the rows: those that arrived after the last rotation, and those a snapshot is writing.
     #[must_use]
-    pub fn bytes(&self) -> (usize, usize) {
+    pub fn bytes(&self) -> Bytes {
+        let sorted = self.sorted_bytes.load(Ordering::Relaxed);
         let inner = self.inner.lock();
-        (inner.bytes_open, inner.bytes_frozen)
+        Bytes { open: inner.bytes_open, frozen: inner.bytes_frozen, sorted }
     }
 
     /// Everything that arrived so far, to be written as files. The rows stay visible here until `drop_through`.
@@ -170,9 +219,9 @@ impl Buffer {
 }
 
 impl TableBuffer {
-    fn push(&mut self, piece: Piece, bytes: usize) {
+    fn push(&mut self, piece: Piece) {
         self.open_rows += piece.rows.len();
-        self.open_bytes += bytes;
+        self.open_bytes += piece.bytes;
         self.open.push(Arc::new(piece));
         self.open_chunk = OnceLock::new();
         if self.open_rows >= CHUNK_ROWS_MAX || self.open_bytes >= CHUNK_BYTES_MAX {
@@ -184,12 +233,13 @@ impl TableBuffer {
         if !self.open.is_empty() {
             let chunk = Arc::clone(self.open_chunk());
             self.closed.push(chunk);
-            *self = Self { closed: std::mem::take(&mut self.closed), ..Self::default() };
+            let (closed, sorted_bytes) = (std::mem::take(&mut self.closed), Arc::clone(&self.sorted_bytes));
+            *self = Self { closed, sorted_bytes, ..Self::default() };
         }
     }
 
     fn open_chunk(&self) -> &Arc<Chunk> {
-        self.open_chunk.get_or_init(|| Arc::new(Chunk::new(self.open.clone())))
+        self.open_chunk.get_or_init(|| Arc::new(Chunk::new(self.open.clone(), Arc::clone(&self.sorted_bytes))))
     }
 
     fn chunks(&self) -> Vec<Arc<Chunk>> {
@@ -198,12 +248,18 @@ impl TableBuffer {
     }
 }
 
+impl Piece {
+    fn new(position: Position, stamp: Stamp, rows: Rows) -> Self {
+        let time = rows.time_range().expect("a piece has rows");
+        Self { position, stamp, time, bytes: rows.bytes(), rows }
+    }
+}
+
 impl Chunk {
-    fn new(pieces: Vec<Arc<Piece>>) -> Self {
-        let ranges = pieces.iter().filter_map(|p| p.rows.time_range());
-        let time = ranges.reduce(TimeRange::union).expect("a chunk has pieces, and a piece has rows");
-        let bytes = pieces.iter().map(|p| p.rows.bytes()).sum();
-        Self { pieces, time, bytes, sorted: Mutex::new(None) }
+    fn new(pieces: Vec<Arc<Piece>>, sorted_bytes: Arc<AtomicUsize>) -> Self {
+        let time = pieces.iter().map(|p| p.time).reduce(TimeRange::union).expect("a chunk has pieces");
+        let bytes = pieces.iter().map(|p| p.bytes).sum();
+        Self { pieces, time, bytes, sorted: Mutex::new(None), sorted_bytes }
     }
 
     #[must_use]
@@ -226,10 +282,11 @@ impl Chunk {
     pub fn sorted(&self, schema: &TableSchema) -> SortedChunk {
         let mut cached = self.sorted.lock();
         match &*cached {
-            Some((columns, sorted)) if *columns == schema.columns.len() => sorted.clone(),
+            Some((columns, sorted, _)) if *columns == schema.columns.len() => sorted.clone(),
             _ => {
                 let sorted = Sorted::new(self.pieces.clone(), schema, TimeRange::ALL).chunk();
-                *cached = Some((schema.columns.len(), sorted.clone()));
+                let counted = Counted::new(sorted.batch.get_array_memory_size(), &self.sorted_bytes);
+                *cached = Some((schema.columns.len(), sorted.clone(), counted));
                 sorted
             }
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::format::file_id;
 use super::{Action, Dropped, Permission, Resource, Token, TokenId};
-use crate::model::{Column, ColumnKind, DatabaseId, FieldType, FileRecord, SeriesKey, Stamp, TableId, TimeRange};
+use crate::model::{Column, ColumnKind, DatabaseId, FieldType, FileRecord, SeriesKey, Stamp, TableId, Tail, TimeRange};
 
 pub(super) fn hex(number: u128) -> String {
     format!("{number:032x}")
@@ -88,6 +88,9 @@ pub(super) struct StoredFile {
     table: u32,
     path: String,
     size_bytes: u64,
+    /// Files of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tail: Option<StoredTail>,
     rows: u64,
     min_time: i64,
     max_time: i64,
@@ -100,6 +103,13 @@ pub(super) struct StoredFile {
     window_width: i64,
 }
 
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(deny_unknown_fields)]
+struct StoredTail {
+    bytes: u64,
+    crc32c: u32,
+}
+
 impl From<&FileRecord> for StoredFile {
     fn from(file: &FileRecord) -> Self {
         let key = |key: &SeriesKey| key.0.iter().map(|v| v.as_deref().map(str::to_owned)).collect();
@@ -108,6 +118,7 @@ impl From<&FileRecord> for StoredFile {
             table: file.table.0,
             path: file.path.to_string(),
             size_bytes: file.size_bytes,
+            tail: file.tail.map(|Tail { bytes, crc32c }| StoredTail { bytes, crc32c }),
             rows: file.rows,
             min_time: file.time.min,
             max_time: file.time.max,
@@ -132,6 +143,7 @@ impl StoredFile {
             table: TableId(self.table),
             path: self.path.into(),
             size_bytes: self.size_bytes,
+            tail: self.tail.map(|StoredTail { bytes, crc32c }| Tail { bytes, crc32c }),
             rows: self.rows,
             time,
             key_min: key(self.key_min),

@@ -18,6 +18,12 @@ const FETCHES_MAX: usize = 8;
 
 type Padded = Box<dyn Iterator<Item = Result<arrow_array::RecordBatch, files::Error>> + Send>;
 
+/// A file of a plan, fetched.
+struct Input {
+    file: Arc<FileRecord>,
+    bytes: Bytes,
+}
+
 /// The rows of a plan on their way into files.
 struct Writing {
     cutter: Cutter<Merged<Padded>>,
@@ -25,14 +31,9 @@ struct Writing {
 }
 
 impl Writing {
-    fn new(
-        plan: &Plan,
-        inputs: Vec<(Arc<str>, Bytes)>,
-        layout: FileLayout,
-        rows_max: u64,
-    ) -> Result<Self, files::Error> {
+    fn new(plan: &Plan, inputs: Vec<Input>, layout: FileLayout, rows_max: u64) -> Result<Self, files::Error> {
         let columns = layout.columns.clone();
-        let inputs = inputs.into_iter().map(|(path, bytes)| rows_of(path, bytes, &columns));
+        let inputs = inputs.into_iter().map(|input| rows_of(input, &columns));
         let inputs: Vec<Padded> = inputs.collect::<Result<_, _>>()?;
         let merged = Merged::new(columns.clone(), inputs, Settle::UpTo(plan.settle))?;
         Ok(Self { cutter: Cutter::new(columns, plan.cuts(rows_max), merged), layout })
@@ -47,10 +48,10 @@ impl Writing {
     }
 }
 
-fn rows_of(path: Arc<str>, bytes: Bytes, columns: &Layout) -> Result<Padded, files::Error> {
-    let reader = Reader::open(&path, bytes)?;
+fn rows_of(Input { file, bytes }: Input, columns: &Layout) -> Result<Padded, files::Error> {
+    let reader = Reader::open(&file.path, bytes, file.tail)?;
     let schema = Arc::clone(&columns.schema);
-    Ok(Box::new(reader.map(move |batch| padded(&path, &batch?, &schema))))
+    Ok(Box::new(reader.map(move |batch| padded(&file.path, &batch?, &schema))))
 }
 
 impl Compact {
@@ -58,8 +59,9 @@ impl Compact {
     pub(super) async fn run(&self, table: &Arc<Table>, plan: &Plan) -> Result<Vec<Arc<FileRecord>>, Error> {
         let fetches = plan.inputs.iter().cloned().map(|file| self.fetch(file));
         let inputs: Vec<_> = stream::iter(fetches).buffered(FETCHES_MAX).try_collect().await?;
-        let layout =
-            FileLayout { columns: Layout::of(&table.schema), origin: self.origin(table, plan), stamps: Stamps::Any };
+        let origin = self.origin(table, plan);
+        let columns = Layout::of(&table.schema);
+        let layout = FileLayout { columns, origin: origin.clone(), stamps: Stamps::Any };
         let rows_max = self.config.rows_max;
         let begun = plan.clone();
         let mut writing = self.parts.tasks.cpu(move || Writing::new(&begun, inputs, layout, rows_max)).await?;
@@ -68,39 +70,23 @@ impl Compact {
             let (next, state) = self.parts.tasks.cpu(move || (writing.next(), writing)).await;
             writing = state;
             let Some(file) = next? else { break };
-            added.push(self.put(table, plan, file).await);
+            added.push(self.put(&origin, file).await);
         }
         self.publish(table, plan, &added).await?;
         Ok(added)
     }
 
-    async fn fetch(&self, file: Arc<FileRecord>) -> Result<(Arc<str>, Bytes), Error> {
+    async fn fetch(&self, file: Arc<FileRecord>) -> Result<Input, Error> {
         let bytes = self.parts.bucket.find(&Key::from(&*file.path)).await?;
         let bytes = bytes.ok_or_else(|| Error::Lost(Arc::clone(&file.path)))?;
-        Ok((Arc::clone(&file.path), bytes))
+        Ok(Input { file, bytes })
     }
 
-    async fn put(&self, table: &Table, plan: &Plan, file: WrittenFile) -> Arc<FileRecord> {
+    async fn put(&self, origin: &Origin, file: WrittenFile) -> Arc<FileRecord> {
         let id = FileId(self.parts.clock.ulid());
-        let place = (table.database, table.schema.table);
-        let path = self.parts.bucket.keys().data_file(place, plan.window_start, id);
-        let size_bytes = file.bytes.len() as u64;
-        self.parts.bucket.put_file(&path, file.bytes).await;
-        Arc::new(FileRecord {
-            id,
-            table: table.schema.table,
-            path: path.to_string().into(),
-            size_bytes,
-            rows: file.rows,
-            time: file.time,
-            key_min: file.key_min,
-            key_max: file.key_max,
-            stamp_max: file.stamp_max,
-            has_versions: file.has_versions,
-            level: plan.level,
-            window_start: plan.window_start,
-            window_width: plan.window_width,
-        })
+        let path = self.parts.bucket.keys().data_file((origin.database, origin.table), origin.window_start, id);
+        self.parts.bucket.put_file(&path, file.bytes.clone()).await;
+        Arc::new(file.record(id, path.to_string().into(), origin))
     }
 
     /// Replaces the plan's files in the catalog, if they all still live.

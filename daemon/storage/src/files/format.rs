@@ -5,6 +5,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use parquet::file::metadata::KeyValue;
 
 use super::Error;
@@ -12,6 +14,10 @@ use crate::merge::Found;
 use crate::model::{DatabaseId, NodeId, Stamp, TableId};
 
 const VERSION: u32 = 1;
+
+/// The CRC-32C of each 64 KiB of what stands before page indexes and footer, as base64 of four little-endian bytes
+/// each. The name says algorithm and block size: with others it would be another entry.
+const CHECKSUMS: &str = "crc32c_64k";
 
 /// Where a file belongs and who made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,11 +72,25 @@ pub(super) fn entries(origin: &Origin, tags: Vec<&str>, found: &Found) -> Vec<Ke
     ]
 }
 
+/// The entry with the checksums of a new file.
+pub(super) fn checksums_entry(sums: impl Iterator<Item = u32>) -> KeyValue {
+    let sums: Vec<u8> = sums.flat_map(u32::to_le_bytes).collect();
+    KeyValue::new(format!("weir.{CHECKSUMS}"), STANDARD.encode(sums))
+}
+
+/// Reads the checksums of a file back.
+pub(super) fn parse_checksums(file: &Arc<str>, entries: Option<&Vec<KeyValue>>) -> Result<Vec<u32>, Error> {
+    let entries = Entries::of(file, entries);
+    let sums = STANDARD.decode(entries.text(CHECKSUMS)?).map_err(|e| entries.wrong(CHECKSUMS, &e))?;
+    match sums.as_chunks::<4>() {
+        (sums, []) => Ok(sums.iter().map(|sum| u32::from_le_bytes(*sum)).collect()),
+        (_, rest) => Err(entries.wrong(CHECKSUMS, &format_args!("{} bytes are left over", rest.len()))),
+    }
+}
+
 /// Reads the entries of a file back.
 pub(super) fn parse(file: &Arc<str>, entries: Option<&Vec<KeyValue>>) -> Result<FileMetadata, Error> {
-    let values =
-        entries.into_iter().flatten().filter_map(|e| Some((e.key.strip_prefix("weir.")?, e.value.as_deref()?)));
-    let entries = Entries { file, values: values.collect() };
+    let entries = Entries::of(file, entries);
     let version = entries.number("format_version")?;
     if version > VERSION {
         return Err(Error::Newer { file: Arc::clone(file), version, newest: VERSION });
@@ -102,6 +122,12 @@ struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
+    fn of(file: &'a Arc<str>, entries: Option<&'a Vec<KeyValue>>) -> Self {
+        let entries = entries.into_iter().flatten();
+        let values = entries.filter_map(|e| Some((e.key.strip_prefix("weir.")?, e.value.as_deref()?)));
+        Self { file, values: values.collect() }
+    }
+
     fn text(&self, name: &str) -> Result<&'a str, Error> {
         self.values.get(name).copied().ok_or_else(|| self.wrong(name, &"missing"))
     }

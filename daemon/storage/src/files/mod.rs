@@ -4,7 +4,7 @@
 //! - Any Parquet reader opens them; Arrow readers get the exact column types back.
 //! - A file is sorted by tags (absent first), time and stamp. `write` checks that, and that its columns are right.
 //! - The metadata of a file says where it belongs, so a catalog can be rebuilt from files alone.
-//! - Damaged bytes are an error that names the file, never a panic.
+//! - Damaged bytes are an error that names the file, never a panic and never other rows: `checksums`.
 //! - `__seq` is in a file only when a row of it is unsettled.
 //!
 //! # Not here
@@ -16,6 +16,9 @@
 //! zstd at level 1: higher levels cost time and save little after these encodings. Pages of 20 000 rows with an index,
 //! so that one series in a large file costs one page of each column.
 
+mod checksums;
+#[cfg(test)]
+mod damage;
 mod format;
 mod properties;
 mod read;
@@ -32,12 +35,13 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
+pub use checksums::{Checksums, check_tail};
 pub use format::{FileMetadata, Origin};
 pub use read::{Reader, padded};
 
 use self::properties::{AHEAD_ROWS, properties};
 use crate::merge::{self, Found, Layout, Survey};
-use crate::model::{ErrorKind, SeriesKey, Stamp, TimeRange};
+use crate::model::{ErrorKind, FileId, FileRecord, SeriesKey, Stamp, Tail, TimeRange};
 
 /// A row group ends before the strings of its rows pass this. A reader puts up to a whole row group into one batch,
 /// and a string column of one batch can address 2 GiB.
@@ -65,12 +69,36 @@ pub enum Stamps {
 #[derive(Debug, Clone)]
 pub struct WrittenFile {
     pub bytes: Bytes,
+    pub tail: Tail,
     pub rows: u64,
     pub time: TimeRange,
     pub key_min: SeriesKey,
     pub key_max: SeriesKey,
     pub stamp_max: Stamp,
     pub has_versions: bool,
+}
+
+impl WrittenFile {
+    /// The record of the file once it is stored at `path`, where `origin` says it belongs.
+    #[must_use]
+    pub fn record(&self, id: FileId, path: Arc<str>, origin: &Origin) -> FileRecord {
+        FileRecord {
+            id,
+            table: origin.table,
+            path,
+            size_bytes: self.bytes.len() as u64,
+            tail: Some(self.tail),
+            rows: self.rows,
+            time: self.time,
+            key_min: self.key_min.clone(),
+            key_max: self.key_max.clone(),
+            stamp_max: self.stamp_max,
+            has_versions: self.has_versions,
+            level: origin.level,
+            window_start: origin.window_start,
+            window_width: origin.window_width,
+        }
+    }
 }
 
 /// Why a file was not written or read.
@@ -129,18 +157,18 @@ pub fn write<E: Into<Error>>(
     let encoder = Encoder { columns: &columns, properties: &properties, origin: &origin };
     let writer = encoder.encode(stamps, surveyed)?;
     let Some(found) = survey.found() else { return Ok(None) };
-    let bytes = match (stamps, found.stamp_max) {
+    let (bytes, tail) = match (stamps, found.stamp_max) {
         (Stamps::Settled, Stamp::SETTLED) => encoder.close(writer, &found)?,
         (Stamps::Settled, stamp_max) => return Err(Error::Unsettled { stamp_max }),
         (Stamps::Any, Stamp::SETTLED) => {
-            let unsettled = encoder.close(writer, &found)?;
-            let again = read::Reader::open("just written", unsettled)?;
+            let (unsettled, tail) = encoder.close(writer, &found)?;
+            let again = read::Reader::open("just written", unsettled, Some(tail))?;
             encoder.close(encoder.encode(Stamps::Settled, again)?, &found)?
         }
         (Stamps::Any, _) => encoder.close(writer, &found)?,
     };
     let Found { rows, time, key_min, key_max, stamp_max, has_versions, .. } = found;
-    Ok(Some(WrittenFile { bytes, rows, time, key_min, key_max, stamp_max, has_versions }))
+    Ok(Some(WrittenFile { bytes, tail, rows, time, key_min, key_max, stamp_max, has_versions }))
 }
 
 /// The first batches: how a file is best written depends on what is in it.
@@ -190,12 +218,19 @@ impl Encoder<'_> {
         Ok(writer)
     }
 
-    fn close(&self, mut writer: ArrowWriter<Vec<u8>>, found: &Found) -> Result<Bytes, Error> {
+    fn close(&self, mut writer: ArrowWriter<Vec<u8>>, found: &Found) -> Result<(Bytes, Tail), Error> {
+        // Pages and filters are all written then, and nothing can change them; page indexes and footer follow.
+        writer.flush()?;
+        writer.sync().map_err(ParquetError::from)?;
+        let body_bytes = writer.bytes_written();
+        writer.append_key_value_metadata(checksums::entry(&writer.inner()[..body_bytes]));
         let tags = self.columns.schema.fields()[..self.columns.tags].iter().map(|f| f.name().as_str()).collect();
         for entry in format::entries(self.origin, tags, found) {
             writer.append_key_value_metadata(entry);
         }
-        Ok(writer.into_inner()?.into())
+        let bytes = writer.into_inner()?;
+        let tail = checksums::tail(&bytes[body_bytes..]);
+        Ok((bytes.into(), tail))
     }
 }
 

@@ -5,7 +5,7 @@ use arrow_array::{Array, RecordBatch, cast::AsArray};
 use arrow_schema::DataType;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::SortingColumn;
-use parquet::file::properties::{BloomFilterProperties, EnabledStatistics, WriterProperties};
+use parquet::file::properties::{BloomFilterPosition, BloomFilterProperties, EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use crate::merge::Layout;
@@ -29,6 +29,8 @@ pub(super) fn properties(columns: &Layout, ahead: &[RecordBatch]) -> WriterPrope
         .set_max_row_group_row_count(Some(GROUP_ROWS_MAX))
         .set_data_page_row_count_limit(PAGE_ROWS_MAX)
         .set_statistics_enabled(EnabledStatistics::Page)
+        // Before the footer is begun, so that the checksums in it can cover them.
+        .set_bloom_filter_position(BloomFilterPosition::AfterRowGroup)
         .set_sorting_columns(Some(sorting(columns)))
         .set_created_by(concat!("weir ", env!("CARGO_PKG_VERSION")).to_owned());
     for field in columns.schema.fields() {

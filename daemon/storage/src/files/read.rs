@@ -10,8 +10,9 @@ use parquet::arrow::arrow_reader::{
 };
 
 use super::Error;
+use super::checksums::{Checksums, check_tail};
 use super::format::{self, FileMetadata};
-use crate::model::SEQ_COLUMN;
+use crate::model::{SEQ_COLUMN, Tail};
 
 const BATCH_ROWS: usize = 8192;
 
@@ -29,11 +30,21 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads the footer of a whole file; `file` names it in errors.
-    pub fn open(file: &str, bytes: Bytes) -> Result<Self, Error> {
+    /// Checks a whole file by what the catalog says of its tail, and reads its footer; `file` names it in errors. One
+    /// of which the catalog says nothing is taken as it is.
+    pub fn open(file: &str, bytes: Bytes, tail: Option<Tail>) -> Result<Self, Error> {
         let file: Arc<str> = file.into();
+        let size_bytes = bytes.len() as u64;
+        if let Some(tail) = tail {
+            let tail_bytes = usize::try_from(tail.bytes).unwrap_or(usize::MAX).min(bytes.len());
+            check_tail(&file, tail, size_bytes, &bytes[bytes.len() - tail_bytes..])?;
+        }
         let options = ArrowReaderOptions::new();
         let footer = guarded(&file, || ArrowReaderMetadata::load(&bytes, options))?;
+        if let Some(tail) = tail {
+            let checksums = Checksums::of(&file, size_bytes, footer.metadata().file_metadata(), tail)?;
+            checksums.check(&(0..size_bytes), &bytes)?;
+        }
         let metadata = format::parse(&file, footer.metadata().file_metadata().key_value_metadata())?;
         Ok(Self { file, bytes, footer, metadata, group: None, next_group: 0, failed: false })
     }

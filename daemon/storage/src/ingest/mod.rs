@@ -286,12 +286,9 @@ impl Ingest {
         if before > 0 && before + bytes > self.config.waiting_bytes_max {
             return Err(Error::Full { waiting_bytes: before, waiting_bytes_max: self.config.waiting_bytes_max });
         }
-        let (open, frozen) = self.buffer.bytes();
-        if open + frozen > self.config.buffer_bytes_max {
-            return Err(Error::BufferFull {
-                buffer_bytes: open + frozen,
-                buffer_bytes_max: self.config.buffer_bytes_max,
-            });
+        let buffer_bytes = self.buffer.bytes().sum();
+        if buffer_bytes > self.config.buffer_bytes_max {
+            return Err(Error::BufferFull { buffer_bytes, buffer_bytes_max: self.config.buffer_bytes_max });
         }
         Ok(held)
     }

@@ -41,6 +41,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 
 pub use cutter::{Border, Cuts, Cutter, LongSeries, Piece};
 pub use merged::{Merged, merge_all};
+pub use sorted::slice_bytes;
 pub use survey::{Found, Survey};
 
 use self::output::{BYTES_MAX, Limits, Output, ROWS_MAX};
@@ -183,6 +184,14 @@ impl Merger {
     #[must_use]
     pub fn output_schema(&self) -> SchemaRef {
         self.output.schema()
+    }
+
+    /// Memory of all that is held: batches in work, those the next output refers to, and what waits to be taken.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let inputs = self.inputs.iter().filter_map(|input| input.batch.as_ref());
+        let others = inputs.filter(|batch| !self.output.refers_to(batch)).map(|batch| batch.memory_bytes());
+        others.sum::<usize>() + self.output.memory_bytes()
     }
 
     /// The next batch of `input`, which `step` has asked for. An empty batch is welcome and changes nothing.

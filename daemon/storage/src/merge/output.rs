@@ -10,7 +10,7 @@ use arrow_schema::SchemaRef;
 use arrow_select::interleave::interleave;
 use hashbrown::HashMap;
 
-use super::sorted::Sorted;
+use super::sorted::{Sorted, slice_bytes};
 use super::versions::Version;
 use super::{Error, Layout, Settle};
 
@@ -87,6 +87,15 @@ impl Output {
     /// The next batch that is full or was flushed.
     pub(super) fn take(&mut self) -> Option<RecordBatch> {
         self.ready.pop_front()
+    }
+
+    pub(super) fn refers_to(&self, batch: &Arc<Sorted>) -> bool {
+        self.slots.contains_key(&Arc::as_ptr(batch).addr())
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        let referred: usize = self.batches.iter().map(|batch| batch.memory_bytes()).sum();
+        referred + self.ready.iter().map(slice_bytes).sum::<usize>()
     }
 
     /// Adds rows as they are.

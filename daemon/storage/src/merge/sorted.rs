@@ -2,7 +2,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow_array::types::{Int32Type, TimestampNanosecondType, UInt64Type};
-use arrow_array::{Array, RecordBatch, StringArray, cast::AsArray};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, cast::AsArray};
 use arrow_buffer::{NullBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Schema};
 
@@ -24,6 +24,8 @@ pub(super) struct Sorted {
     repeats: Vec<usize>,
     /// For each row the bytes of strings and tag values that stand before it, and the sum.
     bytes: Vec<u64>,
+    /// What the batch and what is known of it take.
+    memory_bytes: usize,
 }
 
 /// One row of a batch.
@@ -84,11 +86,14 @@ impl Sorted {
             starts: Vec::new(),
             repeats: Vec::new(),
             bytes: Vec::new(),
+            memory_bytes: 0,
             batch,
         };
         sorted.starts = sorted.find_series().map_err(|row| Error::Unsorted { input, row })?;
         sorted.repeats = sorted.find_repeats().map_err(|row| Error::Unsorted { input, row })?;
         sorted.bytes = sorted.count_bytes();
+        let indexes = sorted.starts.len() + sorted.repeats.len() + sorted.bytes.len();
+        sorted.memory_bytes = slice_bytes(&sorted.batch) + indexes * size_of::<u64>();
         Ok(Some(sorted))
     }
 
@@ -145,6 +150,10 @@ impl Sorted {
             bytes.iter_mut().zip(lengths).for_each(|(b, length)| *b += length);
         }
         bytes
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
     }
 
     pub(super) fn batch(&self) -> &RecordBatch {
@@ -263,6 +272,12 @@ impl Place {
     pub(super) fn same_key(&self, batch: &Sorted, row: usize) -> bool {
         self.batch.time(self.row) == batch.time(row) && self.batch.series_order(self.row, batch, row).is_eq()
     }
+}
+
+/// Memory of the rows themselves: a batch may be cut from a larger one, which is accounted for elsewhere.
+pub fn slice_bytes(batch: &RecordBatch) -> usize {
+    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_default();
+    batch.columns().iter().map(bytes).sum()
 }
 
 /// Whether names and types agree; metadata and nullability may differ.

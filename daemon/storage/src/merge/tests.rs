@@ -258,3 +258,34 @@ fn many_versions_of_one_row_need_one_batch_at_a_time() {
     let merged = merge(&[rows], Settle::All, &mut StdRng::seed_from_u64(1)).unwrap();
     assert_eq!(merged, table(&[(1, 0, "12-")]));
 }
+
+#[test]
+fn what_a_merger_holds_is_known() {
+    let mut rng = StdRng::seed_from_u64(1);
+    let row = |time: i64| Row { tags: [Some("a"), None], time, fields: [Some(1), Some(2), None], stamp: 1 };
+    let halves: Vec<RecordBatch> =
+        (0..2).map(|half| batch(&(0..100).map(|r| row(2 * r + half)).collect::<Vec<_>>(), &mut rng)).collect();
+    let mut merger = Merger::new(layout(), 2, Settle::All).unwrap();
+    assert_eq!(merger.memory_bytes(), 0);
+    let mut given = 0;
+    let mut output = Vec::new();
+    loop {
+        match merger.step().unwrap() {
+            Step::Need(input) if given == 2 => {
+                merger.end(input);
+                let both: usize = halves.iter().map(slice_bytes).sum();
+                assert!(merger.memory_bytes() >= both, "what ended is still referred to by the next output");
+            }
+            Step::Need(input) => {
+                let before = merger.memory_bytes();
+                merger.give(input, halves[input].clone()).unwrap();
+                assert!(merger.memory_bytes() >= before + slice_bytes(&halves[input]));
+                given += 1;
+            }
+            Step::Output(batch) => output.push(batch.num_rows()),
+            Step::Done => break,
+        }
+    }
+    assert_eq!(output, [200]);
+    assert_eq!(merger.memory_bytes(), 0);
+}

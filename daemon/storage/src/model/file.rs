@@ -21,6 +21,13 @@ impl PartialOrd for SeriesKey {
     }
 }
 
+/// The end of a data file: page indexes and footer, which holds the checksums of all that stands before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tail {
+    pub bytes: u64,
+    pub crc32c: u32,
+}
+
 /// What the catalog knows of one Parquet file. The file exists for the cluster because this record does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileRecord {
@@ -29,6 +36,8 @@ pub struct FileRecord {
     /// Key in the object store.
     pub path: Arc<str>,
     pub size_bytes: u64,
+    /// `None` for files of before, which have no checksums.
+    pub tail: Option<Tail>,
     pub rows: u64,
     pub time: TimeRange,
     /// Smallest and largest series key in the file.

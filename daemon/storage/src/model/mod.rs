@@ -16,7 +16,7 @@ mod stamp;
 mod time;
 
 pub use error::ErrorKind;
-pub use file::{FileRecord, SeriesKey};
+pub use file::{FileRecord, SeriesKey, Tail};
 pub use ids::{ColumnId, DatabaseId, Epoch, FileId, NodeId, Position, TableId};
 pub use rows::{FieldColumn, Rows, SeriesSet, Strings, Values};
 pub use schema::{Column, ColumnKind, FieldType, SEQ_COLUMN, TIME_COLUMN, TableSchema};

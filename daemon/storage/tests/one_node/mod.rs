@@ -100,7 +100,7 @@ pub(crate) async fn read(node: &Node) -> Vec<String> {
     let mut inputs: Vec<Vec<_>> = view.chunks.iter().map(|c| vec![c.batch.clone()]).collect();
     for file in &view.files {
         let bytes = node.bucket.find(&Key::from(&*file.path)).await.unwrap().expect("the file is there");
-        let batches = files::Reader::open(&file.path, bytes)
+        let batches = files::Reader::open(&file.path, bytes, file.tail)
             .unwrap()
             .map(|b| files::padded(&file.path, &b.unwrap(), &layout.schema).unwrap());
         inputs.push(batches.collect());

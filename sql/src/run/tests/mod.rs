@@ -1,4 +1,5 @@
 mod answers;
+mod damage;
 mod ends;
 mod refusals;
 mod system;

@@ -64,6 +64,24 @@ async fn what_would_change_anything_is_refused() {
 }
 
 #[tokio::test]
+async fn a_call_that_would_make_a_huge_value_is_refused_in_any_place() {
+    let engine = engine(&one_row());
+    for text in [
+        "SELECT repeat('x', 2000000000)",
+        "SELECT repeat(host, 2000000000) FROM cpu",
+        "SELECT count(*) FROM cpu WHERE repeat(host, count * 1000000000) = 'a'",
+        "SELECT 1 FROM cpu ORDER BY lpad(host, count * 2000000000)",
+        "SELECT count(*) FROM cpu WHERE count IN (SELECT length(repeat(host, count * 1000000000)) FROM cpu)",
+        "EXPLAIN ANALYZE SELECT array_repeat(count, count * 2000000000) FROM cpu",
+        "SELECT unnest(range(count * 2000000000)) FROM cpu",
+    ] {
+        let error = ask(&engine, query(text)).await.expect_err(text);
+        assert_eq!(error.kind(), QueryErrorKind::Plan, "{text}: {error}");
+        assert!(error.to_string().contains(" bytes or more for one batch of rows; at most "), "{text}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn what_only_shows_is_answered() {
     let engine = engine(&one_row());
     for text in [

@@ -400,6 +400,7 @@ fn record(table: u32, id: u128, stamp: u64) -> Arc<FileRecord> {
         table: TableId(table),
         path: format!("data/{id}").into(),
         size_bytes: 1,
+        tail: None,
         rows: 1,
         time: TimeRange { min: 0, max: 1 },
         key_min: SeriesKey::default(),

@@ -1,0 +1,55 @@
+use super::*;
+use crate::model::{Column, ColumnId, ColumnKind, Epoch, FieldColumn, FieldType, SeriesSet, Values};
+
+const TABLE: TableId = TableId(7);
+
+/// A thousand rows of a table without tags.
+fn committed(position: u64) -> Committed {
+    let rows = Rows {
+        table: TABLE,
+        series: SeriesSet { len: 1, ..SeriesSet::default() },
+        row_series: vec![0; 1000],
+        times: (0..1000).map(|row| row + 1000 * position as i64).collect(),
+        fields: vec![FieldColumn { column: ColumnId(0), values: Values::Integer(vec![1; 1000]), set: None }],
+    };
+    Committed { epoch: Epoch(1), position: Position(position), stamp: Stamp(position), tables: vec![rows] }
+}
+
+fn schema() -> TableSchema {
+    let column = Column { name: "v".into(), kind: ColumnKind::Field(FieldType::Integer) };
+    TableSchema { table: TABLE, name: "t".into(), columns: vec![column] }
+}
+
+#[test]
+fn rows_put_in_order_for_queries_are_counted_until_their_chunk_goes() {
+    let buffer = Buffer::new(Position(0), Stamp(0));
+    buffer.apply(committed(1));
+    let came = buffer.bytes();
+    assert_eq!(came, Bytes { open: 20_000, frozen: 0, sorted: 0 });
+
+    let sort = |buffer: &Buffer| buffer.all_chunks().0[&TABLE].iter().for_each(|c| drop(c.sorted(&schema())));
+    sort(&buffer);
+    let sorted = buffer.bytes().sorted;
+    assert!(sorted >= 1000 * 3 * 8, "time, value and stamp: {sorted}");
+    assert_eq!(buffer.bytes().sum(), came.open + sorted);
+    sort(&buffer);
+    assert_eq!(buffer.bytes().sorted, sorted, "sorted once, counted once");
+
+    // The next write makes another chunk of the open rows.
+    buffer.apply(committed(2));
+    assert_eq!(buffer.bytes().sorted, 0);
+    sort(&buffer);
+    assert!(buffer.bytes().sorted > sorted);
+    let frozen = buffer.freeze();
+    assert!(buffer.bytes().sorted > sorted, "they are still kept");
+    buffer.drop_through(frozen.through);
+    assert_eq!(buffer.bytes().sum(), 0);
+}
+
+#[test]
+fn a_chunk_knows_the_times_of_all_its_pieces() {
+    let buffer = Buffer::new(Position(0), Stamp(0));
+    buffer.apply(committed(3));
+    buffer.apply(committed(5));
+    assert_eq!(buffer.all_chunks().0[&TABLE][0].time(), TimeRange { min: 3000, max: 5999 });
+}
