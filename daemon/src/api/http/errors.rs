@@ -142,6 +142,7 @@ impl From<ingest::Error> for Refusal {
     fn from(error: ingest::Error) -> Self {
         let status = match error {
             ingest::Error::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            ingest::Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             _ => status_of(error.kind()),
         };
         match error {
@@ -193,6 +194,7 @@ mod tests {
         check_write(ingest::Error::DatabaseName("bad".into()), 400, Shape::Json);
         check_write(ingest::Error::Limit("much".into()), 422, Shape::Json);
         check_write(ingest::Error::Full { waiting_bytes: 2, waiting_bytes_max: 1 }, 429, Shape::Plain);
+        check_write(ingest::Error::TooLarge("large".into()), 413, Shape::Plain);
         check_write(ingest::Error::Stopping, 503, Shape::Plain);
         check_write(ingest::Error::Unknown("late".into()), 503, Shape::Plain);
         let data = json!({ "error_message": "No fields", "line_number": 2, "original_line": "cpu v=" });
