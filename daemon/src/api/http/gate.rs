@@ -89,8 +89,9 @@ fn preflight() -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-/// The tasks of a request die with it, and what it held is released by drops, so nothing half-done stays behind.
-async fn answer(next: Next, request: Request) -> Response {
+/// The tasks of a request die with it, and what it held is released by drops, so nothing half-done stays behind. The
+/// panic is in the log by then.
+pub(super) async fn answer(next: Next, request: Request) -> Response {
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(_) => Refusal::bug("the handler of this request panicked").into_response(),

@@ -1,4 +1,8 @@
 //! The three write endpoints: one way to write, three sets of parameters and error bodies.
+//!
+//! A token counts at two moments: when the request begins, so that nobody without one has a body read, and when its body
+//! is here. A token deleted in between writes nothing (401). From then on the write is on its way to the log and is
+//! kept, also when its token is deleted before the answer.
 
 use std::sync::Arc;
 
@@ -132,7 +136,7 @@ async fn write(request: Request, wish: Result<Wish, Refusal>) -> Result<Response
     let Wish { database, precision, bad_lines, answer } = wish?;
     permit(&services, &access, &database)?;
     let text = services.admission.read(&headers, body).await?;
-    // A body may take minutes, and the token may be gone or the database be another one when it is here.
+    // The second moment: the database, too, may be another one by now.
     permit(&services, &presented.access(&services).await?, &database)?;
     let write = Write { database: &database, body: text.as_str(), precision, bad_lines, answer };
     let report = services.ingest.write(write).await?;
