@@ -376,6 +376,8 @@ mod tests {
         let taken = allocated(|| {
             if let Ok(tables) = decode_tables(inflated, &mut cells) {
                 assert!(tables.iter().all(is_whole), "{tables:?}");
+                // Whoever goes through the series of a table must not do so for ever.
+                assert!(tables.iter().all(|rows| rows.series.len <= inflated.len()), "{tables:?}");
             }
         });
         let most = 100 * inflated.len() + 20 * cells + 1_000;
