@@ -79,8 +79,7 @@ impl Admission {
     pub(super) async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Text, Refusal> {
         let read = self.read_within_limits(headers, &mut body).await;
         if read.is_err() {
-            // A sender that is cut off in the middle sees a broken connection instead of the answer.
-            let _ = tokio::time::timeout(DISCARD_TIMEOUT, discard(&mut body)).await;
+            discard(&mut body).await;
         }
         read
     }
@@ -139,6 +138,7 @@ impl Admission {
     ) -> Result<T, Refusal> {
         let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if !is_json(kind) {
+            discard_unread(headers, body).await;
             let message = "unacceptable content-type, expected: application/json";
             return Err(Refusal::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
@@ -198,14 +198,26 @@ impl Arrival {
     }
 }
 
-async fn discard(body: &mut Body) {
-    let mut discarded = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        discarded += frame.data_ref().map_or(0, axum::body::Bytes::len);
-        if discarded > DISCARD_BYTES_MAX {
-            break;
-        }
+/// For a request that is refused before its body is read; one that asks whether it may send it gets its answer at once.
+pub(super) async fn discard_unread(headers: &HeaderMap, mut body: Body) {
+    if !headers.contains_key(header::EXPECT) {
+        discard(&mut body).await;
     }
+}
+
+/// A sender that is cut off in the middle sees a broken connection instead of the answer, or at its next request.
+async fn discard(body: &mut Body) {
+    let all = async {
+        let mut discarded = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            discarded += frame.data_ref().map_or(0, axum::body::Bytes::len);
+            if discarded > DISCARD_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // One that is slower than this is cut off after all.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, all).await;
 }
 
 impl Room {

@@ -1,12 +1,14 @@
 //! Errors of every room become answers: one table for each kind of error, and nowhere else.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use storage::catalog;
 use storage::ingest::{self, LineError};
 use storage::model::ErrorKind;
 
+use super::body::discard_unread;
 use crate::api::auth;
 
 /// How the body of an error looks.
@@ -97,7 +99,8 @@ fn code(status: StatusCode) -> &'static str {
     }
 }
 
-pub(super) async fn not_found() -> Refusal {
+pub(super) async fn not_found(headers: HeaderMap, body: Body) -> Refusal {
+    discard_unread(&headers, body).await;
     Refusal::plain(StatusCode::NOT_FOUND, "Not found")
 }
 

@@ -15,6 +15,8 @@ use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::wal::OnDamage;
 use storage::{cluster, ingest, snapshot, sweep};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::*;
@@ -48,6 +50,7 @@ fn storage_config() -> Config {
 }
 
 struct Api {
+    router: Router,
     service: TowerToHyperService<Router>,
     node: Node,
 }
@@ -94,7 +97,8 @@ impl Api {
             connections_max: 1,
             shutdown_timeout: Duration::ZERO,
         };
-        Self { service: TowerToHyperService::new(router(parts, &config)), node }
+        let router = router(parts, &config);
+        Self { service: TowerToHyperService::new(router.clone()), router, node }
     }
 
     fn ask(&self, request: Request<Body>) -> impl Future<Output = Response> + use<> {
@@ -244,6 +248,40 @@ async fn a_token_that_is_deleted_while_the_body_comes_writes_nothing() {
             api.node.catalog.delete_token("short").await.expect("it is there");
         }
     }
+}
+
+/// Clients keep a connection and send a body after its head, so an answer may be ready before the body is there.
+#[tokio::test]
+async fn a_refused_request_leaves_its_connection_to_the_next() {
+    let api = Api::start(vec![OpenEndpoint::Health]).await;
+    let operator = format!("authorization: Bearer {}\r\n", api.operator().await);
+    let server = Server::bind("127.0.0.1:0").await.expect("a free port");
+    let address = server.address();
+    let limits = ServerLimits { connections_max: 1, shutdown_timeout: Duration::ZERO };
+    let stop = Notify::new();
+    let client = async {
+        for (target, headers, status) in [
+            ("/api/v3/write_lp?db=a", "", 401),
+            ("/api/v3/write_lp", &*operator, 400),
+            ("/api/v3/nothing", &*operator, 404),
+            ("/api/v3/configure/database", &*operator, 415),
+        ] {
+            let mut stream = TcpStream::connect(address).await.expect("it listens");
+            let head = format!("POST {target} HTTP/1.1\r\nhost: x\r\n{headers}content-length: 7\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.expect("the head is sent");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let rest = b"t v=1 1GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            // When the connection is closed already, there is no second answer.
+            let _ = stream.write_all(rest).await;
+            let mut answers = Vec::new();
+            let _ = stream.read_to_end(&mut answers).await;
+            let answers = String::from_utf8_lossy(&answers);
+            assert!(answers.starts_with(&format!("HTTP/1.1 {status} ")), "{target}: {answers}");
+            assert!(answers.contains("HTTP/1.1 200 OK") && answers.ends_with("OK"), "{target}: {answers}");
+        }
+        stop.notify_one();
+    };
+    tokio::join!(server.serve(api.router.clone(), limits, stop.notified()), client);
 }
 
 #[tokio::test]

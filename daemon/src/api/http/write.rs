@@ -16,6 +16,7 @@ use storage::catalog::{Access, Action};
 use storage::ingest::{Answer, BadLines, Precision, Write};
 
 use super::Services;
+use super::body::discard_unread;
 use super::errors::{Refusal, Shape, partial_write};
 use super::gate::Presented;
 use crate::api::auth;
@@ -133,8 +134,14 @@ pub(super) fn parameters<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
 
 async fn write(request: Request, wish: Result<Wish, Refusal>) -> Result<Response, Refusal> {
     let (State(services), Extension(access), _, headers, Extension(presented), body) = request;
-    let Wish { database, precision, bad_lines, answer } = wish?;
-    permit(&services, &access, &database)?;
+    let permitted = wish.and_then(|wish| permit(&services, &access, &wish.database).map(|()| wish));
+    let Wish { database, precision, bad_lines, answer } = match permitted {
+        Ok(wish) => wish,
+        Err(refusal) => {
+            discard_unread(&headers, body).await;
+            return Err(refusal);
+        }
+    };
     let text = services.admission.read(&headers, body).await?;
     // The second moment: the database, too, may be another one by now.
     permit(&services, &presented.access(&services).await?, &database)?;
