@@ -2,6 +2,7 @@
 //!
 //! # Promises
 //! - A command sees the variables given here, and of `INFLUXDB3_*` no others.
+//! - A command before a terminal has one as its standard error; what that showed is told like what a pipe took.
 //! - A command that does not end within the deadline is killed and fails the test.
 
 use std::io::{Read, Write};
@@ -69,6 +70,18 @@ impl Weir {
         self.run_with_input(arguments, b"")
     }
 
+    /// Runs a command whose standard error is a terminal.
+    #[track_caller]
+    pub fn run_before_a_terminal(&self, arguments: &[&str]) -> Outcome {
+        let weir = binary::command();
+        let mut command = Command::new("python3");
+        for (name, _) in weir.get_envs().filter(|(_, value)| value.is_none()) {
+            command.env_remove(name);
+        }
+        command.args(["-c", TERMINAL]).arg(weir.get_program()).args(arguments).env("TERM", "xterm");
+        outcome(command.envs(self.variables.iter().map(|(name, value)| (name, value))), b"")
+    }
+
     /// Runs a command that reads `input` from its standard input.
     #[track_caller]
     pub fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Outcome {
@@ -77,6 +90,21 @@ impl Weir {
         outcome(&mut command, input)
     }
 }
+
+/// Runs its arguments with a terminal of 80 columns as standard error, and hands on what that shows.
+const TERMINAL: &str = "
+import fcntl, os, pty, struct, subprocess, sys, termios
+terminal, end = pty.openpty()
+fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
+child = subprocess.Popen(sys.argv[1:], stderr=end)
+os.close(end)
+try:
+    while shown := os.read(terminal, 4096):
+        sys.stderr.buffer.write(shown)
+except OSError:
+    pass  # The other end is closed: the command has ended.
+sys.exit(child.wait())
+";
 
 /// Runs any command to its end.
 #[track_caller]

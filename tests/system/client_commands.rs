@@ -178,3 +178,35 @@ fn token_in(output: &str) -> String {
     let token = words.into_iter().find(|word| word.starts_with("apiv3_"));
     token.unwrap_or_else(|| panic!("no token in: {output}")).to_owned()
 }
+
+#[test]
+fn a_long_load_shows_its_progress_on_a_terminal_and_nowhere_else() {
+    let node = Node::start(Options::open());
+    let weir = Weir::at(&node.url());
+    let lines: String = (0..200_000).map(|time| format!("t,h=a v={time} {time}\n")).collect();
+    let path = node.folder().path().join("long.lp");
+    fs::write(&path, &lines).expect("the folder can be written to");
+    let load = ["write", "--database", "plant", "--file", path.to_str().expect("a plain path")];
+
+    let shown = weir.run_before_a_terminal(&load);
+    let frames = shown.stderr.matches("MiB/s").count();
+    assert!(frames >= 2, "{frames} frames: {:?}", shown.stderr);
+    assert!(!shown.stderr.contains("wrote"), "the answer stands elsewhere: {:?}", shown.stderr);
+    check_answer(&shown.success());
+
+    let piped = weir.run(&load);
+    assert_eq!(piped.stderr, "");
+    check_answer(&piped.success());
+
+    let quiet: Vec<_> = load.iter().copied().chain(["--quiet"]).collect();
+    let quiet = weir.run_before_a_terminal(&quiet);
+    assert_eq!(quiet.stderr, "");
+    assert_eq!(quiet.success(), "");
+}
+
+/// One line of plain text.
+#[track_caller]
+fn check_answer(text: &str) {
+    assert!(text.starts_with("wrote 200000 lines (") && text.ends_with("/s\n"), "{text:?}");
+    assert!(text.lines().count() == 1 && !text.contains('\u{1b}'), "{text:?}");
+}

@@ -15,4 +15,5 @@ mod bad_input;
 mod fuzz;
 mod auth;
 mod client_commands;
+mod client_tls;
 mod measured;

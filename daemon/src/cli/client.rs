@@ -1,11 +1,13 @@
 //! The connection of a client command to a server.
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args, builder::BoolishValueParser};
 use serde_json::Value;
 use ureq::http::{Response, StatusCode};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 /// Where the server is and who asks.
@@ -17,6 +19,12 @@ pub(crate) struct Connection {
     /// Token, unless the server runs without authentication
     #[arg(long, env = "INFLUXDB3_AUTH_TOKEN")]
     token: Option<String>,
+    /// PEM file of the authority that signed the certificate of an https server; it takes the place of the public ones
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_TLS_CA")]
+    tls_ca: Option<PathBuf>,
+    /// Do not check the certificate of an https server: whoever answers gets the token
+    #[arg(long, env = "INFLUXDB3_TLS_NO_VERIFY", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    tls_no_verify: bool,
 }
 
 /// A method and path with its parameters.
@@ -40,11 +48,28 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ERROR_BYTES_MAX: u64 = 1 << 20;
 
 impl Connection {
-    #[must_use]
-    pub(crate) fn open(&self) -> Client<'_> {
+    /// Connects at the first call. An error is about a file that a flag names.
+    pub(crate) fn open(&self) -> Result<Client<'_>, String> {
+        let mut tls = TlsConfig::builder().disable_verification(self.tls_no_verify);
+        if let Some(path) = &self.tls_ca {
+            tls = tls.root_certs(RootCerts::new_with_certs(&certificates(path)?));
+        }
         let config = Agent::config_builder().http_status_as_error(false).timeout_connect(Some(CONNECT_TIMEOUT));
-        Client { agent: config.build().into(), connection: self }
+        Ok(Client { agent: config.tls_config(tls.build()).build().into(), connection: self })
     }
+}
+
+/// The certificates in a PEM file, which may hold other things too.
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
+    let named = |problem: &dyn std::fmt::Display| format!("--tls-ca {}: {problem}", path.display());
+    let pem = std::fs::read(path).map_err(|error| named(&error))?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| named(&error))? {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() { Err(named(&"there is no certificate in it")) } else { Ok(certificates) }
 }
 
 /// Keeps its connection open between calls.

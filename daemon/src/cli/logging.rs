@@ -1,5 +1,8 @@
 //! What is logged, how it looks and where it goes.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::PanicHookInfo;
+
 use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser};
 use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
 
@@ -58,7 +61,20 @@ pub(crate) fn start(flags: &LogFlags) -> Result<(), String> {
         LogFormat::Full => subscriber.try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
-    started.map_err(|error| format!("start logging: {error}"))
+    started.map_err(|error| format!("start logging: {error}"))?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// A panic is one entry of the log like any other, in the form and at the place that was asked for.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let backtrace = Backtrace::capture();
+    let stack = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    let message = panic.payload_as_str().unwrap_or("without a message");
+    let at = panic.location().map(ToString::to_string).unwrap_or_default();
+    // Tools that watch logs look for these words.
+    tracing::error!(thread = thread.name(), stack, "panicked at {at}: {message}");
 }
 
 fn filter(flags: &LogFlags) -> Result<EnvFilter, String> {
@@ -101,6 +117,27 @@ mod tests {
             parts
         };
         assert_eq!(sorted(&filter(&flags(text)).expect("the filter is valid").to_string()), sorted(expected));
+    }
+
+    #[test]
+    fn a_panic_is_one_entry_of_the_log() {
+        // Hooks and logs are those of the process, so this panic happens in one of its own.
+        const INNER: &str = "WEIR_TEST_PANICS";
+        if std::env::var_os(INNER).is_some() {
+            start(&LogFlags { log_format: LogFormat::Json, ..flags("info") }).expect("logging starts");
+            let _ = std::panic::catch_unwind(|| panic!("the {} is broken", "pump"));
+            return;
+        }
+        let this = std::env::current_exe().expect("a program has a path");
+        let name = "cli::logging::tests::a_panic_is_one_entry_of_the_log";
+        let output = std::process::Command::new(this).args([name, "--exact", "--nocapture"]).env(INNER, "1").output();
+        let output = output.expect("it can be run again");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let told: Vec<_> = text.lines().filter(|line| line.contains("the pump is broken")).collect();
+        let [line] = told[..] else { panic!("one entry: {text}") };
+        assert!(line.starts_with('{') && line.contains("\"level\":\"ERROR\""), "{line}");
+        assert!(line.contains("panicked at daemon/src/cli/logging.rs:"), "{line}");
+        assert!(output.status.success(), "{text}");
     }
 
     #[test]

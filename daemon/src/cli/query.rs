@@ -115,7 +115,7 @@ pub(crate) fn ask(connection: &Connection, question: (&str, &str), output: &Outp
     let (database, text) = question;
     let body = json!({ "db": database, "q": text, "format": output.format() });
     let call = Call { method: "POST", path: "/api/v3/query_sql", parameters: &[] };
-    let response = connection.open().call(&call, &Payload::Json(&body))?;
+    let response = connection.open()?.call(&call, &Payload::Json(&body))?;
     output.write(response.into_body().into_reader())
 }
 

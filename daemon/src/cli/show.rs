@@ -137,7 +137,7 @@ fn databases(command: &ShowDatabases) -> Result<(), String> {
     let deleted = if *show_deleted { "true" } else { "false" };
     let parameters = [("format", output.format()), ("show_deleted", deleted)];
     let call = Call { method: "GET", path: "/api/v3/configure/database", parameters: &parameters };
-    let response = connection.open().call(&call, &Payload::Nothing)?;
+    let response = connection.open()?.call(&call, &Payload::Nothing)?;
     output.write(response.into_body().into_reader())
 }
 

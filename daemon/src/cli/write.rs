@@ -92,7 +92,7 @@ pub(crate) fn run(command: WriteCommand) -> Result<(), String> {
     let bar = if quiet || !io::stderr().is_terminal() { ProgressBar::hidden() } else { bar(length) };
     let begun = Instant::now();
     let batches = Batches { source: BufReader::new(inflated(bar.wrap_read(source))?), lines_max: batch_lines };
-    let sent = send(&connection.open(), &call, batches)?;
+    let sent = send(&connection.open()?, &call, batches)?;
     bar.finish_and_clear();
     if !quiet {
         println!("{}", report(&sent, begun.elapsed()));

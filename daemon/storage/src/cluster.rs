@@ -181,6 +181,12 @@ impl Member {
                 () = stopping.cancelled() => return,
                 () = self.clock.sleep(HEARTBEAT_EVERY) => {}
             }
+            // A process that was pushed aside may live on for a while; the heartbeat is its successor's by then. Without
+            // an answer from the store what was known last must do: the heartbeat will hardly arrive either.
+            let state = self.catalog.refresh().await.unwrap_or_else(|_| self.catalog.state());
+            if !self.holds_epoch(&state) {
+                return;
+            }
             if let Err(error) = self.beat(count, Alive::Running).await {
                 tracing::warn!(%error, "heartbeat was not written");
             }
@@ -329,4 +335,51 @@ fn free_slot(state: &State) -> Result<Writer, catalog::Error> {
     let taken: Vec<_> = state.nodes.values().map(|n| n.writer).collect();
     let free = (0..=Writer::MAX).filter_map(Writer::new).find(|slot| !taken.contains(slot));
     free.ok_or_else(|| catalog::Error::refused(ErrorKind::Limit, Error::NoSlot(taken.len()).to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::{InMemory, Keys, Store};
+    use crate::catalog::Limits;
+    use crate::tasks::Cpu;
+
+    const START_MICROS: u64 = 1_760_000_000_000_000;
+
+    async fn join(store: &Store, number: u32) -> Member {
+        let clock = Clock::simulated(START_MICROS, u64::from(number));
+        let bucket = Bucket::new(Arc::clone(store), Keys::new(NodeId::new("c").unwrap()), clock.clone());
+        let catalog = Catalog::open(bucket.clone(), clock.clone(), Limits::default()).await.unwrap();
+        let config = Config {
+            node: NodeId::new("n").unwrap(),
+            core_count: 1,
+            place: Place { boot: format!("machine {number}"), pid_namespace: String::new(), pid: number, started: 0 },
+            take_over: TakeOver::Insist,
+            follow_every: Duration::from_secs(1),
+            checkpoint_every: 100,
+        };
+        Member::join(bucket, Arc::new(catalog), clock, config).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_was_pushed_aside_leaves_the_heartbeat_to_its_successor() {
+        // Before, at and after the moments at which the first looks at the catalog and writes its heartbeat.
+        for tenths in [1, 49, 50, 51, 98, 99, 100, 101] {
+            let store: Store = Arc::new(InMemory::new());
+            let tasks = Tasks::new(Cpu::Here);
+            let first = join(&store, 1).await;
+            first.start(&tasks);
+            first.clock.sleep(Duration::from_millis(tenths * 100)).await;
+            // It shows itself once, and then not again.
+            let second = join(&store, 2).await;
+            second.clock.sleep(Duration::from_secs(60)).await;
+            let (_, heartbeat) = second.heartbeat().await.unwrap().expect("both wrote one");
+            assert_eq!(heartbeat.place.pid, 2, "pushed aside after {tenths} tenths of a second");
+            assert!(tasks.failure().is_some(), "the first does not know");
+            first.leave().await;
+            tasks.stop().await;
+            let (_, heartbeat) = second.heartbeat().await.unwrap().expect("both wrote one");
+            assert_eq!((heartbeat.place.pid, heartbeat.stopped), (2, false), "after the first has left");
+        }
+    }
 }

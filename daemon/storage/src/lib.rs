@@ -5,6 +5,8 @@
 //!
 //! The order of the rooms below is the order of dependence: a room uses only rooms declared above it.
 
+#[cfg(test)]
+mod fuzz;
 pub mod model;
 pub mod clock;
 pub mod tasks;

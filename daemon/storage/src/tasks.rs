@@ -3,7 +3,8 @@
 //! # Promises
 //! - A task that panics, or calls `fail`, stops the node: `failed` resolves with the reason.
 //! - `stop` asks every task to end and waits for all of them; `kill` ends them where they stand, as a crash would.
-//! - A CPU job runs off the I/O threads; at most as many run at once as the pool has threads.
+//! - A CPU job runs off the I/O threads; at most as many run at once as the pool has threads, counting those whose
+//!   callers have gone.
 //!
 //! # Not here
 //! - Limits on queues: they stand beside each queue.
@@ -35,13 +36,13 @@ pub enum Cpu {
     /// At once, in the task that asks: for simulations, which need one order of events.
     Here,
     /// On the blocking threads of this runtime, `jobs` of them at a time.
-    Pool { runtime: Handle, jobs: Semaphore },
+    Pool { runtime: Handle, jobs: Arc<Semaphore> },
 }
 
 impl Cpu {
     #[must_use]
     pub fn pool(runtime: Handle, threads: usize) -> Self {
-        Self::Pool { runtime, jobs: Semaphore::new(threads) }
+        Self::Pool { runtime, jobs: Arc::new(Semaphore::new(threads)) }
     }
 }
 
@@ -77,10 +78,13 @@ impl Tasks {
         match &self.0.cpu {
             Cpu::Here => job(),
             Cpu::Pool { runtime, jobs } => {
-                let permit = jobs.acquire().await.expect("the semaphore is never closed");
-                let result = runtime.spawn_blocking(job).await;
-                drop(permit);
-                match result {
+                let permit = Arc::clone(jobs).acquire_owned().await.expect("the semaphore is never closed");
+                // The job holds the permit: it runs to its end also when nobody waits for it any more.
+                let counted = move || {
+                    let _permit = permit;
+                    job()
+                };
+                match runtime.spawn_blocking(counted).await {
                     Ok(value) => value,
                     Err(error) => match error.try_into_panic() {
                         Ok(panic) => std::panic::resume_unwind(panic),
@@ -150,5 +154,44 @@ impl Drop for PanicGuard {
         if std::thread::panicking() {
             self.tasks.fail(format!("task '{}' panicked", self.name));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_nobody_waits_for_any_more_still_counts() {
+        let tasks = Tasks::new(Cpu::pool(Handle::current(), 1));
+        let (end, ends) = mpsc::channel::<()>();
+        let (begin, begins) = mpsc::channel::<()>();
+        let ended = Arc::new(AtomicUsize::new(0));
+        let first = {
+            let ended = Arc::clone(&ended);
+            tasks.cpu(move || {
+                begin.send(()).unwrap();
+                ends.recv().unwrap();
+                ended.fetch_add(1, Ordering::SeqCst);
+            })
+        };
+        tokio::select! {
+            () = first => panic!("it was not told to end"),
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+        begins.recv_timeout(Duration::from_secs(10)).expect("the first job runs, and its caller is gone");
+        let second = {
+            let ended = Arc::clone(&ended);
+            tasks.cpu(move || ended.load(Ordering::SeqCst))
+        };
+        let mut second = std::pin::pin!(second);
+        let waited = tokio::time::timeout(Duration::from_millis(50), second.as_mut()).await;
+        assert_eq!(waited.ok(), None, "two jobs ran beside each other in a pool of one");
+        end.send(()).unwrap();
+        assert_eq!(second.await, 1, "the second job began before the first had ended");
     }
 }

@@ -1,12 +1,14 @@
 //! Errors of every room become answers: one table for each kind of error, and nowhere else.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use storage::catalog;
 use storage::ingest::{self, LineError};
 use storage::model::ErrorKind;
 
+use super::body::discard_unread;
 use crate::api::auth;
 
 /// How the body of an error looks.
@@ -97,7 +99,8 @@ fn code(status: StatusCode) -> &'static str {
     }
 }
 
-pub(super) async fn not_found() -> Refusal {
+pub(super) async fn not_found(headers: HeaderMap, body: Body) -> Refusal {
+    discard_unread(&headers, body).await;
     Refusal::plain(StatusCode::NOT_FOUND, "Not found")
 }
 
@@ -142,6 +145,7 @@ impl From<ingest::Error> for Refusal {
     fn from(error: ingest::Error) -> Self {
         let status = match error {
             ingest::Error::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            ingest::Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             _ => status_of(error.kind()),
         };
         match error {
@@ -193,6 +197,7 @@ mod tests {
         check_write(ingest::Error::DatabaseName("bad".into()), 400, Shape::Json);
         check_write(ingest::Error::Limit("much".into()), 422, Shape::Json);
         check_write(ingest::Error::Full { waiting_bytes: 2, waiting_bytes_max: 1 }, 429, Shape::Plain);
+        check_write(ingest::Error::TooLarge("large".into()), 413, Shape::Plain);
         check_write(ingest::Error::Stopping, 503, Shape::Plain);
         check_write(ingest::Error::Unknown("late".into()), 503, Shape::Plain);
         let data = json!({ "error_message": "No fields", "line_number": 2, "original_line": "cpu v=" });

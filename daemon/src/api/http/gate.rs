@@ -13,6 +13,7 @@ use futures::FutureExt;
 use storage::catalog::Access;
 
 use super::Services;
+use super::body::discard_unread;
 use super::errors::{Refusal, Shape};
 use crate::api::auth::{self, token_in};
 use crate::config::OpenEndpoint;
@@ -65,7 +66,11 @@ pub(super) async fn pass(State(services): State<Arc<Services>>, mut request: Req
                 request.extensions_mut().insert(Presented(token));
                 answer(next, request).await
             }
-            Err(refusal) => refusal.into_response(),
+            Err(refusal) => {
+                let (parts, body) = request.into_parts();
+                discard_unread(&parts.headers, body).await;
+                refusal.into_response()
+            }
         }
     };
     let success = response.status().is_success();
@@ -89,8 +94,9 @@ fn preflight() -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-/// The tasks of a request die with it, and what it held is released by drops, so nothing half-done stays behind.
-async fn answer(next: Next, request: Request) -> Response {
+/// The tasks of a request die with it, and what it held is released by drops, so nothing half-done stays behind. The
+/// panic is in the log by then.
+pub(super) async fn answer(next: Next, request: Request) -> Response {
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(_) => Refusal::bug("the handler of this request panicked").into_response(),

@@ -24,6 +24,8 @@ mod query;
 mod query_request;
 mod server;
 mod table;
+#[cfg(test)]
+mod tests;
 mod token;
 mod write;
 

@@ -1,4 +1,8 @@
 //! The three write endpoints: one way to write, three sets of parameters and error bodies.
+//!
+//! A token counts at two moments: when the request begins, so that nobody without one has a body read, and when its body
+//! is here. A token deleted in between writes nothing (401). From then on the write is on its way to the log and is
+//! kept, also when its token is deleted before the answer.
 
 use std::sync::Arc;
 
@@ -12,6 +16,7 @@ use storage::catalog::{Access, Action};
 use storage::ingest::{Answer, BadLines, Precision, Write};
 
 use super::Services;
+use super::body::discard_unread;
 use super::errors::{Refusal, Shape, partial_write};
 use super::gate::Presented;
 use crate::api::auth;
@@ -129,10 +134,16 @@ pub(super) fn parameters<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
 
 async fn write(request: Request, wish: Result<Wish, Refusal>) -> Result<Response, Refusal> {
     let (State(services), Extension(access), _, headers, Extension(presented), body) = request;
-    let Wish { database, precision, bad_lines, answer } = wish?;
-    permit(&services, &access, &database)?;
+    let permitted = wish.and_then(|wish| permit(&services, &access, &wish.database).map(|()| wish));
+    let Wish { database, precision, bad_lines, answer } = match permitted {
+        Ok(wish) => wish,
+        Err(refusal) => {
+            discard_unread(&headers, body).await;
+            return Err(refusal);
+        }
+    };
     let text = services.admission.read(&headers, body).await?;
-    // A body may take minutes, and the token may be gone or the database be another one when it is here.
+    // The second moment: the database, too, may be another one by now.
     permit(&services, &presented.access(&services).await?, &database)?;
     let write = Write { database: &database, body: text.as_str(), precision, bad_lines, answer };
     let report = services.ingest.write(write).await?;

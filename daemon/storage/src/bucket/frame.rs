@@ -129,7 +129,11 @@ fn field<const N: usize>(header: &[u8], at: usize) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
+    use rand::Rng;
+    use rand::rngs::StdRng;
+
     use super::*;
+    use crate::fuzz::{allocated, damaged, for_seeds};
 
     fn sample() -> Frame {
         Frame {
@@ -157,5 +161,61 @@ mod tests {
             assert!(Frame::decode(&Bytes::from(bytes)).is_err(), "byte {i} changed");
             assert!(Frame::decode(&whole.slice(..i)).is_err(), "cut at {i}");
         }
+    }
+
+    #[test]
+    fn no_bytes_panic_the_decoder_or_take_more_memory_than_an_error() {
+        let whole = sample().encode();
+        for_seeds(|random| {
+            let mut bytes = if random.random_bool(0.5) { damaged(&whole, random) } else { changed_fields(random) };
+            if random.random_bool(0.8) {
+                seal(&mut bytes);
+            }
+            check_total(&bytes.into());
+        });
+    }
+
+    /// A header with other numbers in it.
+    fn changed_fields(random: &mut StdRng) -> Vec<u8> {
+        const FIELDS: [(usize, usize); 8] = [(8, 2), (10, 2), (12, 4), (16, 16), (32, 4), (40, 8), (64, 8), (72, 8)];
+        let mut bytes = sample().encode().to_vec();
+        for _ in 0..random.random_range(1..3) {
+            let (at, len) = FIELDS[random.random_range(0..FIELDS.len())];
+            let filler = [0x00, 0x01, 0x7f, 0x80, 0xff][random.random_range(0..5)];
+            bytes[at + random.random_range(0..len)..at + len].fill(filler);
+        }
+        bytes
+    }
+
+    /// Makes the checksums right, so that what stands behind them is looked at.
+    fn seal(bytes: &mut [u8]) {
+        if let Some((header, payload)) = bytes.split_at_mut_checked(HEADER_BYTES) {
+            header[..8].copy_from_slice(&MAGIC);
+            header[120..124].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
+            let sum = crc32c::crc32c(&header[..124]);
+            header[124..].copy_from_slice(&sum.to_le_bytes());
+        }
+    }
+
+    #[test]
+    fn no_length_is_believed_before_the_bytes_are_there() {
+        for length in [0, 5, u64::from(u32::MAX), u64::MAX] {
+            let mut bytes = sample().encode().to_vec();
+            bytes[72..80].copy_from_slice(&length.to_le_bytes());
+            seal(&mut bytes);
+            let found = Frame::decode(&bytes.clone().into());
+            assert_eq!(found, Err(format!("4 bytes of payload, {length} were written")));
+            check_total(&bytes.into());
+        }
+    }
+
+    /// What is read is what was written, and an error is all that is allocated.
+    fn check_total(bytes: &Bytes) {
+        let taken = allocated(|| {
+            if let Ok(frame) = Frame::decode(bytes) {
+                assert_eq!(frame.payload, bytes[HEADER_BYTES..]);
+            }
+        });
+        assert!(taken < 1_000, "{taken} bytes were allocated for {} bytes", bytes.len());
     }
 }

@@ -61,8 +61,8 @@ impl ObjectStore for LocalFiles {
         let key = location.to_string();
         let folders = Arc::clone(&self.folders);
         let put = move || match opts.mode {
-            PutMode::Create => put_durably(&payload, (&staged, &target), (&folders, link)),
-            PutMode::Overwrite => put_durably(&payload, (&staged, &target), (&folders, rename)),
+            PutMode::Create => put_durably(&payload, (&staged, &target), (&folders, link), sync),
+            PutMode::Overwrite => put_durably(&payload, (&staged, &target), (&folders, rename), sync),
             PutMode::Update(_) => Err(ErrorKind::Unsupported.into()),
         };
         blocking(put).await.map_err(|source| match source.kind() {
@@ -129,6 +129,7 @@ fn put_durably(
     payload: &PutPayload,
     (staged, target): (&FilePath, &FilePath),
     (folders, publish): (&Folders, Publish),
+    sync: impl Fn(&FilePath) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
     let folder = target.parent().ok_or(ErrorKind::InvalidInput)?;
     folders.make(folder)?;
@@ -192,5 +193,54 @@ impl Folders {
         }
         known.insert(folder.to_owned());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// A folder that is gone at the end of the test.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("weir-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn whoever_is_told_that_an_object_exists_finds_its_name_on_disk() {
+        let scratch = Scratch::new("local");
+        let (folders, target) = (Folders::default(), scratch.0.join("a/object"));
+        let staged = target.with_file_name("object#1");
+        let synced = RefCell::new(Vec::new());
+        let see = |folder: &FilePath| {
+            synced.borrow_mut().push(folder.to_owned());
+            Ok(())
+        };
+        let fail = |_: &FilePath| Err(std::io::Error::other("the disk is gone"));
+        let payload = PutPayload::from_static(b"rows");
+        let put = |sync: &dyn Fn(&FilePath) -> std::io::Result<()>| {
+            put_durably(&payload, (&staged, &target), (&folders, link), sync).map_err(|error| error.kind())
+        };
+
+        // The name is there and the sync fails: the putter cannot know, and tries again.
+        assert_eq!(put(&fail), Err(ErrorKind::Other));
+        assert_eq!(std::fs::read(&target).unwrap(), b"rows");
+        assert_eq!(put(&fail), Err(ErrorKind::Other), "an answer that rests on an unsynced name");
+        assert_eq!(put(&see), Err(ErrorKind::AlreadyExists));
+        assert_eq!(*synced.borrow(), [scratch.0.join("a")]);
+        assert!(!staged.exists());
     }
 }

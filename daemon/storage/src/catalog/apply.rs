@@ -171,4 +171,4 @@ fn all_differ<T: Ord + std::fmt::Display>(what: &str, values: impl Iterator<Item
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod chance;
+pub(super) mod chance;

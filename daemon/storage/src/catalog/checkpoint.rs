@@ -4,6 +4,7 @@
 //! that did not change is not written again. Both are zstd-compressed JSON.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -223,11 +224,19 @@ fn load_removed((id, stored): (String, StoredRemoved)) -> Result<(crate::model::
     Ok((file_id(&id)?, Arc::new(removed)))
 }
 
-fn compress(json: &[u8]) -> Bytes {
+pub(super) fn compress(json: &[u8]) -> Bytes {
     zstd::bulk::compress(json, 1).expect("compressing into memory does not fail").into()
 }
 
+/// A root or part never inflates beyond this: the part of a table with a million files takes a third of it.
+const INFLATED_BYTES_MAX: u64 = 1 << 30;
+
+/// A power of two above what `compress` looks back; a header that claims more is damaged and gets no memory.
+const WINDOW_LOG_MAX: u32 = 23;
+
 fn from_compressed<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
-    let reader = zstd::stream::read::Decoder::new(payload).map_err(|e| e.to_string())?;
-    serde_json::from_reader(std::io::BufReader::new(reader)).map_err(|e| e.to_string())
+    let mut reader = zstd::stream::read::Decoder::new(payload).map_err(|e| e.to_string())?;
+    reader.window_log_max(WINDOW_LOG_MAX).map_err(|e| e.to_string())?;
+    let json = std::io::BufReader::new(reader.take(INFLATED_BYTES_MAX));
+    serde_json::from_reader(json).map_err(|e| e.to_string())
 }

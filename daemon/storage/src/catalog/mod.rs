@@ -13,6 +13,8 @@ mod access;
 mod apply;
 mod change;
 mod checkpoint;
+#[cfg(test)]
+mod decoding;
 mod format;
 mod log;
 mod names;

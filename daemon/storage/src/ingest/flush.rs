@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use super::{Config, Error, Metrics, Waiting, group};
 use crate::apply::Apply;
 use crate::clock::Clock;
-use crate::model::{ErrorKind, Position};
+use crate::model::Position;
 use crate::tasks::Tasks;
 use crate::wal::{self, Writer};
 
-/// Rows of a group take the fields of all of them, set or not. At so many cells a group is closed; with the cells of
-/// one more request, which are limited too, it stays far below what a WAL object may hold.
+/// Rows of a group take the fields of all of them, set or not, so a wide request makes those beside it wide too. What
+/// would bring a group over so many cells begins the next one. A request alone may have more, up to its own limit.
 const GROUP_CELLS_MAX: usize = 8 << 20;
 
 /// How far the log has come.
@@ -41,6 +41,8 @@ pub(super) struct Flusher {
     pub(super) tasks: Tasks,
     pub(super) metrics: Metrics,
     pub(super) flushed: watch::Sender<Flushed>,
+    /// A request that did not fit into the last group and begins the next.
+    pub(super) put_off: Option<Waiting>,
 }
 
 impl Flusher {
@@ -49,16 +51,19 @@ impl Flusher {
         let stopping = self.tasks.stopping();
         let mut period_ends = self.clock.instant();
         loop {
-            let first = tokio::select! {
-                biased;
-                // Cancel-safe: a received write is returned at once or stays in the channel.
-                first = waiting.recv() => first,
-                // Dropped without effect.
-                () = stopping.cancelled() => {
-                    // From here on nobody can join; what is in the queue still is stored.
-                    waiting.close();
-                    waiting.recv().await
-                }
+            let first = match self.put_off.take() {
+                Some(first) => Some(first),
+                None => tokio::select! {
+                    biased;
+                    // Cancel-safe: a received write is returned at once or stays in the channel.
+                    first = waiting.recv() => first,
+                    // Dropped without effect.
+                    () = stopping.cancelled() => {
+                        // From here on nobody can join; what is in the queue still is stored.
+                        waiting.close();
+                        waiting.recv().await
+                    }
+                },
             };
             let Some(first) = first else {
                 self.flushed.send_modify(|flushed| flushed.is_complete = true);
@@ -74,7 +79,7 @@ impl Flusher {
 
     /// What is stored together with `first`: all that waits already, up to the limit of a group. Only while nobody
     /// waits for an answer does the group wait for company.
-    async fn gather(&self, first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
+    async fn gather(&mut self, first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
         let deadline = self.clock.instant() + self.config.flush_interval;
         let stopping = self.tasks.stopping();
         let mut bytes = first.held.bytes;
@@ -96,8 +101,12 @@ impl Flusher {
                     () = stopping.cancelled() => break,
                 },
             };
-            bytes += next.held.bytes;
             cells.add(&next.tables);
+            if cells.count() > GROUP_CELLS_MAX {
+                self.put_off = Some(next);
+                break;
+            }
+            bytes += next.held.bytes;
             group.push(next);
         }
         group
@@ -119,7 +128,14 @@ impl Flusher {
                     // A writer who stopped waiting does not need the answer.
                     let _ = answer.send(Err(lost(&error)));
                 }
-                return Err(error);
+                return match error {
+                    // Nothing was stored and the number is free, so the log goes on without this group.
+                    wal::Error::TooLarge { .. } => {
+                        tracing::error!(%error, "a group of writes is refused");
+                        Ok(())
+                    }
+                    error => Err(error),
+                };
             }
         };
         let position = committed.position;
@@ -142,8 +158,9 @@ impl Flusher {
 }
 
 fn lost(error: &wal::Error) -> Error {
-    match error.kind() {
-        ErrorKind::Fenced => Error::Fenced(error.to_string()),
-        _ => Error::Unknown(error.to_string()),
+    match error {
+        wal::Error::Fenced { .. } => Error::Fenced(error.to_string()),
+        wal::Error::TooLarge { .. } => Error::TooLarge(error.to_string()),
+        wal::Error::Bucket(_) => Error::Unknown(error.to_string()),
     }
 }

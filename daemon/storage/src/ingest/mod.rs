@@ -15,6 +15,8 @@ mod flush;
 mod group;
 mod metrics;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 pub mod batch;
 pub mod lines;
@@ -119,6 +121,9 @@ pub enum Error {
     /// Nothing was kept: files are written more slowly than rows arrive. Send the same rows again a little later.
     #[error("{buffer_bytes} bytes of rows wait for files, the limit is {buffer_bytes_max}")]
     BufferFull { buffer_bytes: usize, buffer_bytes_max: usize },
+    /// Nothing was kept: the rows are more than one object of the log holds. Send them in smaller requests.
+    #[error("{0}; send fewer rows at once")]
+    TooLarge(String),
     /// Nothing was kept: this node is stopping.
     #[error("this node is stopping")]
     Stopping,
@@ -135,7 +140,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Empty | Self::DatabaseName(_) | Self::Line(_) => ErrorKind::Invalid,
-            Self::Limit(_) => ErrorKind::Limit,
+            Self::Limit(_) | Self::TooLarge(_) => ErrorKind::Limit,
             Self::Full { .. } | Self::FullOfWrites { .. } | Self::BufferFull { .. } | Self::Stopping => ErrorKind::Busy,
             Self::Unknown(_) => ErrorKind::Unavailable,
             Self::Fenced(_) => ErrorKind::Fenced,
@@ -159,6 +164,10 @@ pub struct Config {
     /// How long a write waits for the store before it is told that its outcome is open.
     pub answer_within: Duration,
 }
+
+/// The largest body: with the limit on its cells, what is not larger always fits into one object of the log, so it is
+/// not refused after the catalog learned of its columns.
+const BODY_BYTES_MAX: usize = 512 << 20;
 
 /// The way in for rows. Clones share one queue.
 #[derive(Debug, Clone)]
@@ -223,6 +232,7 @@ impl Ingest {
             tasks: tasks.clone(),
             metrics: metrics.clone(),
             flushed,
+            put_off: None,
         };
         tasks.start("ingest flush", flusher.run(waiting));
         let waiting_bytes = Arc::default();
@@ -249,6 +259,7 @@ impl Ingest {
         if write.body.trim_ascii().is_empty() {
             return Err(Error::Empty);
         }
+        check_size(write.body.len())?;
         // Rows in columns are smaller than their text, so the text is a safe measure.
         let held = self.admit(write.body.len())?;
         // A place in the queue before the catalog learns of new columns: a write that is refused leaves none behind.
@@ -291,6 +302,14 @@ impl Ingest {
             return Err(Error::BufferFull { buffer_bytes, buffer_bytes_max: self.config.buffer_bytes_max });
         }
         Ok(held)
+    }
+}
+
+fn check_size(body_bytes: usize) -> Result<(), Error> {
+    if body_bytes <= BODY_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(Error::TooLarge(format!("{body_bytes} bytes of lines, the limit is {BODY_BYTES_MAX}")))
     }
 }
 

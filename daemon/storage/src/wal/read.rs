@@ -68,6 +68,7 @@ pub async fn recover(
         epoch: node.epoch,
         next: last.next(),
         last_stamp: stamp,
+        object_bytes_max: format::INFLATED_BYTES_MAX,
     };
     Ok(Recovered { writer, objects, rows })
 }
@@ -106,11 +107,33 @@ impl Reader<'_> {
                 Ok(Created::Ours) => return Ok(position),
                 Ok(Created::Taken(found)) if found.kind == Kind::WalFence => return Ok(position),
                 Ok(Created::Taken(_)) => position = position.next(),
-                // The replay says what is lost with it.
-                Err(bucket::Error::Damaged { .. }) if self.on_damage == OnDamage::Skip => position = position.next(),
+                Err(error @ bucket::Error::Damaged { .. }) if self.on_damage == OnDamage::Skip => {
+                    let next = Epoch(epoch.0 + 1);
+                    if self.begin(next).await? == Some(position.next()) {
+                        tracing::error!(%error, "a damaged WAL object is taken for the fence it was: epoch {next} begins behind it");
+                        return Ok(position);
+                    }
+                    // The replay says what is lost with it, if it held rows.
+                    tracing::error!(
+                        %error,
+                        "a damaged WAL object ended epoch {epoch}, as a fence or as rows; a process of epoch {next} \
+                         that still runs may have one more write acknowledged that is lost: make sure none does"
+                    );
+                    position = position.next();
+                }
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Where the objects of an older epoch begin. `None` when it has none: its process ended, or lost the epoch, before
+    /// its first write. Those of the newest epoch will be ours.
+    async fn begin(&self, epoch: Epoch) -> Result<Option<Position>, Error> {
+        if epoch >= self.node.epoch {
+            return Ok(None);
+        }
+        let listed = self.bucket.list(&self.bucket.keys().wal_epoch(&self.node.id, epoch), None).await?;
+        Ok(listed.iter().filter_map(keys::wal_number_of).map(|(_, position)| position).min())
     }
 
     /// The rows of one object. `None` for a damaged one that the operator chose to leave out.
@@ -138,5 +161,96 @@ impl Reader<'_> {
         let decoded = self.tasks.cpu(move || format::decode(&payload)).await;
         let tables = decoded.map_err(|reason| bucket::Error::damaged(&key, reason))?;
         Ok(Committed { epoch, position, stamp, tables })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::bucket::{InMemory, Keys, Store};
+    use crate::model::{self, ColumnId, FieldColumn, NodeId, Rows, SeriesSet, Strings, TableId, Values};
+    use crate::tasks::Cpu;
+
+    fn node(epoch: u32) -> catalog::Node {
+        catalog::Node {
+            id: NodeId::new("n").unwrap(),
+            instance: 1,
+            writer: model::Writer::new(0).unwrap(),
+            epoch: Epoch(epoch),
+            process: u128::from(epoch),
+            persisted: Position(0),
+            persisted_epoch: Epoch(1),
+            persisted_stamp: Stamp::SETTLED,
+            sealed: false,
+            registered_at_ms: 0,
+            core_count: 1,
+        }
+    }
+
+    fn bucket(store: &Store, epoch: u32) -> Bucket {
+        let clock = Clock::simulated(1_760_000_000_000_000, u64::from(epoch));
+        Bucket::new(Arc::clone(store), Keys::new(NodeId::new("c").unwrap()), clock)
+    }
+
+    /// The writer of an epoch, and the positions that were replayed before it.
+    async fn open(store: &Store, epoch: u32, on_damage: OnDamage) -> Result<(Writer, Vec<u64>), Error> {
+        let clock = Clock::simulated(1_760_000_000_000_000, u64::from(epoch));
+        let hands = (bucket(store, epoch), clock, Tasks::new(Cpu::Here));
+        let mut replayed = Vec::new();
+        let apply = |committed: Committed| replayed.push(committed.position.0);
+        let recovered = recover(hands, 7, (&node(epoch), Stamp::SETTLED), (on_damage, apply)).await?;
+        Ok((recovered.writer, replayed))
+    }
+
+    fn rows() -> Vec<Rows> {
+        let field = FieldColumn { column: ColumnId(0), values: Values::Integer(vec![1]), set: None };
+        let series = SeriesSet { tags: Vec::new(), values: Strings::default(), len: 1 };
+        vec![Rows { table: TableId(1), series, row_series: vec![0], times: vec![1], fields: vec![field] }]
+    }
+
+    /// Bytes that are no object of ours, in the place of one.
+    async fn damage(store: &Store, epoch: u32, position: u64) {
+        let key = bucket(store, 0).keys().wal_object(&node(1).id, Epoch(epoch), Position(position));
+        object_store::ObjectStoreExt::put(store, &key, Bytes::from_static(b"noise").into()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_damaged_fence_costs_no_rows_behind_it() {
+        let store: Store = Arc::new(InMemory::new());
+        let (mut first, _) = open(&store, 1, OnDamage::Fail).await.unwrap();
+        first.append(rows()).await.unwrap();
+        let (mut second, replayed) = open(&store, 2, OnDamage::Fail).await.unwrap();
+        assert_eq!(replayed, [1]);
+        assert_eq!(second.append(rows()).await.unwrap().position, Position(3));
+        damage(&store, 1, 2).await;
+
+        let refusal = open(&store, 3, OnDamage::Fail).await.expect_err("the fence is damaged").to_string();
+        assert!(refusal.contains("0000000001/00000000000000000002.wal"), "{refusal}");
+        let (mut third, replayed) = open(&store, 3, OnDamage::Skip).await.unwrap();
+        assert_eq!(replayed, [1, 3]);
+        for writer in [&mut first, &mut second] {
+            writer.append(rows()).await.expect_err("its epoch has ended");
+        }
+        assert_eq!(third.append(rows()).await.unwrap().position, Position(5));
+        let (_, replayed) = open(&store, 4, OnDamage::Skip).await.unwrap();
+        assert_eq!(replayed, [1, 3, 5], "and again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_damaged_end_of_an_epoch_lets_nobody_append_to_it() {
+        let store: Store = Arc::new(InMemory::new());
+        let (mut first, _) = open(&store, 1, OnDamage::Fail).await.unwrap();
+        first.append(rows()).await.unwrap();
+        first.append(rows()).await.unwrap();
+        damage(&store, 1, 2).await;
+        let (mut second, replayed) = open(&store, 2, OnDamage::Skip).await.unwrap();
+        assert_eq!(replayed, [1], "the rows of the damaged object are lost, and only they");
+        let refusal = first.append(rows()).await.expect_err("its epoch has ended");
+        assert!(matches!(refusal, Error::Fenced { .. }), "{refusal}");
+        let position = second.append(rows()).await.unwrap().position;
+        let (_, replayed) = open(&store, 3, OnDamage::Skip).await.unwrap();
+        assert_eq!(replayed, [1, position.0]);
     }
 }

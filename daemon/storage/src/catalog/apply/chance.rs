@@ -52,7 +52,7 @@ fn check_goes_on(before: &State, after: &State) {
 }
 
 /// A change of any kind, about things that may or may not exist.
-fn any_change(chance: &mut StdRng, state: &State) -> Change {
+pub(in crate::catalog) fn any_change(chance: &mut StdRng, state: &State) -> Change {
     let (id, name) = (chance.random_range(0..6), ["a", "b", "c", "d", ""][chance.random_range(0..5)]);
     let near = |next: u32, chance: &mut StdRng| if chance.random_bool(0.8) { next } else { id };
     let dropped = Dropped { at_ms: u64::from(id % 2), hard_delete_at_ms: Some(9) };

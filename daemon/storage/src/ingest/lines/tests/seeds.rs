@@ -2,14 +2,13 @@
 //!
 //! `WEIR_FUZZ_SECONDS` lets them run longer. A failure prints the seed and the body.
 
-use std::time::Duration;
-
+use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
 
 use super::reference::Reference;
 use super::*;
+use crate::fuzz::for_seeds;
 
 #[test]
 fn a_second_parser_reads_the_same_rows() {
@@ -56,29 +55,6 @@ fn lines_mean_the_same_alone_as_among_others() {
         let alone = lines.iter().flat_map(|l| rows(&parsed(l, &options(), &Known::default())));
         assert_eq!(rows(&parsed(&lines.join("\n"), &options(), &Known::default())), alone.collect::<Vec<_>>());
     });
-}
-
-/// Runs `test` for seed after seed.
-fn for_seeds(test: impl Fn(&mut StdRng)) {
-    let seconds: u64 = std::env::var("WEIR_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
-    #[expect(clippy::disallowed_methods, reason = "how long a person lets it run is real time")]
-    let started = std::time::Instant::now();
-    let mut seed = 0;
-    while seed < 500 || started.elapsed() < Duration::from_secs(seconds) {
-        let failed = Seed(seed);
-        test(&mut StdRng::seed_from_u64(seed));
-        std::mem::forget(failed);
-        seed += 1;
-    }
-}
-
-/// Says its number when a panic drops it.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        eprintln!("seed {}", self.0);
-    }
 }
 
 #[track_caller]

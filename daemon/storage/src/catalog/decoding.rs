@@ -1,0 +1,105 @@
+//! Entries and checkpoints, whole and damaged, thousands of them: what was written is read, and nothing panics.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::apply::chance::any_change;
+use super::checkpoint::{self, Encoded};
+use super::format::{decode_entry, encode_entry, made_at_ms};
+use super::{Change, State};
+use crate::fuzz::{allocated, damaged, for_seeds};
+
+fn any_changes(state: &State, random: &mut StdRng) -> Vec<Change> {
+    (0..random.random_range(1..4)).map(|_| any_change(random, state)).collect()
+}
+
+fn any_state(random: &mut StdRng) -> State {
+    let mut state = State::default();
+    for _ in 0..random.random_range(1..100) {
+        let changes = any_changes(&state, random);
+        // Most entries of chance contradict the state, which is then left as it was.
+        let _ = state.apply(state.version + 1, &changes);
+    }
+    state
+}
+
+#[test]
+fn entries_are_read_as_they_were_written() {
+    for_seeds(|random| {
+        let changes = any_changes(&State::default(), random);
+        let payload = encode_entry(&changes, 7);
+        assert_eq!(decode_entry(&payload).as_deref(), Ok(&changes[..]));
+        assert_eq!(made_at_ms(&payload), Ok(7));
+    });
+}
+
+#[test]
+fn no_bytes_panic_the_decoder_of_entries() {
+    for_seeds(|random| {
+        let payload = damaged(&encode_entry(&any_changes(&State::default(), random), 7), random);
+        check_bounded(payload.len(), || {
+            if let Ok(changes) = decode_entry(&payload) {
+                assert_eq!(decode_entry(&encode_entry(&changes, 7)).as_deref(), Ok(&changes[..]));
+            }
+            let _ = made_at_ms(&payload);
+        });
+    });
+}
+
+#[test]
+fn checkpoints_are_read_as_they_were_written() {
+    for_seeds(|random| {
+        let state = any_state(random);
+        assert_eq!(read(&checkpoint::encode(&state)), Ok(state));
+    });
+}
+
+#[test]
+fn no_bytes_panic_the_decoder_of_checkpoints() {
+    for_seeds(|random| {
+        let mut encoded = checkpoint::encode(&any_state(random));
+        let mut damage = |payload: &mut Bytes| {
+            let json = inflate(payload);
+            // Behind the compression most of the time, or nothing but the compression is looked at.
+            *payload = if random.random_bool(0.8) {
+                checkpoint::compress(&damaged(&json, random))
+            } else {
+                damaged(payload, random).into()
+            };
+            json.len()
+        };
+        let mut bytes = damage(&mut encoded.root);
+        for (_, _, payload) in &mut encoded.parts {
+            bytes += damage(payload);
+        }
+        check_bounded(bytes, || drop(read(&encoded)));
+    });
+}
+
+#[test]
+fn a_window_that_nobody_writes_gets_no_memory() {
+    // A frame without a length, with a window of 128 MiB, and one empty last block.
+    let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 17 << 3, 0x01, 0x00, 0x00];
+    let error = read(&Encoded { parts: Vec::new(), root: Bytes::copy_from_slice(&frame) }).expect_err("no checkpoint");
+    assert!(error.contains("memory"), "{error}");
+}
+
+fn read(encoded: &Encoded) -> Result<State, String> {
+    let parts: BTreeMap<_, _> = encoded.parts.iter().map(|(table, _, payload)| (*table, payload.clone())).collect();
+    let part = |table, _name| std::future::ready(parts.get(&table).cloned().ok_or_else(|| "no such part".to_owned()));
+    checkpoint::decode(&encoded.root, part).now_or_never().expect("nothing is waited for")
+}
+
+fn inflate(payload: &[u8]) -> Vec<u8> {
+    zstd::stream::decode_all(payload).unwrap()
+}
+
+/// What is read takes a few times its text.
+fn check_bounded(bytes: usize, work: impl FnOnce()) {
+    let taken = allocated(work);
+    assert!(taken < 300 * bytes + 200_000, "{taken} bytes were allocated for {bytes} bytes");
+}
