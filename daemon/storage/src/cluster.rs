@@ -155,10 +155,11 @@ impl Member {
         self.catalog.state().nodes.get(&self.config.node).cloned()
     }
 
-    /// Keeps the heartbeat moving and the catalog read, and stops the node when its epoch went to another process.
+    /// Keeps the heartbeat moving, the catalog read and its checkpoints written, and stops the node when its epoch went to another process.
     pub fn start(&self, tasks: &Tasks) {
         tasks.start("heartbeat", self.clone().keep_beating(tasks.clone()));
         tasks.start("catalog follow", self.clone().follow(tasks.clone()));
+        self.catalog.start_checkpoints(self.config.checkpoint_every);
     }
 
     /// Says that the process left in order, so that the next one waits for nothing.
@@ -207,9 +208,6 @@ impl Member {
                     return;
                 }
                 Err(error) => tracing::warn!(%error, "could not read the catalog"),
-            }
-            if let Err(error) = self.catalog.checkpoint_if_due(self.config.checkpoint_every).await {
-                tracing::warn!(%error, "could not write a catalog checkpoint");
             }
         }
     }

@@ -87,7 +87,8 @@ impl Node {
         let steps = Steps { clock: clock.clone() };
         let bucket = Bucket::new(store, Keys::new(cluster), clock.clone());
 
-        let catalog = Arc::new(steps.time("open catalog", Catalog::open(bucket.clone(), clock.clone(), limits)).await?);
+        let open = Catalog::open(bucket.clone(), clock.clone(), tasks.clone(), limits);
+        let catalog = Arc::new(steps.time("open catalog", open).await?);
         fix(&catalog, "gen1-duration", snapshot.gen1).await?;
 
         let join = Member::join(bucket.clone(), Arc::clone(&catalog), clock.clone(), member);

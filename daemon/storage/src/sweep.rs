@@ -3,7 +3,9 @@
 //! # Promises
 //! - A data file goes only after it left the catalog, after the waiting time, and after no view of this node reads it.
 //! - A WAL object goes only behind the persisted position; the last object of an epoch, which may be its fence, never.
-//! - A catalog entry goes only below the mark, which is raised first, and a day after it was made.
+//! - Catalog entries, checkpoints and their parts go only at or below the mark, which is raised first, and not before
+//!   an entry above it is `catalog_kept` old. What carries a number above the mark stays.
+//! - A store in which nothing changes is not asked: rounds without work cost no request.
 //! - In doubt an object stays: what leaks can be found later, what is deleted cannot.
 //!
 //! # Not here
@@ -19,9 +21,6 @@ use crate::clock::Clock;
 use crate::model::{Epoch, ErrorKind, FileId, NodeId, Position, TableId};
 use crate::tasks::Tasks;
 
-/// Entries of the catalog log are kept at least this long.
-const CATALOG_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-
 #[derive(Debug, Clone)]
 pub struct Config {
     pub every: Duration,
@@ -31,6 +30,10 @@ pub struct Config {
     pub wal_objects_kept: u64,
     /// How often files beyond their retention are looked for.
     pub retention_every: Duration,
+    /// Entries of the catalog log are kept at least this long; a day, so that whoever is slow need not begin again.
+    pub catalog_kept: Duration,
+    /// How often objects that nobody needs any more are looked for.
+    pub garbage_every: Duration,
 }
 
 #[derive(Debug)]
@@ -69,6 +72,8 @@ impl Sweep {
     async fn run(self, tasks: Tasks) {
         let stopping = tasks.stopping();
         let mut retention_due = self.clock.instant();
+        let mut garbage_due = self.clock.instant();
+        let mut swept = Swept::default();
         loop {
             tokio::select! {
                 biased;
@@ -80,15 +85,18 @@ impl Sweep {
                 retention_due = self.clock.instant() + self.config.retention_every;
                 warn_of("expire", self.expire().await);
             }
-            warn_of("sweep", self.sweep().await);
+            warn_of("sweep", self.sweep(&mut swept).await);
+            if self.clock.instant() >= garbage_due {
+                garbage_due = self.clock.instant() + self.config.garbage_every;
+                warn_of("sweep of garbage", self.sweep_catalog().await);
+            }
         }
     }
 
-    /// Deletes what may go now.
-    pub async fn sweep(&self) -> Result<(), Error> {
-        self.sweep_wal().await?;
-        self.sweep_files().await?;
-        self.sweep_catalog_log().await
+    /// Deletes what left the state since the last round.
+    async fn sweep(&self, swept: &mut Swept) -> Result<(), Error> {
+        self.sweep_wal(swept).await?;
+        self.sweep_files().await
     }
 
     /// Takes files out of the catalog whose rows are all beyond retention, and those of tables dropped for good.
@@ -113,9 +121,13 @@ impl Sweep {
         Ok(self.catalog.commit(decide).await?)
     }
 
-    async fn sweep_wal(&self) -> Result<(), Error> {
+    async fn sweep_wal(&self, swept: &mut Swept) -> Result<(), Error> {
         let state = self.catalog.state();
         let Some(node) = state.nodes.get(&self.node) else { return Ok(()) };
+        let now = Some((node.epoch, node.persisted));
+        if swept.wal == now {
+            return Ok(());
+        }
         let listed = self.bucket.list(&self.bucket.keys().wal(&self.node), None).await?;
         let numbered: Vec<(Key, Epoch, Position)> = listed
             .into_iter()
@@ -130,7 +142,10 @@ impl Sweep {
         let may_go = |epoch: &Epoch, position: &Position| *position <= kept_above && last_of[epoch] != *position;
         let gone: Vec<Key> =
             numbered.into_iter().filter(|(_, epoch, position)| may_go(epoch, position)).map(|(key, ..)| key).collect();
-        self.bucket.delete(gone).await;
+        let count = gone.len();
+        if self.bucket.delete(gone).await == count {
+            swept.wal = now;
+        }
         Ok(())
     }
 
@@ -161,24 +176,30 @@ impl Sweep {
         Ok(self.catalog.commit(decide).await?)
     }
 
-    /// Deletes log entries and checkpoints older than the newest checkpoint but one.
-    async fn sweep_catalog_log(&self) -> Result<(), Error> {
+    /// Deletes what the mark has passed: log entries, checkpoints, their parts, and old marks.
+    async fn sweep_catalog(&self) -> Result<(), Error> {
+        let mark = self.catalog.raise_mark(self.config.catalog_kept).await?;
         let keys = self.bucket.keys();
-        let checkpoints = self.bucket.list(&keys.catalog_checkpoints(), None).await?;
-        let mut numbers: Vec<u64> = checkpoints.iter().filter_map(keys::number_of).collect();
-        numbers.sort_unstable();
-        let Some(kept_from) = numbers.len().checked_sub(2).map(|i| numbers[i]) else { return Ok(()) };
-        let age = Duration::from_millis(self.clock.now_ms().saturating_sub(self.catalog.made_at_ms(kept_from).await?));
-        if age < CATALOG_KEPT {
-            return Ok(());
+        let mut gone: Vec<Key> =
+            self.catalog.old_marks().await?.into_iter().map(|old| keys.catalog_mark(old)).collect();
+        for (prefix, number_of) in [
+            (keys.catalog_log(), keys::number_of as fn(&Key) -> Option<u64>),
+            (keys.catalog_checkpoints(), keys::number_of),
+            (keys.catalog_parts(), |key| keys::part_number_of(key.filename()?)),
+        ] {
+            let listed = self.bucket.list(&prefix, None).await?;
+            gone.extend(listed.into_iter().filter(|key| number_of(key).is_some_and(|number| number <= mark)));
         }
-        self.catalog.raise_mark(kept_from - 1).await?;
-        let entries = self.bucket.list(&keys.catalog_log(), None).await?;
-        let old = entries.into_iter().filter(|k| keys::number_of(k).is_some_and(|n| n < kept_from));
-        let older = checkpoints.into_iter().filter(|k| keys::number_of(k).is_some_and(|n| n < kept_from));
-        self.bucket.delete(old.chain(older).collect()).await;
+        self.bucket.delete(gone).await;
         Ok(())
     }
+}
+
+/// What the rounds before have done, so that a round without work asks the store nothing.
+#[derive(Debug, Default)]
+struct Swept {
+    /// The epoch and persisted position up to which the log objects are gone.
+    wal: Option<(Epoch, Position)>,
 }
 
 fn warn_of(what: &'static str, result: Result<(), Error>) {

@@ -3,7 +3,7 @@
 //! ```text
 //! {cluster}/catalog/log/{seq:020}
 //! {cluster}/catalog/checkpoint/{seq:020}
-//! {cluster}/catalog/part/{table:010}/{hash}
+//! {cluster}/catalog/part/{table:010}/{seq:020}-{hash}
 //! {cluster}/catalog/mark/{seq:020}
 //! {cluster}/nodes/{node}/heartbeat
 //! {cluster}/wal/{node}/{epoch:010}/{pos:020}.wal
@@ -54,8 +54,14 @@ impl Keys {
     }
 
     #[must_use]
-    pub fn catalog_part(&self, table: TableId, hash: &str) -> Path {
-        Path::from(format!("{}/catalog/part/{:010}/{hash}", self.cluster, table.0))
+    pub fn catalog_parts(&self) -> Path {
+        Path::from(format!("{}/catalog/part", self.cluster))
+    }
+
+    /// `name` comes from `part_name`, or from a checkpoint.
+    #[must_use]
+    pub fn catalog_part(&self, table: TableId, name: &str) -> Path {
+        Path::from(format!("{}/catalog/part/{:010}/{name}", self.cluster, table.0))
     }
 
     #[must_use]
@@ -111,6 +117,19 @@ impl Keys {
 pub fn number_of(key: &Path) -> Option<u64> {
     let name = key.filename()?;
     let digits = name.strip_suffix(".wal").unwrap_or(name);
+    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+/// The name of a checkpoint part that was written from the state after entry `number`.
+#[must_use]
+pub fn part_name(number: u64, hash: &str) -> String {
+    format!("{number:020}-{hash}")
+}
+
+/// The number in the name of a checkpoint part; `None` for parts of the first format, whose name is a hash alone.
+#[must_use]
+pub fn part_number_of(name: &str) -> Option<u64> {
+    let (digits, _) = name.split_once('-')?;
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
 
