@@ -112,7 +112,7 @@ impl Node {
         tracing::info!(objects, rows, epoch = member.epoch().0, "the log is replayed");
 
         let pins: Arc<Pins> = Arc::default();
-        let (node, epoch) = (member.node().clone(), member.epoch());
+        let (node, epoch, stamps) = (member.node().clone(), member.epoch(), writer.stamps());
         let parts = ingest::Parts {
             catalog: Arc::clone(&catalog),
             buffer: Arc::clone(&buffer),
@@ -130,6 +130,7 @@ impl Node {
             tasks: tasks.clone(),
             node: node.clone(),
             epoch,
+            stamps,
             metrics: snapshot::Metrics::register(&registry),
         };
         let snapshot = Snapshot::start(snapshot, parts, flushed);

@@ -6,10 +6,12 @@
 //! - Files first, each durable, then the one entry that names them all; a crash in between leaves objects nobody names.
 //! - Files are cut at aligned windows. When rows of one table span many windows, as in a back-fill, the windows are
 //!   widened until few files result.
+//! - A writer without rows does not hold back the settled stamp: an empty snapshot raises its own.
 //!
 //! # Not here
 //! - Uniting versions of a row beyond what every later row leaves true: that takes the settled stamp, and compaction.
 
+mod floor;
 mod windows;
 
 use std::sync::Arc;
@@ -29,6 +31,8 @@ use crate::ingest::Flushed;
 use crate::merge::{self, Layout, Merged, Settle};
 use crate::model::{Epoch, ErrorKind, FileId, FileRecord, NodeId, Stamp, TableSchema, TimeRange};
 use crate::tasks::Tasks;
+use crate::wal::StampFloor;
+use floor::Floor;
 use windows::Window;
 
 /// Rows handed to the file writer at a time.
@@ -59,6 +63,7 @@ pub struct Parts {
     pub tasks: Tasks,
     pub node: NodeId,
     pub epoch: Epoch,
+    pub stamps: StampFloor,
     pub metrics: Metrics,
 }
 
@@ -109,6 +114,7 @@ impl Snapshot {
     /// Starts the task. It ends after the flusher has: then it writes a last snapshot and closes the epoch.
     #[must_use]
     pub fn start(config: Config, parts: Parts, flushed: watch::Receiver<Flushed>) -> Self {
+        Floor::start(&parts);
         let (requests, asked) = mpsc::channel(REQUESTS_MAX);
         let tasks = parts.tasks.clone();
         let task = Task { taken_at: *flushed.borrow(), config, parts };

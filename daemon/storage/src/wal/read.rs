@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
-use super::{Committed, Error, Writer, format};
+use super::{Committed, Error, StampFloor, Writer, format};
 use crate::bucket::{self, Bucket, Created, Frame, Kind, keys};
 use crate::catalog;
 use crate::clock::Clock;
@@ -68,6 +68,7 @@ pub async fn recover(
         epoch: node.epoch,
         next: last.next(),
         last_stamp: stamp,
+        stamps: StampFloor::new(last, stamp),
     };
     Ok(Recovered { writer, objects, rows })
 }

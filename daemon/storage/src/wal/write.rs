@@ -1,4 +1,4 @@
-use super::{Committed, Error, format};
+use super::{Committed, Error, StampFloor, format};
 use crate::bucket::{Bucket, Created, Frame, Kind};
 use crate::clock::Clock;
 use crate::model::{self, Epoch, NodeId, Position, Rows, Stamp};
@@ -16,6 +16,7 @@ pub struct Writer {
     pub(super) epoch: Epoch,
     pub(super) next: Position,
     pub(super) last_stamp: Stamp,
+    pub(super) stamps: StampFloor,
 }
 
 impl Writer {
@@ -23,7 +24,8 @@ impl Writer {
     /// settled before anything else happens, and no other rows are ever put under it. The only errors are final.
     pub async fn append(&mut self, tables: Vec<Rows>) -> Result<Committed, Error> {
         let position = self.next;
-        let stamp = self.last_stamp.next(self.clock.now_micros(), self.slot);
+        let (last, now, slot) = (self.last_stamp, self.clock.now_micros(), self.slot);
+        let stamp = self.stamps.give(position, |floor| last.max(floor).next(now, slot));
         let (payload, tables) = self.tasks.cpu(move || (format::encode(&tables), tables)).await;
         // Before anything is stored: what is stored can be replayed.
         let payload = payload.map_err(|reason| Error::TooLarge { position, reason })?;
@@ -47,9 +49,15 @@ impl Writer {
         }
     }
 
-    /// Stamps of this writer are above this one from now on.
+    /// StampFloor of this writer are above this one from now on.
     pub fn see(&mut self, stamp: Stamp) {
         self.last_stamp = self.last_stamp.max(stamp);
+    }
+
+    /// The stamps of this writer, for whoever raises their floor while the log is idle.
+    #[must_use]
+    pub fn stamps(&self) -> StampFloor {
+        self.stamps.clone()
     }
 
     #[must_use]
