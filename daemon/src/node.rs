@@ -235,6 +235,7 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
             retention_every: retention_check_interval,
             catalog_kept: Duration::from_secs(24 * 60 * 60),
             garbage_every: Duration::from_secs(3600),
+            orphan_age: Duration::from_secs(24 * 60 * 60),
         },
     }
 }

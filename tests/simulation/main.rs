@@ -187,7 +187,7 @@ impl Run {
             }
         }
         // Time for every node to read what the others did, and for those that hold others back to see it.
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
         for node in &nodes {
             self.compare(node, 0..CLIENTS).await?;
             let state = node.node.catalog.state();

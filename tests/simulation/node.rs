@@ -192,6 +192,7 @@ fn config(id: &str, number: u32, take_over: TakeOver) -> Config {
             retention_every: Duration::from_secs(5),
             catalog_kept: Duration::from_secs(20),
             garbage_every: Duration::from_secs(3),
+            orphan_age: Duration::from_secs(20),
         },
     }
 }

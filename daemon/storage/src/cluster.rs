@@ -30,6 +30,13 @@ pub const DEAD_AFTER: Duration = Duration::from_secs(15);
 /// How often an observer looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// A catalog in which nobody changed anything for so long is read less often,
+const IDLE_AFTER: Duration = Duration::from_secs(60);
+
+/// namely so many times: six idle nodes then ask the store less than three times a second, heartbeats included. The first
+/// change after such a rest reaches the other nodes that much later.
+const IDLE_TIMES: u32 = 4;
+
 /// Whether a living holder of the node id may be pushed aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakeOver {
@@ -64,7 +71,7 @@ pub struct Config {
     pub core_count: u32,
     pub place: Place,
     pub take_over: TakeOver,
-    /// How often the catalog is read.
+    /// How often the catalog is read while it changes.
     pub follow_every: Duration,
     /// After how many entries the catalog gets a checkpoint.
     pub checkpoint_every: u64,
@@ -190,12 +197,18 @@ impl Member {
 
     async fn follow(self, tasks: Tasks) {
         let stopping = tasks.stopping();
+        let (mut version, mut changed) = (self.catalog.state().version, self.clock.instant());
         loop {
+            let now = self.catalog.state().version;
+            if now != version {
+                (version, changed) = (now, self.clock.instant());
+            }
+            let times = if changed.elapsed() >= IDLE_AFTER { IDLE_TIMES } else { 1 };
             tokio::select! {
                 biased;
                 // Both are timers or flags; nothing is lost when one is dropped.
                 () = stopping.cancelled() => return,
-                () = self.clock.sleep(self.config.follow_every) => {}
+                () = self.clock.sleep(self.config.follow_every * times) => {}
             }
             match self.catalog.refresh().await {
                 Ok(state) if self.holds_epoch(&state) => {}

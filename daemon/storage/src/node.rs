@@ -183,3 +183,6 @@ impl Steps {
         result
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,9 @@
 //! # Promises
 //! - The cut is by WAL position, never by row time: after the entry everything up to the position is in files, and
 //!   nothing above it.
-//! - Files first, each durable, then the one entry that names them all; a crash in between leaves objects nobody names.
+//! - Files first, each durable, then the one entry that names them all; a crash in between leaves objects nobody names,
+//!   and `sweep` deletes them later. A snapshot that was paused in between for so long that its files may be deleted
+//!   cannot be committed: the catalog refuses ids below its floor, and the files are written again under new ids.
 //! - Files are cut at aligned windows. When rows of one table span many windows, as in a back-fill, the windows are
 //!   widened until few files result.
 //! - A writer without rows does not hold back the settled stamp: an empty snapshot raises its own.
@@ -29,7 +31,7 @@ use crate::clock::Clock;
 use crate::files::{self, FileLayout, Stamps, WrittenFile};
 use crate::ingest::Flushed;
 use crate::merge::{self, Layout, Merged, Settle};
-use crate::model::{Epoch, ErrorKind, FileId, FileRecord, NodeId, Stamp, TableSchema, TimeRange};
+use crate::model::{Epoch, ErrorKind, FileRecord, NodeId, Stamp, TableSchema, TimeRange};
 use crate::tasks::Tasks;
 use crate::wal::StampFloor;
 use floor::Floor;
@@ -238,6 +240,10 @@ impl Task {
             if state.nodes.get(node).is_some_and(|n| n.persisted != before) {
                 return Err(catalog::Error::Unavailable("the entry of an earlier attempt appeared".into()));
             }
+            if written.iter().any(|file| file.id < state.file_floor) {
+                let message = "the files were written too long ago, sweep may have deleted them";
+                return Err(catalog::Error::Unavailable(message.into()));
+            }
             let files = written.clone();
             let change =
                 Change::Persist { node: node.clone(), epoch, persisted: through, persisted_epoch: epoch, stamp, files };
@@ -267,7 +273,7 @@ impl Task {
             let file = self.parts.tasks.cpu(move || encode(pieces, &schema, about)).await;
             let file = file.map_err(|source| Error::File { table: Arc::clone(&table.schema.name), source })?;
             let Some(file) = file else { continue };
-            let id = FileId(self.parts.clock.ulid());
+            let id = self.parts.catalog.new_file_id();
             let place = (table.database, table.schema.table);
             let path = self.parts.bucket.keys().data_file(place, window.start, id);
             let size_bytes = file.bytes.len() as u64;

@@ -5,11 +5,15 @@
 //! - A WAL object goes only behind the persisted position; the last object of an epoch, which may be its fence, never.
 //! - Catalog entries, checkpoints and their parts go only at or below the mark, which is raised first, and not before
 //!   an entry above it is `catalog_kept` old. What carries a number above the mark stays.
+//! - A data file that no state names goes only after an entry raised the floor of file ids above it: from there on no
+//!   entry can name it, however long its writer slept, whatever anybody's clock says. Clocks only tell when that is worth
+//!   an entry: when the file is `orphan_age` old.
 //! - A store in which nothing changes is not asked: rounds without work cost no request.
 //! - In doubt an object stays: what leaks can be found later, what is deleted cannot.
 //!
 //! # Not here
-//! - Objects that no record names (a snapshot that died before its entry): they stay for now.
+//! - What is not ours: a key of another form stays. So do files that a process which died half-way through a put left
+//!   in a local store; they are in no listing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +38,9 @@ pub struct Config {
     pub catalog_kept: Duration,
     /// How often objects that nobody needs any more are looked for.
     pub garbage_every: Duration,
+    /// A data file or probe that nobody names is left alone for so long; looking for them lists every data file, so it
+    /// is done four times within that time. A day, so that no snapshot that is merely slow is written twice.
+    pub orphan_age: Duration,
 }
 
 #[derive(Debug)]
@@ -73,6 +80,7 @@ impl Sweep {
         let stopping = tasks.stopping();
         let mut retention_due = self.clock.instant();
         let mut garbage_due = self.clock.instant();
+        let mut orphans_due = self.clock.instant();
         let mut swept = Swept::default();
         loop {
             tokio::select! {
@@ -88,7 +96,11 @@ impl Sweep {
             warn_of("sweep", self.sweep(&mut swept).await);
             if self.clock.instant() >= garbage_due {
                 garbage_due = self.clock.instant() + self.config.garbage_every;
-                warn_of("sweep of garbage", self.sweep_catalog().await);
+                warn_of("sweep of the catalog log", self.sweep_catalog().await);
+            }
+            if self.clock.instant() >= orphans_due {
+                orphans_due = self.clock.instant() + self.config.orphan_age / 4;
+                warn_of("sweep of orphans", self.sweep_orphans(&tasks).await);
             }
         }
     }
@@ -193,6 +205,44 @@ impl Sweep {
         self.bucket.delete(gone).await;
         Ok(())
     }
+
+    /// Deletes data files that no entry named and none can name any more, and probes of starts that died.
+    async fn sweep_orphans(&self, tasks: &Tasks) -> Result<(), Error> {
+        let age_ms = u64::try_from(self.config.orphan_age.as_millis()).unwrap_or(u64::MAX);
+        let floor = FileId::first_of(self.clock.now_ms().saturating_sub(age_ms));
+        let probes = self.bucket.list(&self.bucket.keys().probes(), None).await?;
+        // A start that is still at its probe is refused when it goes, and tried again by whoever wanted it.
+        let old = |key: &Key| keys::id_of(key).is_some_and(|id| id < floor);
+        self.bucket.delete(probes.into_iter().filter(old).collect()).await;
+
+        let listed = self.bucket.list(&self.bucket.keys().data(), None).await?;
+        let with_id = |key: Key| keys::id_of(&key).filter(|id| *id < floor).map(|id| (id, key));
+        let files: BTreeMap<FileId, Key> = listed.into_iter().filter_map(with_id).collect();
+        // Millions of files are more than an I/O thread should walk through.
+        let state = self.catalog.refresh().await?;
+        let orphans = tasks.cpu(move || unnamed(files, &state)).await;
+        let Some(newest) = orphans.keys().next_back().copied() else { return Ok(()) };
+        let decide = |state: &State| {
+            let raise = (newest >= state.file_floor).then_some(Change::RaiseFileFloor { floor });
+            Ok((raise.into_iter().collect(), ()))
+        };
+        self.catalog.commit(decide).await?;
+        // Looked at again after the entry: until it was made, somebody may have named one of them.
+        let state = self.catalog.state();
+        let gone = tasks.cpu(move || unnamed(orphans, &state)).await;
+        tracing::info!(files = gone.len(), "deleting data files that no entry names");
+        self.bucket.delete(gone.into_values().collect()).await;
+        Ok(())
+    }
+}
+
+/// Those of the files that `state` does not name, live or removed.
+fn unnamed(mut files: BTreeMap<FileId, Key>, state: &State) -> BTreeMap<FileId, Key> {
+    let live = state.tables.values().flat_map(|table| table.files.keys());
+    for id in live.chain(state.removed.keys()) {
+        files.remove(id);
+    }
+    files
 }
 
 /// What the rounds before have done, so that a round without work asks the store nothing.

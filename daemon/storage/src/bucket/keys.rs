@@ -8,6 +8,7 @@
 //! {cluster}/nodes/{node}/heartbeat
 //! {cluster}/wal/{node}/{epoch:010}/{pos:020}.wal
 //! {cluster}/data/{database}/{table}/{window}/{ulid}.parquet
+//! {cluster}/probe/{ulid}
 //! ```
 
 use object_store::path::Path;
@@ -94,6 +95,11 @@ impl Keys {
         Path::from(format!("{}/wal/{node}/{:010}/{:020}.wal", self.cluster, epoch.0, position.0))
     }
 
+    #[must_use]
+    pub fn data(&self) -> Path {
+        Path::from(format!("{}/data", self.cluster))
+    }
+
     /// The window is named by its start in UTC seconds, so that a folder holds the files of one window.
     #[must_use]
     pub fn data_file(&self, (database, table): (DatabaseId, TableId), window_start_ns: i64, file: FileId) -> Path {
@@ -107,8 +113,8 @@ impl Keys {
     }
 
     #[must_use]
-    pub fn probe(&self, nonce: u128) -> Path {
-        Path::from(format!("{}/probe/{nonce:032x}", self.cluster))
+    pub fn probe(&self, id: u128) -> Path {
+        Path::from(format!("{}/probe/{}", self.cluster, ulid::Ulid(id)))
     }
 }
 
@@ -131,6 +137,14 @@ pub fn part_name(number: u64, hash: &str) -> String {
 pub fn part_number_of(name: &str) -> Option<u64> {
     let (digits, _) = name.split_once('-')?;
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+/// The id in the name of a data file or a probe; `None` for a foreign key.
+#[must_use]
+pub fn id_of(key: &Path) -> Option<FileId> {
+    let name = key.filename()?;
+    let text = name.strip_suffix(".parquet").unwrap_or(name);
+    ulid::Ulid::from_string(text).ok().map(|id| FileId(id.0))
 }
 
 /// The epoch and position of a WAL object; `None` for a foreign key.

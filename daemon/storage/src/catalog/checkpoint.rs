@@ -17,7 +17,7 @@ use super::format::{Parts, file_id, to_json};
 use super::stored::{StoredColumn, StoredDropped, StoredFile, StoredToken, hex, unhex};
 use super::{Database, Node, Removed, State, Table, TokenId};
 use crate::bucket::keys;
-use crate::model::{DatabaseId, Epoch, NodeId, Position, Stamp, TableId, TableSchema, Writer};
+use crate::model::{DatabaseId, Epoch, FileId, NodeId, Position, Stamp, TableId, TableSchema, Writer};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +28,9 @@ struct StoredRoot {
     nodes: Vec<StoredNode>,
     removed: BTreeMap<String, StoredRemoved>,
     fixed: BTreeMap<String, String>,
+    /// Absent in the first checkpoints there were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file_floor: Option<String>,
     next_database: u32,
     next_table: u32,
     next_token: u64,
@@ -92,6 +95,7 @@ pub(super) fn encode_root(state: &State, parts: Parts) -> Bytes {
         nodes: state.nodes.values().map(|n| store_node(n)).collect(),
         removed: state.removed.iter().map(|(id, r)| (id.to_string(), store_removed(r))).collect(),
         fixed: state.fixed.clone(),
+        file_floor: Some(state.file_floor.to_string()),
         next_database: state.next_database,
         next_table: state.next_table,
         next_token: state.next_token,
@@ -137,6 +141,7 @@ impl Root {
             nodes: root.nodes.into_iter().map(load_node).collect::<Result<_, String>>()?,
             removed: root.removed.into_iter().map(load_removed).collect::<Result<_, String>>()?,
             fixed: root.fixed,
+            file_floor: root.file_floor.map_or(Ok(FileId(0)), |floor| file_id(&floor))?,
             next_database: root.next_database,
             next_table: root.next_table,
             next_token: TokenId(root.next_token).0,

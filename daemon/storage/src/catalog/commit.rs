@@ -8,6 +8,7 @@ use super::log::{Extended, Log, Proposed, Turn};
 use super::{Change, Error, Limits, State, resume};
 use crate::bucket::Bucket;
 use crate::clock::Clock;
+use crate::model::FileId;
 use crate::tasks::Tasks;
 
 /// The shared log of changes, followed and extended by this node.
@@ -62,6 +63,12 @@ impl Catalog {
     #[must_use]
     pub fn random_bytes(&self) -> [u8; 64] {
         self.log.clock.random_bytes()
+    }
+
+    /// The id of a file that is about to be written: above the floor, whatever this node's clock says.
+    #[must_use]
+    pub fn new_file_id(&self) -> FileId {
+        FileId(self.log.clock.ulid_above(self.state().file_floor.0))
     }
 
     /// Follows the log to its end.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
+use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
@@ -15,10 +16,8 @@ use object_store::{
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::InMemory;
-
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(crate) struct Watched {
     inner: Arc<InMemory>,
     calls: Mutex<Vec<String>>,
     /// Puts of keys that hold this text are done, and answered only when it is gone.
@@ -28,7 +27,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             inner: Arc::default(),
             calls: Mutex::default(),
@@ -38,23 +37,23 @@ impl Watched {
     }
 
     /// The calls of a kind (`get`, `put`, `list`) whose key holds `text`.
-    pub(super) fn calls(&self, kind: &str, text: &str) -> Vec<String> {
+    pub(crate) fn calls(&self, kind: &str, text: &str) -> Vec<String> {
         self.calls.lock().iter().filter(|c| c.starts_with(kind) && c.contains(text)).cloned().collect()
     }
 
-    pub(super) fn forget_calls(&self) {
+    pub(crate) fn forget_calls(&self) {
         self.calls.lock().clear();
     }
 
-    pub(super) fn hold_puts(&self, text: &'static str) {
+    pub(crate) fn hold_puts(&self, text: &'static str) {
         self.held.send_replace(Some(text));
     }
 
-    pub(super) fn release_puts(&self) {
+    pub(crate) fn release_puts(&self) {
         self.held.send_replace(None);
     }
 
-    pub(super) fn copy_at_list(&self, prefix: &'static str, from: &Self) {
+    pub(crate) fn copy_at_list(&self, prefix: &'static str, from: &Self) {
         *self.copied.lock() = Some((prefix, Arc::clone(&from.inner)));
     }
 

@@ -1,18 +1,14 @@
 //! The catalog over a store that counts its calls, holds back answers, and lets something happen at a call.
 
-mod watched;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::memory::InMemory;
-
 use super::{Catalog, Change, Error, Limits, State, checkpoint, format};
+use crate::bucket::watched::Watched;
 use crate::bucket::{Bucket, Keys, Kind, keys};
 use crate::clock::Clock;
-use crate::model::{Column, ColumnId, ColumnKind, DatabaseId, FieldType, NodeId, TableId};
+use crate::model::{Column, ColumnId, ColumnKind, DatabaseId, FieldType, FileId, NodeId, TableId};
 use crate::tasks::{Cpu, Tasks};
-use watched::Watched;
 
 const START_MICROS: u64 = 1_760_000_000_000_000;
 
@@ -176,6 +172,27 @@ async fn a_table_that_never_changes_does_not_hold_the_mark_for_ever() {
     let mark = catalog.raise_mark(Duration::ZERO).await.expect("the store answers");
     assert!(mark > 200, "the mark is {mark}");
     check_names(&open(&store, 2).await.state(), &catalog.state());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_floor_of_file_ids_is_kept_in_log_and_checkpoint() {
+    let store = Watched::new();
+    let catalog = open(&store, 1).await;
+    let early = catalog.new_file_id();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let floor = FileId::first_of(catalog.now_ms() + 3_600_000);
+    let raise = |floor| catalog.commit(move |_| Ok((vec![Change::RaiseFileFloor { floor }], ())));
+    raise(floor).await.expect("it rises");
+    raise(early).await.expect_err("it never sinks");
+    assert!(early < floor && catalog.new_file_id() >= floor, "whatever the clock of this node says");
+    let payload = format::encode_entry(&[Change::RaiseFileFloor { floor: FileId(5) }], 7);
+    let stored: &[u8] =
+        br#"{"at_ms":7,"changes":[{"change":"raise_file_floor","floor":"00000000000000000000000005"}]}"#;
+    assert_eq!(&payload[..], stored);
+    assert_eq!(open(&store, 2).await.state().file_floor, floor);
+    catalog.start_checkpoints(1);
+    checkpointed(&catalog).await;
+    assert_eq!(open(&store, 3).await.state().file_floor, floor);
 }
 
 #[tokio::test(start_paused = true)]
