@@ -260,6 +260,9 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
             file_wait: compact.cleanup_wait,
             wal_objects_kept: wal.files_to_keep as u64,
             retention_every: retention_check_interval,
+            catalog_kept: Duration::from_secs(24 * 60 * 60),
+            garbage_every: Duration::from_secs(3600),
+            orphan_age: Duration::from_secs(24 * 60 * 60),
         },
     }
 }

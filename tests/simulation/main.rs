@@ -1,13 +1,15 @@
 //! The storage rooms under a store that fails in every way it may, in virtual time, from a seed.
 //!
-//! A run is a sequence of processes with one node id over one store. Two clients write through whichever process lives,
-//! each to rows of its own, waiting for every outcome. Processes die at a random call to the store, are killed, stop in
-//! order, or are pushed aside by a second one while they live. After each start, and at the end with all faults healed,
-//! every cell is compared with a map.
+//! A run is a sequence of processes with one node id over one store; in half of the runs a node with another id lives
+//! beside them. Two clients write through whichever process of the first node lives, a third one through the second
+//! node, each to rows of its own, waiting for every outcome. Processes die at a random call to the store, are killed, stop
+//! in order, or are pushed aside by a second one while they live. After each start every cell written through the node
+//! is compared with a map, and at the end, with all faults healed and all rows in files, every cell there is.
 //!
 //! # Promises
 //! - A run depends on its seed alone: no machine clock, no thread, no network.
 //! - Every seed ends with healed faults, a complete read, a snapshot and a restart: safety and liveness both count.
+//! - At that end the settled stamp reaches what every node has persisted, although some of them are idle.
 //!
 //! `WEIR_SEEDS=n` sets how many seeds run (default 150), `WEIR_SEED=s` runs one and tells its story.
 
@@ -19,6 +21,7 @@ mod node;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
+use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,7 +36,12 @@ use storage::cluster::TakeOver;
 use node::{Process, Start};
 use oracle::{Cells, Oracle, Outcome};
 
-const CLIENTS: usize = 2;
+const CLIENTS: usize = 3;
+/// The clients of the first node; the others write through the second.
+const FIRST_CLIENTS: Range<usize> = 0..2;
+const SECOND_CLIENTS: Range<usize> = 2..CLIENTS;
+const FIRST: &str = "n";
+const SECOND: &str = "m";
 const START_MICROS: u64 = 1_760_000_000_000_000;
 
 fn main() {
@@ -106,6 +114,11 @@ fn simulate(seed: u64) -> Result<Told, String> {
     })
 }
 
+/// The clients whose rows a node sees whole: those that write through it. Others' rows it sees once they are in files.
+fn clients_of(id: &str) -> Range<usize> {
+    if id == FIRST { FIRST_CLIENTS } else { SECOND_CLIENTS }
+}
+
 struct Run {
     seed: u64,
     chance: StdRng,
@@ -115,6 +128,9 @@ struct Run {
     next_process: u32,
     /// Older processes that were pushed aside while they lived.
     aside: Vec<Process>,
+    /// The second node, when this run has one and it lives.
+    second: Option<Process>,
+    has_second: bool,
     told: Told,
 }
 
@@ -128,6 +144,8 @@ impl Run {
             next_value: 0,
             next_process: 0,
             aside: Vec::new(),
+            second: None,
+            has_second: seed % 2 == 1,
             told: Told::default(),
         }
     }
@@ -137,43 +155,67 @@ impl Run {
         let mut living = None;
         for _ in 0..lives {
             let take_over = if living.is_some() { TakeOver::Insist } else { TakeOver::Refuse };
-            let faults_percent = *[0, 5, 15].get(self.chance.random_range(0..3usize)).expect("three of them");
-            let dies_at = self.chance.random_range(0..400);
-            let next = self.start(take_over, (faults_percent, dies_at)).await;
+            let next = self.start_faulty(FIRST, take_over).await;
             if let Some(old) = living.take() {
                 self.aside.push(old);
             }
             if let Ok(process) = next {
-                self.compare(&process).await?;
+                self.compare(&process, clients_of(FIRST)).await?;
                 self.live(&process).await?;
                 living = self.end(process).await;
             }
         }
-        if let Some(process) = living {
-            process.kill();
+        living.iter().chain(&self.aside).chain(&self.second).for_each(Process::kill);
+        self.end_well().await
+    }
+
+    /// Without faults every promise holds at once.
+    async fn end_well(&mut self) -> Result<(), String> {
+        let mut nodes = vec![self.start_healed(FIRST).await?];
+        if self.has_second {
+            nodes.push(self.start_healed(SECOND).await?);
         }
-        self.aside.iter().for_each(Process::kill);
-        let healed = self.start_healed().await?;
-        if !self.compare(&healed).await? {
-            return Err("no answer although all is well".into());
+        for node in &nodes {
+            if !self.compare(node, clients_of(node.id)).await? {
+                return Err("no answer although all is well".into());
+            }
+            self.write(node, clients_of(node.id).start).await;
         }
-        self.write(&healed, 0).await;
-        if !healed.node.snapshot.take().await {
-            return Err("no snapshot although all is well".into());
+        for node in &nodes {
+            if !node.node.snapshot.take().await {
+                return Err("no snapshot although all is well".into());
+            }
         }
-        self.compare(&healed).await?;
-        healed.node.stop().await;
-        let again = self.start_healed().await?;
-        self.compare(&again).await?;
+        // Time for every node to read what the others did, and for those that hold others back to see it.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        for node in &nodes {
+            self.compare(node, 0..CLIENTS).await?;
+            let state = node.node.catalog.state();
+            let newest = state.nodes.values().map(|n| n.persisted_stamp).max();
+            if newest.is_some_and(|newest| state.settled() < newest) {
+                return Err(format!("the settled stamp stays behind what is persisted: {:?}", state.nodes));
+            }
+        }
+        for node in nodes {
+            node.node.stop().await;
+        }
+        let again = self.start_healed(FIRST).await?;
+        self.compare(&again, 0..CLIENTS).await?;
         again.kill();
         Ok(())
     }
 
+    async fn start_faulty(&mut self, id: &'static str, take_over: TakeOver) -> Result<Process, String> {
+        let faults_percent = *[0, 5, 15].get(self.chance.random_range(0..3usize)).expect("three of them");
+        let dies_at = self.chance.random_range(0..400);
+        self.start(id, take_over, (faults_percent, dies_at)).await
+    }
+
     /// A start over a store without faults. Requests of the dead that are still on their way may move a heartbeat, so
     /// an operator may have to try again.
-    async fn start_healed(&mut self) -> Result<Process, String> {
+    async fn start_healed(&mut self, id: &'static str) -> Result<Process, String> {
         for _ in 0..5 {
-            match self.start(TakeOver::Refuse, (0, u64::MAX)).await {
+            match self.start(id, TakeOver::Refuse, (0, u64::MAX)).await {
                 Err(reason) if reason.contains("is in use") => {}
                 started => return started,
             }
@@ -181,13 +223,18 @@ impl Run {
         Err("the node id stays in use although every process is dead".into())
     }
 
-    async fn start(&mut self, take_over: TakeOver, (faults_percent, dies_at): (u32, u64)) -> Result<Process, String> {
+    async fn start(
+        &mut self,
+        id: &'static str,
+        take_over: TakeOver,
+        (faults_percent, dies_at): (u32, u64),
+    ) -> Result<Process, String> {
         self.next_process += 1;
         self.told.processes += 1;
         // Machines disagree about the time by minutes.
         let clock_micros = START_MICROS + self.chance.random_range(0..600_000_000);
         let (seed, number) = (self.seed, self.next_process);
-        let start = Start { seed, number, faults_percent, dies_at, take_over, clock_micros };
+        let start = Start { id, seed, number, faults_percent, dies_at, take_over, clock_micros };
         let process = Process::start(&self.shared, start).await;
         self.tell(|| format!("{start:?}: {}", process.as_ref().map_or_else(|reason| reason.as_str(), |_| "ready")));
         process
@@ -206,12 +253,13 @@ impl Run {
                     }
                 }
                 1 => {
-                    self.compare(process).await?;
+                    self.compare(process, clients_of(process.id)).await?;
                 }
                 2 => tokio::time::sleep(Duration::from_secs(self.chance.random_range(1..30))).await,
                 3 => self.write_aside().await,
+                4 if self.has_second => self.live_beside().await?,
                 _ => {
-                    let client = self.chance.random_range(0..CLIENTS);
+                    let client = self.chance.random_range(FIRST_CLIENTS);
                     if !self.write(process, client).await {
                         return Ok(());
                     }
@@ -221,10 +269,43 @@ impl Run {
         Ok(())
     }
 
+    /// One step of the second node, which starts again when it is dead.
+    async fn live_beside(&mut self) -> Result<(), String> {
+        let Some(second) = self.second.take() else {
+            self.second = self.start_faulty(SECOND, TakeOver::Refuse).await.ok();
+            return Ok(());
+        };
+        match self.chance.random_range(0..8) {
+            0 => {
+                second.kill();
+                return Ok(());
+            }
+            1 => {
+                self.compare(&second, clients_of(SECOND)).await?;
+            }
+            2 => {
+                tokio::select! {
+                    biased;
+                    () = second.store.died() => {}
+                    _ = second.tasks.failed() => {}
+                    _ = second.node.snapshot.take() => {}
+                }
+            }
+            _ => {
+                if !self.write(&second, clients_of(SECOND).start).await {
+                    second.kill();
+                    return Ok(());
+                }
+            }
+        }
+        self.second = Some(second);
+        Ok(())
+    }
+
     /// Somebody still believes in a process that was pushed aside.
     async fn write_aside(&mut self) {
         if let Some(old) = self.aside.pop() {
-            let client = self.chance.random_range(0..CLIENTS);
+            let client = self.chance.random_range(FIRST_CLIENTS);
             if self.write(&old, client).await {
                 self.aside.push(old);
             } else {
@@ -261,11 +342,12 @@ impl Run {
         acked
     }
 
-    /// Whether the process answered; an answer that is wrong is an error.
-    async fn compare(&mut self, process: &Process) -> Result<bool, String> {
+    /// Whether the process answered; an answer that is wrong for one of the clients is an error.
+    async fn compare(&mut self, process: &Process, clients: Range<usize>) -> Result<bool, String> {
         let Some(found) = process.read().await else { return Ok(false) };
         self.told.reads += 1;
-        for (client, oracle) in self.oracles.iter().enumerate() {
+        for client in clients {
+            let oracle = &self.oracles[client];
             let own = format!("{client}-");
             let of_client = found.iter().filter(|((series, ..), _)| series.starts_with(&own));
             oracle.check(&of_client.map(|(cell, value)| (cell.clone(), *value)).collect())?;

@@ -32,11 +32,14 @@ pub(crate) struct Process {
     pub(crate) node: Node,
     pub(crate) tasks: Tasks,
     pub(crate) store: Arc<Faulty>,
+    pub(crate) id: &'static str,
 }
 
 /// How one process is started.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start {
+    /// The node id.
+    pub(crate) id: &'static str,
     pub(crate) seed: u64,
     /// Tells the processes of a run apart.
     pub(crate) number: u32,
@@ -49,7 +52,7 @@ pub(crate) struct Start {
 impl Process {
     /// Says why when it died, or gave up, before it was ready.
     pub(crate) async fn start(shared: &Arc<InMemory>, start: Start) -> Result<Self, String> {
-        let Start { seed, number, faults_percent, dies_at, take_over, clock_micros } = start;
+        let Start { id, seed, number, faults_percent, dies_at, take_over, clock_micros } = start;
         let seed = seed ^ (u64::from(number) << 32);
         let store = Faulty::new(Arc::clone(shared), seed, faults_percent, dies_at);
         let tasks = Tasks::new(Cpu::Here);
@@ -62,10 +65,10 @@ impl Process {
         let started = tokio::select! {
             biased;
             () = store.died() => Err("it died".to_owned()),
-            started = Node::start(config(number, take_over), world) => started.map_err(|e| e.to_string()),
+            started = Node::start(config(id, number, take_over), world) => started.map_err(|e| e.to_string()),
         };
         match started {
-            Ok(node) => Ok(Self { node, tasks, store }),
+            Ok(node) => Ok(Self { node, tasks, store, id }),
             Err(reason) => {
                 store.kill();
                 tasks.kill();
@@ -152,14 +155,14 @@ fn cells(batches: &[RecordBatch]) -> Cells {
     cells
 }
 
-fn config(number: u32, take_over: TakeOver) -> Config {
+fn config(id: &str, number: u32, take_over: TakeOver) -> Config {
     // Every process runs on another machine, so that only the heartbeat tells of it.
     let place =
         cluster::Place { boot: format!("machine {number}"), pid_namespace: String::new(), pid: number, started: 0 };
     Config {
         cluster: NodeId::new("c").expect("a good name"),
         member: cluster::Config {
-            node: NodeId::new("n").expect("a good name"),
+            node: NodeId::new(id).expect("a good name"),
             core_count: 1,
             place,
             take_over,
@@ -194,6 +197,9 @@ fn config(number: u32, take_over: TakeOver) -> Config {
             file_wait: Duration::from_secs(5),
             wal_objects_kept: 0,
             retention_every: Duration::from_secs(5),
+            catalog_kept: Duration::from_secs(20),
+            garbage_every: Duration::from_secs(3),
+            orphan_age: Duration::from_secs(20),
         },
     }
 }

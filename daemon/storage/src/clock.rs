@@ -102,6 +102,13 @@ impl Clock {
         ulid::Ulid::from_parts(self.now_ms(), self.random()).0
     }
 
+    /// A new id that also sorts after `floor`.
+    #[must_use]
+    pub fn ulid_above(&self, floor: u128) -> u128 {
+        let after_floor = ulid::Ulid(floor).timestamp_ms() + 1;
+        ulid::Ulid::from_parts(self.now_ms().max(after_floor), self.random()).0
+    }
+
     /// How long to wait before attempt number `attempt` (from 1): doubling from 20 ms to 2 s, half of it chance, so
     /// that many callers do not come back together.
     #[must_use]

@@ -30,6 +30,13 @@ pub const DEAD_AFTER: Duration = Duration::from_secs(15);
 /// How often an observer looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// A catalog in which nobody changed anything for so long is read less often,
+const IDLE_AFTER: Duration = Duration::from_secs(60);
+
+/// namely so many times: six idle nodes then ask the store less than three times a second, heartbeats included. The first
+/// change after such a rest reaches the other nodes that much later.
+const IDLE_TIMES: u32 = 4;
+
 /// Whether a living holder of the node id may be pushed aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakeOver {
@@ -64,7 +71,7 @@ pub struct Config {
     pub core_count: u32,
     pub place: Place,
     pub take_over: TakeOver,
-    /// How often the catalog is read.
+    /// How often the catalog is read while it changes.
     pub follow_every: Duration,
     /// After how many entries the catalog gets a checkpoint.
     pub checkpoint_every: u64,
@@ -155,10 +162,11 @@ impl Member {
         self.catalog.state().nodes.get(&self.config.node).cloned()
     }
 
-    /// Keeps the heartbeat moving and the catalog read, and stops the node when its epoch went to another process.
+    /// Keeps the heartbeat moving, the catalog read and its checkpoints written, and stops the node when its epoch went to another process.
     pub fn start(&self, tasks: &Tasks) {
         tasks.start("heartbeat", self.clone().keep_beating(tasks.clone()));
         tasks.start("catalog follow", self.clone().follow(tasks.clone()));
+        self.catalog.start_checkpoints(self.config.checkpoint_every);
     }
 
     /// Says that the process left in order, so that the next one waits for nothing.
@@ -195,12 +203,18 @@ impl Member {
 
     async fn follow(self, tasks: Tasks) {
         let stopping = tasks.stopping();
+        let (mut version, mut changed) = (self.catalog.state().version, self.clock.instant());
         loop {
+            let now = self.catalog.state().version;
+            if now != version {
+                (version, changed) = (now, self.clock.instant());
+            }
+            let times = if changed.elapsed() >= IDLE_AFTER { IDLE_TIMES } else { 1 };
             tokio::select! {
                 biased;
                 // Both are timers or flags; nothing is lost when one is dropped.
                 () = stopping.cancelled() => return,
-                () = self.clock.sleep(self.config.follow_every) => {}
+                () = self.clock.sleep(self.config.follow_every * times) => {}
             }
             match self.catalog.refresh().await {
                 Ok(state) if self.holds_epoch(&state) => {}
@@ -213,9 +227,6 @@ impl Member {
                     return;
                 }
                 Err(error) => tracing::warn!(%error, "could not read the catalog"),
-            }
-            if let Err(error) = self.catalog.checkpoint_if_due(self.config.checkpoint_every).await {
-                tracing::warn!(%error, "could not write a catalog checkpoint");
             }
         }
     }

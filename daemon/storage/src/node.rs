@@ -91,7 +91,8 @@ impl Node {
         let steps = Steps { clock: clock.clone() };
         let bucket = Bucket::new(store, Keys::new(cluster), clock.clone());
 
-        let catalog = Arc::new(steps.time("open catalog", Catalog::open(bucket.clone(), clock.clone(), limits)).await?);
+        let open = Catalog::open(bucket.clone(), clock.clone(), tasks.clone(), limits);
+        let catalog = Arc::new(steps.time("open catalog", open).await?);
         fix(&catalog, "gen1-duration", snapshot.gen1).await?;
 
         let join = Member::join(bucket.clone(), Arc::clone(&catalog), clock.clone(), member);
@@ -115,7 +116,7 @@ impl Node {
         tracing::info!(objects, rows, epoch = member.epoch().0, "the log is replayed");
 
         let pins: Arc<Pins> = Arc::default();
-        let (node, epoch) = (member.node().clone(), member.epoch());
+        let (node, epoch, stamps) = (member.node().clone(), member.epoch(), writer.stamps());
         let parts = ingest::Parts {
             catalog: Arc::clone(&catalog),
             buffer: Arc::clone(&buffer),
@@ -133,6 +134,7 @@ impl Node {
             tasks: tasks.clone(),
             node: node.clone(),
             epoch,
+            stamps,
             metrics: snapshot::Metrics::register(&registry),
         };
         let snapshot = Snapshot::start(snapshot, parts, flushed);
@@ -196,3 +198,6 @@ impl Steps {
         result
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,17 @@
 //! # Promises
 //! - The cut is by WAL position, never by row time: after the entry everything up to the position is in files, and
 //!   nothing above it.
-//! - Files first, each durable, then the one entry that names them all; a crash in between leaves objects nobody names.
+//! - Files first, each durable, then the one entry that names them all; a crash in between leaves objects nobody names,
+//!   and `sweep` deletes them later. A snapshot that was paused in between for so long that its files may be deleted
+//!   cannot be committed: the catalog refuses ids below its floor, and the files are written again under new ids.
 //! - Files are cut at aligned windows. When rows of one table span many windows, as in a back-fill, the windows are
 //!   widened until few files result.
+//! - A writer without rows does not hold back the settled stamp: an empty snapshot raises its own.
 //!
 //! # Not here
 //! - Uniting versions of a row beyond what every later row leaves true: that takes the settled stamp, and compaction.
 
+mod floor;
 mod windows;
 
 use std::sync::Arc;
@@ -27,8 +31,10 @@ use crate::clock::Clock;
 use crate::files::{self, FileLayout, Stamps, WrittenFile};
 use crate::ingest::Flushed;
 use crate::merge::{self, Layout, Merged, Settle};
-use crate::model::{Epoch, ErrorKind, FileId, FileRecord, NodeId, Stamp, TableSchema, TimeRange};
+use crate::model::{Epoch, ErrorKind, FileRecord, NodeId, Stamp, TableSchema, TimeRange};
 use crate::tasks::Tasks;
+use crate::wal::StampFloor;
+use floor::Floor;
 use windows::Window;
 
 /// Rows handed to the file writer at a time.
@@ -59,6 +65,7 @@ pub struct Parts {
     pub tasks: Tasks,
     pub node: NodeId,
     pub epoch: Epoch,
+    pub stamps: StampFloor,
     pub metrics: Metrics,
 }
 
@@ -109,6 +116,7 @@ impl Snapshot {
     /// Starts the task. It ends after the flusher has: then it writes a last snapshot and closes the epoch.
     #[must_use]
     pub fn start(config: Config, parts: Parts, flushed: watch::Receiver<Flushed>) -> Self {
+        Floor::start(&parts);
         let (requests, asked) = mpsc::channel(REQUESTS_MAX);
         let tasks = parts.tasks.clone();
         let task = Task { taken_at: *flushed.borrow(), config, parts };
@@ -233,6 +241,10 @@ impl Task {
             if state.nodes.get(node).is_some_and(|n| n.persisted != before) {
                 return Err(catalog::Error::Unavailable("the entry of an earlier attempt appeared".into()));
             }
+            if written.iter().any(|file| file.id < state.file_floor) {
+                let message = "the files were written too long ago, sweep may have deleted them";
+                return Err(catalog::Error::Unavailable(message.into()));
+            }
             let files = written.clone();
             let change =
                 Change::Persist { node: node.clone(), epoch, persisted: through, persisted_epoch: epoch, stamp, files };
@@ -263,7 +275,7 @@ impl Task {
             let file = self.parts.tasks.cpu(move || encode(pieces, &schema, about)).await;
             let file = file.map_err(|source| Error::File { table: Arc::clone(&table.schema.name), source })?;
             let Some(file) = file else { continue };
-            let id = FileId(self.parts.clock.ulid());
+            let id = self.parts.catalog.new_file_id();
             let place = (table.database, table.schema.table);
             let path = self.parts.bucket.keys().data_file(place, window.start, id);
             self.parts.bucket.put_file(&path, file.bytes.clone()).await;

@@ -3,11 +3,17 @@
 //! # Promises
 //! - A data file goes only after it left the catalog, after the waiting time, and after no view of this node reads it.
 //! - A WAL object goes only behind the persisted position; the last object of an epoch, which may be its fence, never.
-//! - A catalog entry goes only below the mark, which is raised first, and a day after it was made.
+//! - Catalog entries, checkpoints and their parts go only at or below the mark, which is raised first, and not before
+//!   an entry above it is `catalog_kept` old. What carries a number above the mark stays.
+//! - A data file that no state names goes only after an entry raised the floor of file ids above it: from there on no
+//!   entry can name it, however long its writer slept, whatever anybody's clock says. Clocks only tell when that is worth
+//!   an entry: when the file is `orphan_age` old.
+//! - A store in which nothing changes is not asked: rounds without work cost no request.
 //! - In doubt an object stays: what leaks can be found later, what is deleted cannot.
 //!
 //! # Not here
-//! - Objects that no record names (a snapshot that died before its entry): they stay for now.
+//! - What is not ours: a key of another form stays. So do files that a process which died half-way through a put left
+//!   in a local store; they are in no listing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,9 +25,6 @@ use crate::clock::Clock;
 use crate::model::{Epoch, ErrorKind, FileId, NodeId, Position, TableId};
 use crate::tasks::Tasks;
 
-/// Entries of the catalog log are kept at least this long.
-const CATALOG_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-
 #[derive(Debug, Clone)]
 pub struct Config {
     pub every: Duration,
@@ -31,6 +34,13 @@ pub struct Config {
     pub wal_objects_kept: u64,
     /// How often files beyond their retention are looked for.
     pub retention_every: Duration,
+    /// Entries of the catalog log are kept at least this long; a day, so that whoever is slow need not begin again.
+    pub catalog_kept: Duration,
+    /// How often objects that nobody needs any more are looked for.
+    pub garbage_every: Duration,
+    /// A data file or probe that nobody names is left alone for so long; looking for them lists every data file, so it
+    /// is done four times within that time. A day, so that no snapshot that is merely slow is written twice.
+    pub orphan_age: Duration,
 }
 
 #[derive(Debug)]
@@ -69,6 +79,9 @@ impl Sweep {
     async fn run(self, tasks: Tasks) {
         let stopping = tasks.stopping();
         let mut retention_due = self.clock.instant();
+        let mut garbage_due = self.clock.instant();
+        let mut orphans_due = self.clock.instant();
+        let mut swept = Swept::default();
         loop {
             tokio::select! {
                 biased;
@@ -80,15 +93,22 @@ impl Sweep {
                 retention_due = self.clock.instant() + self.config.retention_every;
                 warn_of("expire", self.expire().await);
             }
-            warn_of("sweep", self.sweep().await);
+            warn_of("sweep", self.sweep(&mut swept).await);
+            if self.clock.instant() >= garbage_due {
+                garbage_due = self.clock.instant() + self.config.garbage_every;
+                warn_of("sweep of the catalog log", self.sweep_catalog().await);
+            }
+            if self.clock.instant() >= orphans_due {
+                orphans_due = self.clock.instant() + self.config.orphan_age / 4;
+                warn_of("sweep of orphans", self.sweep_orphans(&tasks).await);
+            }
         }
     }
 
-    /// Deletes what may go now.
-    pub async fn sweep(&self) -> Result<(), Error> {
-        self.sweep_wal().await?;
-        self.sweep_files().await?;
-        self.sweep_catalog_log().await
+    /// Deletes what left the state since the last round.
+    async fn sweep(&self, swept: &mut Swept) -> Result<(), Error> {
+        self.sweep_wal(swept).await?;
+        self.sweep_files().await
     }
 
     /// Takes files out of the catalog whose rows are all beyond retention, and those of tables dropped for good.
@@ -113,9 +133,13 @@ impl Sweep {
         Ok(self.catalog.commit(decide).await?)
     }
 
-    async fn sweep_wal(&self) -> Result<(), Error> {
+    async fn sweep_wal(&self, swept: &mut Swept) -> Result<(), Error> {
         let state = self.catalog.state();
         let Some(node) = state.nodes.get(&self.node) else { return Ok(()) };
+        let now = Some((node.epoch, node.persisted));
+        if swept.wal == now {
+            return Ok(());
+        }
         let listed = self.bucket.list(&self.bucket.keys().wal(&self.node), None).await?;
         let numbered: Vec<(Key, Epoch, Position)> = listed
             .into_iter()
@@ -130,7 +154,10 @@ impl Sweep {
         let may_go = |epoch: &Epoch, position: &Position| *position <= kept_above && last_of[epoch] != *position;
         let gone: Vec<Key> =
             numbered.into_iter().filter(|(_, epoch, position)| may_go(epoch, position)).map(|(key, ..)| key).collect();
-        self.bucket.delete(gone).await;
+        let count = gone.len();
+        if self.bucket.delete(gone).await == count {
+            swept.wal = now;
+        }
         Ok(())
     }
 
@@ -161,24 +188,68 @@ impl Sweep {
         Ok(self.catalog.commit(decide).await?)
     }
 
-    /// Deletes log entries and checkpoints older than the newest checkpoint but one.
-    async fn sweep_catalog_log(&self) -> Result<(), Error> {
+    /// Deletes what the mark has passed: log entries, checkpoints, their parts, and old marks.
+    async fn sweep_catalog(&self) -> Result<(), Error> {
+        let mark = self.catalog.raise_mark(self.config.catalog_kept).await?;
         let keys = self.bucket.keys();
-        let checkpoints = self.bucket.list(&keys.catalog_checkpoints(), None).await?;
-        let mut numbers: Vec<u64> = checkpoints.iter().filter_map(keys::number_of).collect();
-        numbers.sort_unstable();
-        let Some(kept_from) = numbers.len().checked_sub(2).map(|i| numbers[i]) else { return Ok(()) };
-        let age = Duration::from_millis(self.clock.now_ms().saturating_sub(self.catalog.made_at_ms(kept_from).await?));
-        if age < CATALOG_KEPT {
-            return Ok(());
+        let mut gone: Vec<Key> =
+            self.catalog.old_marks().await?.into_iter().map(|old| keys.catalog_mark(old)).collect();
+        for (prefix, number_of) in [
+            (keys.catalog_log(), keys::number_of as fn(&Key) -> Option<u64>),
+            (keys.catalog_checkpoints(), keys::number_of),
+            (keys.catalog_parts(), |key| keys::part_number_of(key.filename()?)),
+        ] {
+            let listed = self.bucket.list(&prefix, None).await?;
+            gone.extend(listed.into_iter().filter(|key| number_of(key).is_some_and(|number| number <= mark)));
         }
-        self.catalog.raise_mark(kept_from - 1).await?;
-        let entries = self.bucket.list(&keys.catalog_log(), None).await?;
-        let old = entries.into_iter().filter(|k| keys::number_of(k).is_some_and(|n| n < kept_from));
-        let older = checkpoints.into_iter().filter(|k| keys::number_of(k).is_some_and(|n| n < kept_from));
-        self.bucket.delete(old.chain(older).collect()).await;
+        self.bucket.delete(gone).await;
         Ok(())
     }
+
+    /// Deletes data files that no entry named and none can name any more, and probes of starts that died.
+    async fn sweep_orphans(&self, tasks: &Tasks) -> Result<(), Error> {
+        let age_ms = u64::try_from(self.config.orphan_age.as_millis()).unwrap_or(u64::MAX);
+        let floor = FileId::first_of(self.clock.now_ms().saturating_sub(age_ms));
+        let probes = self.bucket.list(&self.bucket.keys().probes(), None).await?;
+        // A start that is still at its probe is refused when it goes, and tried again by whoever wanted it.
+        let old = |key: &Key| keys::id_of(key).is_some_and(|id| id < floor);
+        self.bucket.delete(probes.into_iter().filter(old).collect()).await;
+
+        let listed = self.bucket.list(&self.bucket.keys().data(), None).await?;
+        let with_id = |key: Key| keys::id_of(&key).filter(|id| *id < floor).map(|id| (id, key));
+        let files: BTreeMap<FileId, Key> = listed.into_iter().filter_map(with_id).collect();
+        // Millions of files are more than an I/O thread should walk through.
+        let state = self.catalog.refresh().await?;
+        let orphans = tasks.cpu(move || unnamed(files, &state)).await;
+        let Some(newest) = orphans.keys().next_back().copied() else { return Ok(()) };
+        let decide = |state: &State| {
+            let raise = (newest >= state.file_floor).then_some(Change::RaiseFileFloor { floor });
+            Ok((raise.into_iter().collect(), ()))
+        };
+        self.catalog.commit(decide).await?;
+        // Looked at again after the entry: until it was made, somebody may have named one of them.
+        let state = self.catalog.state();
+        let gone = tasks.cpu(move || unnamed(orphans, &state)).await;
+        tracing::info!(files = gone.len(), "deleting data files that no entry names");
+        self.bucket.delete(gone.into_values().collect()).await;
+        Ok(())
+    }
+}
+
+/// Those of the files that `state` does not name, live or removed.
+fn unnamed(mut files: BTreeMap<FileId, Key>, state: &State) -> BTreeMap<FileId, Key> {
+    let live = state.tables.values().flat_map(|table| table.files.keys());
+    for id in live.chain(state.removed.keys()) {
+        files.remove(id);
+    }
+    files
+}
+
+/// What the rounds before have done, so that a round without work asks the store nothing.
+#[derive(Debug, Default)]
+struct Swept {
+    /// The epoch and persisted position up to which the log objects are gone.
+    wal: Option<(Epoch, Position)>,
 }
 
 fn warn_of(what: &'static str, result: Result<(), Error>) {

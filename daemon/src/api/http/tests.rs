@@ -52,7 +52,15 @@ fn storage_config() -> Config {
             rows_max: 1_000_000,
             input_bytes_max: 64 << 20,
         },
-        sweep: sweep::Config { every: hour, file_wait: hour, wal_objects_kept: 0, retention_every: hour },
+        sweep: sweep::Config {
+            every: hour,
+            file_wait: hour,
+            wal_objects_kept: 0,
+            retention_every: hour,
+            catalog_kept: 24 * hour,
+            garbage_every: hour,
+            orphan_age: 24 * hour,
+        },
     }
 }
 

@@ -3,11 +3,12 @@
 //! ```text
 //! {cluster}/catalog/log/{seq:020}
 //! {cluster}/catalog/checkpoint/{seq:020}
-//! {cluster}/catalog/part/{table:010}/{hash}
+//! {cluster}/catalog/part/{table:010}/{seq:020}-{hash}
 //! {cluster}/catalog/mark/{seq:020}
 //! {cluster}/nodes/{node}/heartbeat
 //! {cluster}/wal/{node}/{epoch:010}/{pos:020}.wal
 //! {cluster}/data/{database}/{table}/{window}/{ulid}.parquet
+//! {cluster}/probe/{ulid}
 //! ```
 
 use object_store::path::Path;
@@ -54,8 +55,14 @@ impl Keys {
     }
 
     #[must_use]
-    pub fn catalog_part(&self, table: TableId, hash: &str) -> Path {
-        Path::from(format!("{}/catalog/part/{:010}/{hash}", self.cluster, table.0))
+    pub fn catalog_parts(&self) -> Path {
+        Path::from(format!("{}/catalog/part", self.cluster))
+    }
+
+    /// `name` comes from `part_name`, or from a checkpoint.
+    #[must_use]
+    pub fn catalog_part(&self, table: TableId, name: &str) -> Path {
+        Path::from(format!("{}/catalog/part/{:010}/{name}", self.cluster, table.0))
     }
 
     #[must_use]
@@ -88,6 +95,11 @@ impl Keys {
         Path::from(format!("{}/wal/{node}/{:010}/{:020}.wal", self.cluster, epoch.0, position.0))
     }
 
+    #[must_use]
+    pub fn data(&self) -> Path {
+        Path::from(format!("{}/data", self.cluster))
+    }
+
     /// The window is named by its start in UTC seconds, so that a folder holds the files of one window.
     #[must_use]
     pub fn data_file(&self, (database, table): (DatabaseId, TableId), window_start_ns: i64, file: FileId) -> Path {
@@ -101,8 +113,8 @@ impl Keys {
     }
 
     #[must_use]
-    pub fn probe(&self, nonce: u128) -> Path {
-        Path::from(format!("{}/probe/{nonce:032x}", self.cluster))
+    pub fn probe(&self, id: u128) -> Path {
+        Path::from(format!("{}/probe/{}", self.cluster, ulid::Ulid(id)))
     }
 }
 
@@ -112,6 +124,27 @@ pub fn number_of(key: &Path) -> Option<u64> {
     let name = key.filename()?;
     let digits = name.strip_suffix(".wal").unwrap_or(name);
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+/// The name of a checkpoint part that was written from the state after entry `number`.
+#[must_use]
+pub fn part_name(number: u64, hash: &str) -> String {
+    format!("{number:020}-{hash}")
+}
+
+/// The number in the name of a checkpoint part; `None` for parts of the first format, whose name is a hash alone.
+#[must_use]
+pub fn part_number_of(name: &str) -> Option<u64> {
+    let (digits, _) = name.split_once('-')?;
+    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+/// The id in the name of a data file or a probe; `None` for a foreign key.
+#[must_use]
+pub fn id_of(key: &Path) -> Option<FileId> {
+    let name = key.filename()?;
+    let text = name.strip_suffix(".parquet").unwrap_or(name);
+    ulid::Ulid::from_string(text).ok().map(|id| FileId(id.0))
 }
 
 /// The epoch and position of a WAL object; `None` for a foreign key.

@@ -13,6 +13,8 @@ mod frame;
 pub mod keys;
 mod local;
 mod reader;
+#[cfg(test)]
+pub(crate) mod watched;
 
 use std::sync::Arc;
 
@@ -230,7 +232,8 @@ impl Bucket {
 
     /// Finds out whether the store keeps the one promise that everything rests on: a second create is refused.
     pub async fn probe(&self, cluster: u128) -> Result<(), Error> {
-        let nonce = self.clock.random();
+        // The time in its name tells sweep when it was left behind.
+        let nonce = self.clock.ulid();
         let key = self.keys.probe(nonce);
         let frame = Frame {
             kind: Kind::Probe,

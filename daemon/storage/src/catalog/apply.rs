@@ -3,7 +3,8 @@
 //! # Promises
 //! - All changes of an entry hold, or none does; a change that does not hold is named, and the state is as before.
 //! - Nothing panics, whatever an entry says.
-//! - Ids are never used again; positions, epochs and stamps never go back; neither does the settled stamp.
+//! - Ids are never used again; positions, epochs and stamps never go back; neither does the settled stamp, nor the floor
+//!   of file ids.
 //!
 //! # Not here
 //! - Whether a change is wise (limits, names, who may ask): that is decided before it is proposed, and rules that
@@ -16,6 +17,7 @@ mod tables;
 use std::sync::Arc;
 
 use super::{Change, State, Token, TokenId};
+use crate::model::FileId;
 
 /// A change that the state does not allow. Whoever proposed it decides again with the newest state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +43,7 @@ impl Default for State {
             nodes: Default::default(),
             removed: Default::default(),
             fixed: Default::default(),
+            file_floor: FileId(0),
             next_database: 1,
             next_table: 1,
             next_token: 0,
@@ -90,6 +93,7 @@ impl State {
             Change::Persist { .. } => self.persist(change),
             Change::CloseEpoch { node, epoch } => self.close_epoch(node, *epoch),
             Change::ReplaceFiles { .. } => self.replace_files(change),
+            Change::RaiseFileFloor { floor } => self.raise_file_floor(*floor),
             Change::ForgetFiles { files } => self.forget_files(files),
             Change::Fix { name, value } => self.fix(name, value),
         }

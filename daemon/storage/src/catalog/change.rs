@@ -103,6 +103,11 @@ pub enum Change {
         added: Vec<Arc<FileRecord>>,
         at_ms: u64,
     },
+    /// From here on no entry adds a file with an id below `floor`: whoever wrote one and did not commit it writes it
+    /// again under a new id.
+    RaiseFileFloor {
+        floor: FileId,
+    },
     /// The objects of these removed files are deleted.
     ForgetFiles {
         files: Vec<FileId>,

@@ -1,7 +1,9 @@
 //! The state after one entry, written down so that a start need not read the log from its beginning.
 //!
-//! A checkpoint is a small root and one part for each table. A part is named by the hash of its content, so a table
-//! that did not change is not written again. Both are zstd-compressed JSON.
+//! A checkpoint is a small root and one part for each table. Both are zstd-compressed JSON. A part is named by the entry
+//! whose state it was written from and by the hash of its content; a table that did not change since is not written
+//! again, the next root names the same part. So a checkpoint rests on the lowest number among its root and its parts:
+//! while the mark is below that, all of it is there.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -15,7 +17,8 @@ use sha2::{Digest, Sha256};
 use super::format::{Parts, file_id, to_json};
 use super::stored::{StoredColumn, StoredDropped, StoredFile, StoredToken, hex, unhex};
 use super::{Database, Node, Removed, State, Table, TokenId};
-use crate::model::{DatabaseId, Epoch, NodeId, Position, Stamp, TableId, TableSchema, Writer};
+use crate::bucket::keys;
+use crate::model::{DatabaseId, Epoch, FileId, NodeId, Position, Stamp, TableId, TableSchema, Writer};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +29,9 @@ struct StoredRoot {
     nodes: Vec<StoredNode>,
     removed: BTreeMap<String, StoredRemoved>,
     fixed: BTreeMap<String, String>,
+    /// Absent in the first checkpoints there were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file_floor: Option<String>,
     next_database: u32,
     next_table: u32,
     next_token: u64,
@@ -78,14 +84,11 @@ struct StoredTable {
     files: Vec<StoredFile>,
 }
 
-/// A checkpoint ready to be put: parts first, then the root that names them.
-pub(super) struct Encoded {
-    pub(super) parts: Vec<(TableId, String, Bytes)>,
-    pub(super) root: Bytes,
-}
+/// The root of a checkpoint, read.
+pub(super) struct Root(StoredRoot);
 
-pub(super) fn encode(state: &State) -> Encoded {
-    let parts: Vec<_> = state.tables.values().map(|table| encode_part(table)).collect();
+/// The payload of a root that names `parts`.
+pub(super) fn encode_root(state: &State, parts: Parts) -> Bytes {
     let root = StoredRoot {
         version: state.version,
         databases: state.databases.values().map(|d| store_database(d)).collect(),
@@ -93,42 +96,62 @@ pub(super) fn encode(state: &State) -> Encoded {
         nodes: state.nodes.values().map(|n| store_node(n)).collect(),
         removed: state.removed.iter().map(|(id, r)| (id.to_string(), store_removed(r))).collect(),
         fixed: state.fixed.clone(),
+        file_floor: Some(state.file_floor.to_string()),
         next_database: state.next_database,
         next_table: state.next_table,
         next_token: state.next_token,
-        parts: parts.iter().map(|(table, hash, _)| (table.0, hash.clone())).collect(),
+        parts,
     };
-    Encoded { parts, root: compress(&to_json(&root)) }
+    compress(&to_json(&root))
 }
 
-/// The state a root stands for. `part` fetches the payload of one part.
-pub(super) async fn decode<E, F>(root: &[u8], part: impl Fn(TableId, String) -> F) -> Result<State, E>
-where
-    E: From<String>,
-    F: Future<Output = Result<Bytes, E>>,
-{
-    let root: StoredRoot = from_compressed(root)?;
-    let fetch = |(table, hash): (u32, String)| {
-        let payload = part(TableId(table), hash);
-        async move { Ok::<_, E>((TableId(table), Arc::new(decode_part(&payload.await?)?))) }
-    };
-    // Sixteen at a time: a start is bound by round trips, not by bytes.
-    let tables = stream::iter(root.parts).map(fetch).buffer_unordered(16).try_collect().await?;
-    Ok(State {
-        version: root.version,
-        databases: root.databases.into_iter().map(|d| (DatabaseId(d.id), Arc::new(load_database(d)))).collect(),
-        tables,
-        tokens: root.tokens.into_iter().map(super::Token::from).map(|t| (t.id, Arc::new(t))).collect(),
-        nodes: root.nodes.into_iter().map(load_node).collect::<Result<_, String>>()?,
-        removed: root.removed.into_iter().map(load_removed).collect::<Result<_, String>>()?,
-        fixed: root.fixed,
-        next_database: root.next_database,
-        next_table: root.next_table,
-        next_token: TokenId(root.next_token).0,
-    })
+impl Root {
+    pub(super) fn decode(payload: &[u8]) -> Result<Self, String> {
+        from_compressed(payload).map(Self)
+    }
+
+    /// The names of the parts, by table.
+    pub(super) fn parts(&self) -> &Parts {
+        &self.0.parts
+    }
+
+    /// The lowest number among the root and its parts. Parts of the first format carry none: they are never deleted.
+    pub(super) fn rests_on(&self) -> u64 {
+        let parts = self.0.parts.values().filter_map(|name| keys::part_number_of(name));
+        parts.fold(self.0.version, u64::min)
+    }
+
+    /// The state the root stands for. `part` fetches the payload of one part.
+    pub(super) async fn load<E, F>(self, part: impl Fn(TableId, String) -> F) -> Result<State, E>
+    where
+        E: From<String>,
+        F: Future<Output = Result<Bytes, E>>,
+    {
+        let Self(root) = self;
+        let fetch = |(table, name): (u32, String)| {
+            let payload = part(TableId(table), name);
+            async move { Ok::<_, E>((TableId(table), Arc::new(decode_part(&payload.await?)?))) }
+        };
+        // Sixteen at a time: a start is bound by round trips, not by bytes.
+        let tables = stream::iter(root.parts).map(fetch).buffer_unordered(16).try_collect().await?;
+        Ok(State {
+            version: root.version,
+            databases: root.databases.into_iter().map(|d| (DatabaseId(d.id), Arc::new(load_database(d)))).collect(),
+            tables,
+            tokens: root.tokens.into_iter().map(super::Token::from).map(|t| (t.id, Arc::new(t))).collect(),
+            nodes: root.nodes.into_iter().map(load_node).collect::<Result<_, String>>()?,
+            removed: root.removed.into_iter().map(load_removed).collect::<Result<_, String>>()?,
+            fixed: root.fixed,
+            file_floor: root.file_floor.map_or(Ok(FileId(0)), |floor| file_id(&floor))?,
+            next_database: root.next_database,
+            next_table: root.next_table,
+            next_token: TokenId(root.next_token).0,
+        })
+    }
 }
 
-fn encode_part(table: &Table) -> (TableId, String, Bytes) {
+/// The payload of the part of one table, and the hash of its content.
+pub(super) fn encode_part(table: &Table) -> (String, Bytes) {
     let stored = StoredTable {
         id: table.schema.table.0,
         database: table.database.0,
@@ -140,8 +163,8 @@ fn encode_part(table: &Table) -> (TableId, String, Bytes) {
     };
     let json = to_json(&stored);
     let hash = Sha256::digest(&json);
-    let name = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    (table.schema.table, name, compress(&json))
+    let hash = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    (hash, compress(&json))
 }
 
 fn decode_part(payload: &[u8]) -> Result<Table, String> {

@@ -41,6 +41,7 @@ enum StoredChange {
     Persist { node: String, epoch: u32, persisted: u64, persisted_epoch: u32, stamp: u64, files: Vec<StoredFile> },
     CloseEpoch { node: String, epoch: u32 },
     ReplaceFiles { table: u32, removed: Vec<String>, added: Vec<StoredFile>, at_ms: u64 },
+    RaiseFileFloor { floor: String },
     ForgetFiles { files: Vec<String> },
     Fix { name: String, value: String },
 }
@@ -137,6 +138,7 @@ fn store_nodes_and_files(change: &Change) -> StoredChange {
             added: added.iter().map(|f| StoredFile::from(&**f)).collect(),
             at_ms: *at_ms,
         },
+        Change::RaiseFileFloor { floor } => S::RaiseFileFloor { floor: floor.to_string() },
         Change::ForgetFiles { files } => S::ForgetFiles { files: files.iter().map(FileId::to_string).collect() },
         Change::Fix { name, value } => S::Fix { name: name.clone(), value: value.clone() },
         _ => unreachable!("store() takes every other change"),
@@ -215,6 +217,7 @@ fn load_nodes_and_files(change: StoredChange) -> Result<Change, String> {
         S::ReplaceFiles { table, removed, added, at_ms } => {
             Change::ReplaceFiles { table: TableId(table), removed: ids(removed)?, added: files(added)?, at_ms }
         }
+        S::RaiseFileFloor { floor } => Change::RaiseFileFloor { floor: file_id(&floor)? },
         S::ForgetFiles { files } => Change::ForgetFiles { files: ids(files)? },
         S::Fix { name, value } => Change::Fix { name, value },
         _ => unreachable!("load() takes every other change"),

@@ -1,152 +1,172 @@
-//! The log itself: read in order, extended by whoever read it to its end.
+//! The log as this node has read it: followed in order, extended by whoever holds the turn.
+//!
+//! # Promises
+//! - What is read is believed only after the mark was found below it; see `mark`.
+//! - A state is published whole, after the entry that made it is believed.
+//!
+//! # Not here
+//! - What is worth an entry: `Catalog::commit` asks whoever wants one.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, watch};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::{Change, Error, Limits, State, checkpoint, format};
-use crate::bucket::{Bucket, Created, Frame, Key, Kind, keys};
+use super::resume::{self, Resumed};
+use super::{Change, Error, State, Table, format, mark};
+use crate::bucket::{Bucket, Created, Frame, Kind};
 use crate::clock::Clock;
 use crate::model::{Epoch, ErrorKind, Stamp, TableId};
 
-/// The shared log of changes, followed and extended by this node.
+/// Entries read ahead before the mark is asked whether they may be believed.
+const ENTRIES_AHEAD_MAX: u64 = 64;
+
+/// How often a node that finds no new entry asks for the mark.
+///
+/// An absent entry is the end of the log, unless it was there and is deleted. At the last look the mark stood below it,
+/// so it would have to be made and deleted since then, and `sweep` keeps entries for a day: this is far below. Only a
+/// sweeper whose clock is wrong by a day, or a process that slept so that no clock told it, can make the answer wrong;
+/// then this node knows an old state for so long at most. Nothing is committed on an old state whatever the clocks say:
+/// its next number is at or below the mark, which is read again after every create.
+const MARK_EVERY: Duration = Duration::from_secs(600);
+
 #[derive(Debug)]
-pub struct Catalog {
-    bucket: Bucket,
-    clock: Clock,
-    limits: Limits,
+pub(super) struct Log {
+    pub(super) bucket: Bucket,
+    pub(super) clock: Clock,
     /// The cluster's own id, from the header of its first entry.
-    cluster: u128,
-    state: watch::Sender<Arc<State>>,
-    /// Held by whoever extends or follows the log, so that this node's entries queue up instead of colliding.
-    turn: Mutex<()>,
+    pub(super) cluster: u128,
+    pub(super) state: watch::Sender<Arc<State>>,
+    checkpointed: Mutex<Checkpointed>,
 }
 
-impl Catalog {
-    /// Reads the log to its end; begins a new one when there is nothing of this cluster in the store.
-    pub async fn open(bucket: Bucket, clock: Clock, limits: Limits) -> Result<Self, Error> {
-        let start = match newest_checkpoint(&bucket).await? {
-            Some((cluster, state)) => (cluster, state),
-            None => match bucket.find_frame(&bucket.keys().catalog_entry(1)).await? {
-                Some(frame) => (frame.cluster, State::default()),
-                None => (begin(&bucket, &clock).await?, State::default()),
-            },
-        };
-        let (cluster, state) = start;
-        let catalog =
-            Self { bucket, clock, limits, cluster, state: watch::Sender::new(Arc::new(state)), turn: Mutex::new(()) };
-        catalog.refresh().await?;
-        Ok(catalog)
+/// The newest checkpoint this node knows of, and the parts of the last one it has read or written itself.
+#[derive(Debug, Default)]
+pub(super) struct Checkpointed {
+    pub(super) number: u64,
+    pub(super) parts: BTreeMap<TableId, WrittenPart>,
+}
+
+/// A table as a part holds it. The weak pointer keeps the address from being used again, so a table behind the same
+/// pointer is the same table unchanged; it keeps no memory of the table itself.
+#[derive(Debug, Clone)]
+pub(super) struct WrittenPart {
+    pub(super) table: Weak<Table>,
+    pub(super) name: String,
+}
+
+/// Held by whoever extends or follows the log, so that this node's entries queue up instead of colliding.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// When the mark was read last, by both clocks: the steady one stands still while a machine sleeps.
+    mark_read: Option<(Instant, u64)>,
+}
+
+/// An entry nobody has seen yet, and the state it makes.
+#[derive(Debug)]
+pub(super) struct Proposed {
+    pub(super) frame: Frame,
+    pub(super) next: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extended {
+    /// The entry is in the log and its state is published.
+    Ours,
+    /// It is not; the log was followed to its end instead.
+    NotOurs,
+}
+
+/// What stands in the log after a state.
+struct Ahead {
+    state: Arc<State>,
+    /// Whether the log ends here; an error when it could not be read on.
+    is_end: Result<bool, Error>,
+}
+
+impl Log {
+    pub(super) fn new((bucket, clock): (Bucket, Clock), start: Resumed) -> Self {
+        let Resumed { cluster, state, checkpointed } = start;
+        let (state, checkpointed) = (watch::Sender::new(Arc::new(state)), Mutex::new(checkpointed));
+        Self { bucket, clock, cluster, state, checkpointed }
     }
 
-    /// The newest state this node knows.
-    #[must_use]
-    pub fn state(&self) -> Arc<State> {
+    pub(super) fn state(&self) -> Arc<State> {
         Arc::clone(&self.state.borrow())
     }
 
-    /// Sees every new state; states may be skipped.
-    #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Arc<State>> {
-        self.state.subscribe()
-    }
-
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// The cluster's own id.
-    #[must_use]
-    pub fn cluster(&self) -> u128 {
-        self.cluster
-    }
-
-    /// Milliseconds since the Unix epoch by this node's clock.
-    #[must_use]
-    pub fn now_ms(&self) -> u64 {
-        self.clock.now_ms()
-    }
-
-    /// 64 bytes of chance, for token secrets.
-    #[must_use]
-    pub fn random_bytes(&self) -> [u8; 64] {
-        self.clock.random_bytes()
-    }
-
-    /// Follows the log to its end.
-    pub async fn refresh(&self) -> Result<Arc<State>, Error> {
-        let _turn = self.turn.lock().await;
-        self.follow().await
-    }
-
-    /// Makes the changes that `decide` finds right for the newest state. When another node was first, `decide` is asked
-    /// again with the state that resulted. An empty list of changes makes no entry.
-    pub async fn commit<T>(
-        &self,
-        mut decide: impl FnMut(&State) -> Result<(Vec<Change>, T), Error>,
-    ) -> Result<T, Error> {
-        let _turn = self.turn.lock().await;
-        let mut followed = false;
+    /// Applies entries until there is none.
+    pub(super) async fn follow(&self, turn: &mut Turn) -> Result<Arc<State>, Error> {
         loop {
-            let state = self.state();
-            let (changes, value) = match decide(&state) {
-                Ok(decision) => decision,
-                // A refusal counts only if it holds at the end of the log.
-                Err(refusal) if followed => return Err(refusal),
-                Err(_) => {
-                    self.follow().await?;
-                    followed = true;
-                    continue;
-                }
-            };
-            if changes.is_empty() {
-                return Ok(value);
+            let known = self.state();
+            let (instant, ms) = (self.clock.instant(), self.clock.now_ms());
+            let Ahead { state, is_end } = self.read_on(&known).await;
+            if state.version == known.version && matches!(is_end, Ok(true)) && !turn.is_mark_due(&self.clock) {
+                return Ok(known);
             }
-            let mut next = State::clone(&state);
-            let number = state.version + 1;
-            if let Err(conflict) = next.apply(number, &changes) {
-                if followed {
-                    return Err(Error::refused(ErrorKind::Conflict, conflict.to_string()));
-                }
-                self.follow().await?;
-                followed = true;
+            if mark::is_swept(&self.bucket, known.version + 1).await? {
+                self.reload().await?;
                 continue;
             }
-            let payload = format::encode_entry(&changes, self.clock.now_ms());
-            let frame = self.frame(Kind::CatalogEntry, number, payload);
-            match self.bucket.create(&self.bucket.keys().catalog_entry(number), &frame).await? {
-                // Numbers outlive their objects: below the mark an absent entry was there once, and ours is no entry.
-                Created::Ours if self.mark().await? >= number => {
-                    self.reload().await?;
-                    followed = false;
-                }
-                Created::Ours => {
-                    self.state.send_replace(Arc::new(next));
-                    return Ok(value);
-                }
-                Created::Taken(taken) => {
-                    self.apply(number, &taken)?;
-                    followed = false;
-                }
+            turn.mark_read = Some((instant, ms));
+            if state.version > known.version {
+                self.state.send_replace(state);
+            }
+            if is_end? {
+                return Ok(self.state());
             }
         }
     }
 
-    /// Applies entries until there is none. The caller holds the turn.
-    async fn follow(&self) -> Result<Arc<State>, Error> {
+    /// Creates the entry and publishes its state, or follows the log when it does not count. Not to be dropped half-way:
+    /// the turn must not pass on before the number is settled and, when it is ours, published.
+    pub(super) async fn extend(&self, turn: &mut Turn, proposed: Proposed) -> Result<Extended, Error> {
+        let Proposed { frame, next } = proposed;
+        let created = self.bucket.create(&self.bucket.keys().catalog_entry(frame.number), &frame).await?;
+        if matches!(created, Created::Ours) && !self.is_surely_swept(frame.number).await {
+            self.state.send_replace(Arc::new(next));
+            return Ok(Extended::Ours);
+        }
+        self.follow(turn).await?;
+        Ok(Extended::NotOurs)
+    }
+
+    /// Whether the mark has reached `number`. Asks until there is an answer: the entry is in the log, and nobody may
+    /// go on before it is known whether it counts.
+    async fn is_surely_swept(&self, number: u64) -> bool {
+        let mut attempt = 0;
         loop {
-            let number = self.state().version + 1;
-            match self.bucket.find_frame(&self.bucket.keys().catalog_entry(number)).await? {
-                Some(frame) => self.apply(number, &frame)?,
-                None if self.mark().await? >= number => self.reload().await?,
-                None => return Ok(self.state()),
+            attempt += 1;
+            match mark::is_swept(&self.bucket, number).await {
+                Ok(is_swept) => return is_swept,
+                Err(error) => tracing::warn!(%error, number, "read the mark after a catalog entry, trying again"),
             }
+            self.clock.sleep(self.clock.backoff(attempt)).await;
         }
     }
 
-    fn apply(&self, number: u64, frame: &Frame) -> Result<(), Error> {
+    /// Reads some entries after `known`, which are not to be believed yet.
+    async fn read_on(&self, known: &Arc<State>) -> Ahead {
+        let mut state = Arc::clone(known);
+        for _ in 0..ENTRIES_AHEAD_MAX {
+            let number = state.version + 1;
+            let found = self.bucket.find_frame(&self.bucket.keys().catalog_entry(number)).await;
+            match found.map_err(Error::from).map(|frame| frame.map(|frame| self.apply(&mut state, &frame))) {
+                Ok(Some(Ok(()))) => {}
+                Ok(None) => return Ahead { state, is_end: Ok(true) },
+                Ok(Some(Err(error))) | Err(error) => return Ahead { state, is_end: Err(error) },
+            }
+        }
+        Ahead { state, is_end: Ok(false) }
+    }
+
+    /// Makes `state` the one after the next entry, which `frame` holds; after an error it is as before.
+    fn apply(&self, state: &mut Arc<State>, frame: &Frame) -> Result<(), Error> {
+        let number = state.version + 1;
         let key = self.bucket.keys().catalog_entry(number);
         let damaged = |reason: String| Error::Corrupt(format!("object {key}: {reason}"));
         if frame.kind != Kind::CatalogEntry || frame.number != number {
@@ -156,17 +176,18 @@ impl Catalog {
             return Err(damaged("belongs to another cluster".into()));
         }
         let changes = format::decode_entry(&frame.payload).map_err(damaged)?;
-        let mut next = State::clone(&self.state());
-        next.apply(number, &changes).map_err(|conflict| damaged(conflict.to_string()))?;
-        self.state.send_replace(Arc::new(next));
-        Ok(())
+        Arc::make_mut(state).apply(number, &changes).map_err(|conflict| damaged(conflict.to_string()))
     }
 
     /// Starts again from the newest checkpoint: this node fell behind what is kept of the log.
     async fn reload(&self) -> Result<(), Error> {
         let version = self.state().version;
-        match newest_checkpoint(&self.bucket).await? {
-            Some((_, state)) if state.version > version => {
+        match resume::newest_checkpoint(&self.bucket).await? {
+            Some(found) if found.cluster != self.cluster => {
+                Err(Error::Corrupt(format!("checkpoint {} belongs to another cluster", found.state.version)))
+            }
+            Some(Resumed { state, checkpointed, .. }) if state.version > version => {
+                *self.checkpointed.lock() = checkpointed;
                 self.state.send_replace(Arc::new(state));
                 Ok(())
             }
@@ -174,97 +195,49 @@ impl Catalog {
         }
     }
 
-    /// The number up to which entries may be gone.
-    async fn mark(&self) -> Result<u64, Error> {
-        let marks = self.bucket.list(&self.bucket.keys().catalog_marks(), None).await?;
-        Ok(marks.iter().filter_map(keys::number_of).max().unwrap_or(0))
+    /// Up to which entry this node knows of a checkpoint, its own or another node's.
+    pub(super) fn newest_checkpoint(&self) -> u64 {
+        self.checkpointed.lock().number
     }
 
-    /// When entry `number`, which must be there, was made.
-    pub(crate) async fn made_at_ms(&self, number: u64) -> Result<u64, Error> {
-        let key = self.bucket.keys().catalog_entry(number);
-        let frame = self.bucket.get_frame(&key).await?;
-        format::made_at_ms(&frame.payload).map_err(|reason| Error::Corrupt(format!("object {key}: {reason}")))
+    pub(super) fn saw_checkpoint(&self, number: u64) {
+        let mut checkpointed = self.checkpointed.lock();
+        checkpointed.number = checkpointed.number.max(number);
     }
 
-    /// Raises the mark to `number`; from then on the entries up to there may be deleted.
-    pub(crate) async fn raise_mark(&self, number: u64) -> Result<(), Error> {
-        let frame = self.frame(Kind::CatalogMark, number, Bytes::new());
-        self.bucket.create(&self.bucket.keys().catalog_mark(number), &frame).await?;
-        Ok(())
+    /// The parts of the last checkpoint this process has read or written.
+    pub(super) fn written_parts(&self) -> BTreeMap<TableId, WrittenPart> {
+        self.checkpointed.lock().parts.clone()
     }
 
-    /// Writes a checkpoint of the newest state when the last one is at least `every` entries behind.
-    pub async fn checkpoint_if_due(&self, every: u64) -> Result<(), Error> {
-        let state = self.state();
-        let listed = self.bucket.list(&self.bucket.keys().catalog_checkpoints(), None).await?;
-        let newest = listed.iter().filter_map(keys::number_of).max().unwrap_or(0);
-        if state.version < newest + every {
-            return Ok(());
-        }
-        let keys = self.bucket.keys();
-        let checkpoint::Encoded { parts, root } = checkpoint::encode(&state);
-        for (table, hash, payload) in parts {
-            // A part that is there already has the same content: its name is the hash of it.
-            let frame = self.frame(Kind::CatalogPart, state.version, payload);
-            self.bucket.create(&keys.catalog_part(table, &hash), &frame).await?;
-        }
-        let frame = self.frame(Kind::CatalogRoot, state.version, root);
-        self.bucket.create(&keys.catalog_checkpoint(state.version), &frame).await?;
-        Ok(())
+    pub(super) fn wrote_checkpoint(&self, number: u64, parts: BTreeMap<TableId, WrittenPart>) {
+        let mut checkpointed = self.checkpointed.lock();
+        *checkpointed = Checkpointed { number: checkpointed.number.max(number), parts };
     }
 
-    fn frame(&self, kind: Kind, number: u64, payload: Bytes) -> Frame {
+    /// An entry that says `changes`, which hold after `state`; what does not hold is a conflict.
+    pub(super) fn propose(&self, state: &State, changes: &[Change]) -> Result<Proposed, Error> {
+        let mut next = state.clone();
+        let number = state.version + 1;
+        let conflict = next.apply(number, changes);
+        conflict.map_err(|conflict| Error::refused(ErrorKind::Conflict, conflict.to_string()))?;
+        let payload = format::encode_entry(changes, self.clock.now_ms());
+        Ok(Proposed { frame: self.frame(Kind::CatalogEntry, number, payload), next })
+    }
+
+    pub(super) fn frame(&self, kind: Kind, number: u64, payload: Bytes) -> Frame {
         frame(&self.clock, self.cluster, kind, (number, payload))
     }
 }
 
-fn frame(clock: &Clock, cluster: u128, kind: Kind, (number, payload): (u64, Bytes)) -> Frame {
+impl Turn {
+    fn is_mark_due(&self, clock: &Clock) -> bool {
+        let every_ms = u64::try_from(MARK_EVERY.as_millis()).unwrap_or(u64::MAX);
+        self.mark_read
+            .is_none_or(|(instant, ms)| instant.elapsed() >= MARK_EVERY || clock.now_ms().abs_diff(ms) >= every_ms)
+    }
+}
+
+pub(super) fn frame(clock: &Clock, cluster: u128, kind: Kind, (number, payload): (u64, Bytes)) -> Frame {
     Frame { kind, cluster, epoch: Epoch(0), number, nonce: clock.random(), stamp: Stamp::SETTLED, payload }
-}
-
-/// Begins the log of a cluster that has none. Returns the cluster's own id, ours or that of whoever was first.
-async fn begin(bucket: &Bucket, clock: &Clock) -> Result<u128, Error> {
-    // A start that died before its first entry leaves at most a probe.
-    let probes = bucket.keys().probes();
-    if let Some(stray) = bucket.list(&bucket.keys().root(), None).await?.iter().find(|k| !k.prefix_matches(&probes)) {
-        return Err(Error::Corrupt(format!(
-            "the store holds objects of this cluster id ({stray}) but no catalog log: it belongs to another program, or its catalog was lost"
-        )));
-    }
-    let cluster = clock.random();
-    bucket.probe(cluster).await?;
-    let changes = [Change::Fix { name: "format".into(), value: "1".into() }];
-    let entry = frame(clock, cluster, Kind::CatalogEntry, (1, format::encode_entry(&changes, clock.now_ms())));
-    match bucket.create(&bucket.keys().catalog_entry(1), &entry).await? {
-        Created::Ours => Ok(cluster),
-        Created::Taken(first) => Ok(first.cluster),
-    }
-}
-
-/// The newest checkpoint, whole, with the cluster's own id.
-async fn newest_checkpoint(bucket: &Bucket) -> Result<Option<(u128, State)>, Error> {
-    let listed = bucket.list(&bucket.keys().catalog_checkpoints(), None).await?;
-    let Some(key) = listed.iter().rfind(|k| keys::number_of(k).is_some()) else { return Ok(None) };
-    let root = expect_kind(key, bucket.get_frame(key).await?, Kind::CatalogRoot)?;
-    let cluster = root.cluster;
-    let part = |table: TableId, hash: String| async move {
-        let key = bucket.keys().catalog_part(table, &hash);
-        let frame = expect_kind(&key, bucket.get_frame(&key).await?, Kind::CatalogPart)?;
-        Ok::<_, Error>(frame.payload)
-    };
-    let state = checkpoint::decode(&root.payload, part).await;
-    let state = state.map_err(|error: Error| match error {
-        Error::Corrupt(reason) => Error::Corrupt(format!("checkpoint {key}: {reason}")),
-        other => other,
-    })?;
-    Ok(Some((cluster, state)))
-}
-
-fn expect_kind(key: &Key, frame: Frame, kind: Kind) -> Result<Frame, Error> {
-    if frame.kind == kind {
-        Ok(frame)
-    } else {
-        Err(Error::Corrupt(format!("object {key} holds {:?}, expected {kind:?}", frame.kind)))
-    }
 }

@@ -4,22 +4,29 @@
 //! - The state is a pure function of the log: every node that applied entry n has the same state.
 //! - An entry holds together or not at all. Whoever creates entry n+1 has read 1 to n.
 //! - After `commit` returns `Ok` the changes are in the log and in `state()`. After `Unavailable`, or when the caller
-//!   stopped waiting, they may or may not be; the next look at the log tells.
+//!   stopped waiting, they may or may not be: once begun, an entry is settled and published before this node makes or
+//!   reads another one.
+//! - Nothing read from the store is believed that may be the late work of a process that slept; see `mark`.
+//! - An idle node asks the store for the next entry and for nothing else.
 //!
 //! # Not here
-//! - Deleting old entries: `sweep` does, after it raised the mark.
+//! - Deleting old entries, checkpoints and parts: `sweep` does, after it raised the mark.
 
 mod access;
 mod apply;
 mod change;
 mod checkpoint;
+mod checkpointer;
+mod commit;
 #[cfg(test)]
 mod decoding;
 mod format;
 mod log;
+mod mark;
 mod names;
 mod operations;
 mod pins;
+mod resume;
 mod state;
 mod stored;
 mod tokens;
@@ -27,7 +34,7 @@ mod tokens;
 pub use access::{Access, Action, Permission, Resource, TokenId};
 pub use apply::Conflict;
 pub use change::Change;
-pub use log::Catalog;
+pub use commit::Catalog;
 pub use names::{DATABASE_NAME_BYTES_MAX, NAME_BYTES_MAX, check_column_name, check_database_name, check_table_name};
 pub use operations::{HardDelete, Limits, NewTable};
 pub use pins::{Pin, Pins};
@@ -81,3 +88,6 @@ impl From<String> for Error {
         Self::Corrupt(reason)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ pub struct State {
     pub removed: BTreeMap<FileId, Arc<Removed>>,
     /// Settings that hold for the life of the cluster, by name.
     pub fixed: BTreeMap<String, String>,
+    /// No entry can add a file whose id is below; an object of such an id that no state names is nobody's.
+    pub file_floor: FileId,
     pub next_database: u32,
     pub next_table: u32,
     pub next_token: u64,

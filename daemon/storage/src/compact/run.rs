@@ -11,7 +11,7 @@ use crate::bucket::Key;
 use crate::catalog::{self, Change, State, Table};
 use crate::files::{self, FileLayout, Origin, Reader, Stamps, WrittenFile, padded};
 use crate::merge::{Cutter, Layout, Merged, Settle};
-use crate::model::{ErrorKind, FileId, FileRecord};
+use crate::model::{ErrorKind, FileRecord};
 
 /// Files that are fetched at a time.
 const FETCHES_MAX: usize = 8;
@@ -83,7 +83,7 @@ impl Compact {
     }
 
     async fn put(&self, origin: &Origin, file: WrittenFile) -> Arc<FileRecord> {
-        let id = FileId(self.parts.clock.ulid());
+        let id = self.parts.catalog.new_file_id();
         let path = self.parts.bucket.keys().data_file((origin.database, origin.table), origin.window_start, id);
         self.parts.bucket.put_file(&path, file.bytes.clone()).await;
         Arc::new(file.record(id, path.to_string().into(), origin))

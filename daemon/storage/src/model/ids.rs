@@ -80,6 +80,14 @@ impl fmt::Display for NodeId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId(pub u128);
 
+impl FileId {
+    /// The lowest id that is minted at this time or later, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn first_of(ms: u64) -> Self {
+        Self(ulid::Ulid::from_parts(ms, 0).0)
+    }
+}
+
 impl fmt::Display for FileId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         ulid::Ulid(self.0).fmt(f)

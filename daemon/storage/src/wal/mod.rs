@@ -12,10 +12,12 @@
 //! - Deleting: `sweep` does, behind the persisted position.
 
 mod cursor;
+mod floor;
 mod format;
 mod read;
 mod write;
 
+pub use floor::StampFloor;
 pub use read::{OnDamage, Recovered, recover};
 pub use write::Writer;
 

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
-use super::{Committed, Error, Writer, format};
+use super::{Committed, Error, StampFloor, Writer, format};
 use crate::bucket::{self, Bucket, Created, Frame, Kind, keys};
 use crate::catalog;
 use crate::clock::Clock;
@@ -69,6 +69,7 @@ pub async fn recover(
         next: last.next(),
         last_stamp: stamp,
         object_bytes_max: format::INFLATED_BYTES_MAX,
+        stamps: StampFloor::new(last, stamp),
     };
     Ok(Recovered { writer, objects, rows })
 }

@@ -1,4 +1,4 @@
-use super::{Committed, Error, format};
+use super::{Committed, Error, StampFloor, format};
 use crate::bucket::{Bucket, Created, Frame, Kind};
 use crate::clock::Clock;
 use crate::model::{self, Epoch, NodeId, Position, Rows, Stamp};
@@ -17,6 +17,7 @@ pub struct Writer {
     pub(super) next: Position,
     pub(super) last_stamp: Stamp,
     pub(super) object_bytes_max: usize,
+    pub(super) stamps: StampFloor,
 }
 
 impl Writer {
@@ -24,7 +25,8 @@ impl Writer {
     /// settled before anything else happens, and no other rows are ever put under it. The only errors are final.
     pub async fn append(&mut self, tables: Vec<Rows>) -> Result<Committed, Error> {
         let position = self.next;
-        let stamp = self.last_stamp.next(self.clock.now_micros(), self.slot);
+        let (last, now, slot) = (self.last_stamp, self.clock.now_micros(), self.slot);
+        let stamp = self.stamps.give(position, |floor| last.max(floor).next(now, slot));
         let max = self.object_bytes_max;
         let (payload, tables) = self.tasks.cpu(move || (format::encode(&tables, max), tables)).await;
         // Before anything is stored: what is stored can be replayed.
@@ -58,6 +60,12 @@ impl Writer {
     /// Stamps of this writer are above this one from now on.
     pub fn see(&mut self, stamp: Stamp) {
         self.last_stamp = self.last_stamp.max(stamp);
+    }
+
+    /// The stamps of this writer, for whoever raises their floor while the log is idle.
+    #[must_use]
+    pub fn stamps(&self) -> StampFloor {
+        self.stamps.clone()
     }
 
     #[must_use]

@@ -61,6 +61,9 @@ fn config(pid: u32) -> Config {
             file_wait: Duration::from_secs(60),
             wal_objects_kept: 0,
             retention_every: Duration::from_secs(60),
+            catalog_kept: Duration::from_secs(24 * 60 * 60),
+            garbage_every: Duration::from_secs(3600),
+            orphan_age: Duration::from_secs(24 * 60 * 60),
         },
     }
 }

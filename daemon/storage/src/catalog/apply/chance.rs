@@ -37,6 +37,7 @@ fn whatever_entries_say_the_state_stays_whole_and_never_goes_back() {
 fn check_goes_on(before: &State, after: &State) {
     assert!(after.settled() >= before.settled());
     assert!(after.next_database >= before.next_database && after.next_table >= before.next_table);
+    assert!(after.file_floor >= before.file_floor);
     for (id, old) in &before.nodes {
         let new = &after.nodes[id];
         assert!(new.epoch >= old.epoch && new.persisted >= old.persisted && new.persisted_stamp >= old.persisted_stamp);
@@ -59,7 +60,8 @@ pub(in crate::catalog) fn any_change(chance: &mut StdRng, state: &State) -> Chan
     let file: u128 = chance.random_range(0..40);
     let node = |name: &str| NodeId::new(name).expect("the name is valid");
     let table = near(state.next_table, chance);
-    match chance.random_range(0..18) {
+    match chance.random_range(0..19) {
+        18 => Change::RaiseFileFloor { floor: FileId(file / 8) },
         0 => create_database(near(state.next_database, chance), name),
         1 => drop_database(id, name, dropped),
         2 => Change::ForgetDatabase { id: DatabaseId(id) },

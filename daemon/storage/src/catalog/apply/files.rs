@@ -52,6 +52,14 @@ impl State {
         Ok(())
     }
 
+    pub(super) fn raise_file_floor(&mut self, floor: FileId) -> Outcome {
+        if floor < self.file_floor {
+            return Err(format!("the floor of file ids is {}, {floor} is below", self.file_floor));
+        }
+        self.file_floor = floor;
+        Ok(())
+    }
+
     pub(super) fn forget_files(&mut self, files: &[FileId]) -> Outcome {
         files.iter().try_for_each(|file| match self.removed.remove(file) {
             Some(_) => Ok(()),
@@ -71,6 +79,9 @@ impl State {
     /// names one file of one table, so the other tables need no search.
     fn check_files_are_new(&self, files: &[Arc<FileRecord>]) -> Outcome {
         all_differ("file", files.iter().map(|file| file.id))?;
+        if let Some(file) = files.iter().find(|file| file.id < self.file_floor) {
+            return Err(format!("file {} is below {}, so its object may be deleted", file.id, self.file_floor));
+        }
         let live = |file: &FileRecord| self.tables.get(&file.table).is_some_and(|t| t.files.contains_key(&file.id));
         match files.iter().find(|file| live(file) || self.removed.contains_key(&file.id)) {
             Some(file) => Err(format!("file {} exists already", file.id)),

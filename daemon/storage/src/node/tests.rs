@@ -1,0 +1,146 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::bucket::watched::Watched;
+use crate::bucket::{Key, keys};
+use crate::ingest::{Answer, BadLines, Precision, Write};
+use crate::model::{FileId, TableId};
+use crate::tasks::Cpu;
+
+const START_MICROS: u64 = 1_760_000_000_000_000;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_node_asks_the_store_less_than_once_in_two_seconds() {
+    let store = Watched::new();
+    let (first, _) = start(&store, "n", 1).await;
+    let (second, _) = start(&store, "m", 2).await;
+    for node in [&first, &second] {
+        write(node, "t,h=a v=1i 1\n").await;
+        assert!(node.snapshot.take().await);
+    }
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    store.forget_calls();
+    tokio::time::sleep(Duration::from_secs(7200)).await;
+    let calls = store.calls("", "").len();
+    assert!(calls < 7200, "{calls} calls of two nodes in 7200 seconds");
+    let others = |call: &&String| !call.contains("catalog/log/") && !call.contains("heartbeat");
+    let others = store.calls("", "").iter().filter(others).count();
+    assert!(others < 100, "{others} calls besides heartbeats and looks at the log");
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_that_no_entry_names_go_after_a_day_and_no_others() {
+    let store = Watched::new();
+    let (node, _) = start(&store, "n", 1).await;
+    write(&node, "t,h=a v=1i 1\n").await;
+    assert!(node.snapshot.take().await);
+    let table = (crate::model::DatabaseId(1), TableId(1));
+    let key = |ms: u64| node.bucket.keys().data_file(table, 0, FileId::first_of(ms));
+    let now = node.catalog.now_ms();
+    let (old, future) = (key(now), key(now + 30 * 24 * 3_600_000));
+    let foreign = Key::from("c/data/1/1/0/notes.txt");
+    let probe = node.bucket.keys().probe(FileId::first_of(now).0);
+    for key in [&old, &future, &foreign, &probe] {
+        node.bucket.put_file(key, Bytes::from_static(b"x")).await;
+    }
+    tokio::time::sleep(DAY / 2).await;
+    assert!(exists(&node, &old).await && exists(&node, &probe).await, "it may still be committed");
+    tokio::time::sleep(DAY).await;
+    assert!(!exists(&node, &old).await && !exists(&node, &probe).await);
+    assert!(exists(&node, &future).await && exists(&node, &foreign).await, "in doubt it stays");
+    check_named_files(&node).await;
+    let version = node.catalog.state().version;
+    tokio::time::sleep(2 * DAY).await;
+    assert_eq!(node.catalog.state().version, version, "without orphans there is nothing to say");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_slept_writes_its_files_again() {
+    let store = Watched::new();
+    let (sleeper, _) = start(&store, "n", 1).await;
+    let (other, _) = start(&store, "m", 2).await;
+    write(&sleeper, "t,h=a v=1i 1\n").await;
+    store.hold_puts("/data/");
+    let (taken, ()) = tokio::join!(sleeper.snapshot.take(), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(store.calls("put", "/data/").len(), 1, "the file is there, and its writer does not know");
+        tokio::time::sleep(2 * DAY).await;
+        assert!(other.catalog.state().file_floor > FileId(0), "sweep of the other node has seen it");
+        store.release_puts();
+    });
+    assert!(taken);
+    assert_eq!(store.calls("put", "/data/").len(), 2);
+    check_named_files(&sleeper).await;
+}
+
+async fn check_named_files(node: &Node) {
+    let state = node.catalog.state();
+    let named: Vec<Key> = state.tables[&TableId(1)].files.values().map(|file| Key::from(&*file.path)).collect();
+    assert!(!named.is_empty());
+    for key in named {
+        assert!(keys::id_of(&key).is_some() && exists(node, &key).await, "{key} is named and gone");
+    }
+}
+
+async fn exists(node: &Node, key: &Key) -> bool {
+    node.bucket.find(key).await.expect("the store answers").is_some()
+}
+
+async fn write(node: &Node, body: &str) {
+    let write = Write {
+        database: "db",
+        body,
+        precision: Precision::Nanosecond,
+        bad_lines: BadLines::Refuse,
+        answer: Answer::WhenStored,
+    };
+    node.ingest.write(write).await.expect("the write is taken");
+}
+
+async fn start(store: &Arc<Watched>, id: &str, seed: u64) -> (Node, Tasks) {
+    let tasks = Tasks::new(Cpu::Here);
+    let clock = Clock::simulated(START_MICROS, seed);
+    let registry = Registry::new();
+    let world = World { store: Arc::clone(store) as _, clock, tasks: tasks.clone(), registry };
+    (Node::start(config(id), world).await.expect("the node starts"), tasks)
+}
+
+fn config(id: &str) -> Config {
+    Config {
+        cluster: NodeId::new("c").unwrap(),
+        member: cluster::Config {
+            node: NodeId::new(id).unwrap(),
+            core_count: 1,
+            place: cluster::Place { boot: id.into(), pid_namespace: "p".into(), pid: 1, started: 1 },
+            take_over: cluster::TakeOver::Refuse,
+            follow_every: Duration::from_secs(1),
+            checkpoint_every: 2,
+        },
+        limits: Limits::default(),
+        on_damage: OnDamage::Fail,
+        ingest: ingest::Config {
+            flush_interval: Duration::from_secs(1),
+            group_bytes_max: 4 << 20,
+            waiting_writes_max: 100,
+            waiting_bytes_max: 64 << 20,
+            buffer_bytes_max: 1 << 30,
+            answer_within: Duration::from_secs(30),
+        },
+        snapshot: snapshot::Config {
+            bytes_max: 256 << 20,
+            periods_max: 600,
+            age_max: Duration::from_secs(900),
+            gen1: Duration::from_secs(600),
+        },
+        sweep: sweep::Config {
+            every: Duration::from_secs(10),
+            file_wait: Duration::from_secs(60),
+            wal_objects_kept: 0,
+            retention_every: Duration::from_secs(600),
+            catalog_kept: DAY,
+            garbage_every: Duration::from_secs(3600),
+            orphan_age: DAY,
+        },
+    }
+}
