@@ -32,6 +32,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::cluster::TakeOver;
+use storage::compact::{EventKind, Events};
 
 use node::{Process, Start};
 use oracle::{Cells, Oracle, Outcome};
@@ -67,9 +68,9 @@ fn main() {
             });
         }
     });
-    let Told { processes, acked, open, reads } = told.into_inner();
+    let Told { processes, acked, open, reads, merges } = told.into_inner();
     println!(
-        "simulation: {} seeds, {processes} processes, {acked} writes acknowledged, {open} open, {reads} reads compared",
+        "simulation: {} seeds, {processes} processes, {acked} writes acknowledged, {open} open, {reads} reads compared, {merges} compactions",
         seeds.len()
     );
     println!("{} passed, 0 failed", seeds.len());
@@ -87,6 +88,8 @@ struct Told {
     acked: u64,
     open: u64,
     reads: u64,
+    /// Compaction plans that were run to their end.
+    merges: u64,
 }
 
 impl Told {
@@ -95,6 +98,7 @@ impl Told {
         self.acked += other.acked;
         self.open += other.open;
         self.reads += other.reads;
+        self.merges += other.merges;
     }
 }
 
@@ -108,7 +112,7 @@ fn simulate(seed: u64) -> Result<Told, String> {
         let mut run = Run::new(seed);
         // Virtual hours; a run that hangs is a failure of liveness.
         match tokio::time::timeout(Duration::from_secs(100 * 3600), run.whole()).await {
-            Ok(result) => result.map(|()| run.told),
+            Ok(result) => result.map(|()| run.all_told()),
             Err(_) => Err("made no progress for a hundred hours".into()),
         }
     })
@@ -131,6 +135,8 @@ struct Run {
     /// The second node, when this run has one and it lives.
     second: Option<Process>,
     has_second: bool,
+    /// What compaction did in each process.
+    events: Vec<Arc<Events>>,
     told: Told,
 }
 
@@ -146,8 +152,15 @@ impl Run {
             aside: Vec::new(),
             second: None,
             has_second: seed % 2 == 1,
+            events: Vec::new(),
             told: Told::default(),
         }
+    }
+
+    fn all_told(mut self) -> Told {
+        let events = self.events.iter().flat_map(|events| events.all());
+        self.told.merges = events.filter(|event| event.kind == EventKind::Consumed).count() as u64;
+        self.told
     }
 
     async fn whole(&mut self) -> Result<(), String> {
@@ -236,6 +249,7 @@ impl Run {
         let (seed, number) = (self.seed, self.next_process);
         let start = Start { id, seed, number, faults_percent, dies_at, take_over, clock_micros };
         let process = Process::start(&self.shared, start).await;
+        self.events.extend(process.iter().map(|process| Arc::clone(&process.node.events)));
         self.tell(|| format!("{start:?}: {}", process.as_ref().map_or_else(|reason| reason.as_str(), |_| "ready")));
         process
     }

@@ -7,6 +7,7 @@
 mod real_data;
 mod ledger;
 mod kill_loop;
+mod compaction;
 mod one_owner;
 mod start_up;
 mod stopping;

@@ -120,7 +120,7 @@ fn check_shuffled(seed: u64) {
     check_oracle(&node.client(), &oracle);
 }
 
-fn load(client: &Client, lines: &[&str], batch: usize) {
+pub(crate) fn load(client: &Client, lines: &[&str], batch: usize) {
     for lines in lines.chunks(batch) {
         let request = Request::post("/api/v3/write_lp").query("db", "nyc").query("precision", "second");
         client.ask(request.query("accept_partial", "false").body(lines.join("\n"))).expect(204);
@@ -134,7 +134,7 @@ fn oracle_of(lines: &[&str]) -> Oracle {
 }
 
 #[track_caller]
-fn check_oracle(client: &Client, oracle: &Oracle) {
+pub(crate) fn check_oracle(client: &Client, oracle: &Oracle) {
     assert_eq!(client.number("nyc", "SELECT count(*) AS n FROM flights"), oracle.rows() as i64);
     for field in ["dep_delay", "arr_delay", "air_time", "distance"] {
         let text =
