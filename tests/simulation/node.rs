@@ -197,9 +197,9 @@ fn config(id: &str, number: u32, take_over: TakeOver) -> Config {
             file_wait: Duration::from_secs(5),
             wal_objects_kept: 0,
             retention_every: Duration::from_secs(5),
-            catalog_kept: Duration::from_secs(20),
-            garbage_every: Duration::from_secs(3),
-            orphan_age: Duration::from_secs(20),
+            catalog_kept: Duration::from_secs(1),
+            garbage_every: Duration::from_secs(2),
+            orphan_age: Duration::from_secs(8),
         },
     }
 }

@@ -1,5 +1,5 @@
 //! A store that fails as real ones do: it answers an error after it did the work, does the work long after it answered,
-//! lists less than there is, is slow, and lets a process die at any call.
+//! lists less than there is, is slow, lets a process sleep for a minute at any call while others go on, and lets it die.
 //!
 //! # Promises
 //! - A create that is answered `Ok` was done, once; no object is ever written twice, or the run panics.
@@ -24,6 +24,10 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// At one of so many calls a process with faults falls asleep.
+const SLEEPS_ONE_IN: u32 = 150;
 
 /// One process's connection to the shared store.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub(crate) struct Faulty {
     dies_at: u64,
     dead: AtomicBool,
     died: watch::Sender<bool>,
+    /// Until when the process sleeps: nothing it asks for happens before.
+    wakes: Mutex<Instant>,
 }
 
 enum Fault {
@@ -59,6 +65,7 @@ impl Faulty {
             dies_at,
             dead: AtomicBool::new(false),
             died: watch::Sender::new(false),
+            wakes: Mutex::new(Instant::now()),
         })
     }
 
@@ -80,6 +87,9 @@ impl Faulty {
         let (wait, fault) = {
             let mut chance = self.chance.lock();
             let wait = if chance.random_range(0..20) == 0 { 2_000 } else { chance.random_range(0..20) };
+            if self.faults_percent > 0 && chance.random_range(0..SLEEPS_ONE_IN) == 0 {
+                *self.wakes.lock() = Instant::now() + Duration::from_secs(chance.random_range(1..90));
+            }
             let fault = if chance.random_range(0..100) >= self.faults_percent {
                 Fault::None
             } else {
@@ -98,6 +108,8 @@ impl Faulty {
         if self.dead.load(Ordering::SeqCst) {
             futures::future::pending::<()>().await;
         }
+        let wakes = *self.wakes.lock();
+        tokio::time::sleep_until(wakes).await;
         tokio::time::sleep(wait).await;
         if number == self.dies_at {
             self.died.send_replace(true);
