@@ -138,17 +138,15 @@ impl Node {
             metrics: snapshot::Metrics::register(&registry),
         };
         let snapshot = Snapshot::start(snapshot, parts, flushed);
-        let events = Arc::<Events>::default();
         let parts = compact::Parts {
             bucket: bucket.clone(),
             catalog: Arc::clone(&catalog),
             clock: clock.clone(),
             tasks: tasks.clone(),
             node: node.clone(),
-            events: Arc::clone(&events),
             metrics: compact::Metrics::register(&registry),
         };
-        Compact::new(compact, parts).start(&tasks);
+        let events = Compact::new(compact, parts).start();
         let swept = Sweep {
             config: sweep,
             bucket: bucket.clone(),
