@@ -23,7 +23,7 @@ use storage::model::{NodeId, TimeRange};
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::wal::OnDamage;
-use storage::{compact, snapshot, sweep};
+use storage::{compaction, snapshot, sweep};
 
 use crate::oracle::Cells;
 use crate::store::Faulty;
@@ -200,7 +200,7 @@ fn config(id: &str, number: u32, take_over: TakeOver) -> Config {
             age_max: Duration::from_secs(60),
             gen1: Duration::from_secs(600),
         },
-        compact: compact::Config {
+        compaction: compaction::Config {
             check_every: Duration::from_secs(2),
             widths: [1_200, 3_600, 14_400].map(Duration::from_secs).to_vec(),
             files_max: 4,

@@ -45,7 +45,7 @@ pub struct Config {
     pub input_bytes_max: u64,
 }
 
-/// What `Compact::start` needs besides its config.
+/// What `Compactor::start` needs besides its config.
 #[derive(Debug)]
 pub struct Parts {
     pub bucket: Bucket,
@@ -115,7 +115,7 @@ impl Error {
 
 /// Looks for work, and does it.
 #[derive(Debug)]
-pub struct Compact {
+pub struct Compactor {
     config: Config,
     rules: Rules,
     parts: Parts,
@@ -132,7 +132,7 @@ struct Quiet {
     until: i64,
 }
 
-impl Compact {
+impl Compactor {
     #[must_use]
     pub fn new(config: Config, parts: Parts) -> Self {
         let width = |width: &Duration| i64::try_from(width.as_nanos()).unwrap_or(i64::MAX);
