@@ -5,7 +5,9 @@
 //! - An entry is made only if every file it replaces still lives. So a run that was overtaken, by another compactor, by
 //!   retention or by a drop, changes nothing, and its files are nobody's.
 //! - Versions of a row up to the settled stamp become one row without a stamp; newer ones stay.
-//! - Memory: the files of one plan, compressed, bounded by `input_bytes_max`, and one file that is being written.
+//! - Memory: the files of one plan, compressed, and a batch of each, together bounded by `input_bytes_max`; and one file
+//!   that is being written.
+//! - A file that cannot be read keeps nothing else from being merged.
 //! - Every plan, run, publication and failure is an event.
 //!
 //! # Not here
@@ -15,20 +17,21 @@ mod events;
 mod plan;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{CounterVec, Histogram, Registry};
+use tokio::time::Instant;
 
 pub use events::{Event, EventKind, Events, Status};
 
-use self::plan::{Plan, Rules};
+use self::plan::{Moment, Plan, Rules};
 use crate::bucket::Bucket;
 use crate::catalog::{self, Catalog, State, Table};
 use crate::clock::Clock;
 use crate::files;
-use crate::model::{ErrorKind, NodeId, Stamp, TableId};
+use crate::model::{ErrorKind, FileId, NodeId, Stamp, TableId};
 use crate::tasks::Tasks;
 
 #[derive(Debug, Clone)]
@@ -101,6 +104,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The file that is damaged or lost.
+    fn file(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Lost(file) | Self::File(files::Error::Damaged { file, .. }) => Some(file),
+            Self::Overtaken(_) | Self::File(_) | Self::Catalog(_) | Self::Bucket(_) => None,
+        }
+    }
+
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -113,6 +124,16 @@ impl Error {
     }
 }
 
+/// Bytes of strings and tag values after which a file ends, with the series in work.
+const STRING_BYTES_MAX: u64 = 256 << 20;
+
+/// Time alone makes plans ready: windows end, unsettled files grow old.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// After a failure a table is left alone for so long, then for twice as long, up to `TROUBLE_MAX`.
+const TROUBLE_MIN: Duration = Duration::from_secs(10);
+const TROUBLE_MAX: Duration = Duration::from_secs(3600);
+
 /// Looks for work, and does it.
 #[derive(Debug)]
 pub struct Compactor {
@@ -122,24 +143,41 @@ pub struct Compactor {
     events: Arc<Events>,
     /// Tables in which nothing was to be done, as they were then.
     quiet: BTreeMap<TableId, Quiet>,
+    /// Tables of which a plan failed: until when they are left alone, and for how long that was.
+    troubled: BTreeMap<TableId, (Instant, Duration)>,
+    /// Files that could not be read.
+    unreadable: BTreeSet<FileId>,
 }
 
-/// Nothing is to be done for a table until it, the settled stamp or the window of the time changes.
+/// Nothing is to be done for a table until it or the settled stamp changes, or time has passed.
 #[derive(Debug)]
 struct Quiet {
     table: Arc<Table>,
     settled: Stamp,
-    until: i64,
+    until: Instant,
 }
 
 impl Compactor {
     #[must_use]
     pub fn new(config: Config, parts: Parts) -> Self {
         let width = |width: &Duration| i64::try_from(width.as_nanos()).unwrap_or(i64::MAX);
-        let Config { widths, files_max, rows_max, input_bytes_max, .. } = &config;
-        let widths = widths.iter().map(width).collect();
-        let rules = Rules { widths, files_max: *files_max, rows_max: *rows_max, bytes_max: *input_bytes_max };
-        Self { config, rules, parts, events: Arc::default(), quiet: BTreeMap::new() }
+        let Config { check_every: _, widths, files_max, rows_max, input_bytes_max } = &config;
+        let rules = Rules {
+            widths: widths.iter().map(width).collect(),
+            files_max: *files_max,
+            rows_max: *rows_max,
+            string_bytes_max: STRING_BYTES_MAX,
+            bytes_max: *input_bytes_max,
+        };
+        Self {
+            config,
+            rules,
+            parts,
+            events: Arc::default(),
+            quiet: BTreeMap::new(),
+            troubled: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
+        }
     }
 
     /// Begins to look for work. What comes of it is told in the events.
@@ -166,40 +204,54 @@ impl Compactor {
         }
     }
 
-    /// Runs every plan there is now. Returns whether one of them changed something, so that there may be more.
+    /// Runs every plan there is now. Returns whether one of them bettered something, so that there may be more.
     pub async fn look(&mut self) -> bool {
         let state = self.parts.catalog.state();
         self.quiet.retain(|id, _| state.tables.contains_key(id));
-        let mut changed = false;
-        for (id, table) in &state.tables {
-            if table.dropped.is_some() || self.is_quiet(*id, table, state.settled()) {
+        self.troubled.retain(|id, _| state.tables.contains_key(id));
+        let mut bettered = false;
+        for id in state.tables.keys() {
+            // The newest state for each table: the work on those before may have taken long.
+            let state = self.parts.catalog.state();
+            let Some(table) = state.table(*id).filter(|table| is_alive(&state, table)) else { continue };
+            if self.is_left_alone(*id, table, state.settled()) {
                 continue;
             }
             let plans = self.plans(table, state.settled()).await;
-            if plans.is_empty() {
-                let until = self.parts.clock.now_ns().saturating_add(plan::LOOK_AGAIN_NS);
+            let mut worth = false;
+            for plan in plans {
+                worth |= self.run_and_report(&state, table, plan).await;
+            }
+            if !worth {
+                let until = self.parts.clock.instant() + LOOK_AGAIN;
                 let quiet = Quiet { table: Arc::clone(table), settled: state.settled(), until };
                 self.quiet.insert(*id, quiet);
             }
-            for plan in plans {
-                changed |= self.run_and_report(&state, table, plan).await;
-            }
+            bettered |= worth;
         }
-        changed
+        bettered
     }
 
-    fn is_quiet(&self, id: TableId, table: &Arc<Table>, settled: Stamp) -> bool {
-        let now = self.parts.clock.now_ns();
-        self.quiet.get(&id).is_some_and(|q| Arc::ptr_eq(&q.table, table) && q.settled == settled && now < q.until)
+    fn is_left_alone(&self, id: TableId, table: &Arc<Table>, settled: Stamp) -> bool {
+        let now = self.parts.clock.instant();
+        let is_quiet = |q: &Quiet| Arc::ptr_eq(&q.table, table) && q.settled == settled && now < q.until;
+        self.quiet.get(&id).is_some_and(is_quiet) || self.troubled.get(&id).is_some_and(|(until, _)| now < *until)
     }
 
     async fn plans(&self, table: &Arc<Table>, settled: Stamp) -> Vec<Plan> {
-        let (table, rules, now) = (Arc::clone(table), self.rules.clone(), self.parts.clock.now_ns());
+        let moment = Moment {
+            settled,
+            now: self.parts.clock.now_ns(),
+            columns: table.schema.columns.len(),
+            unreadable: self.unreadable.clone(),
+        };
+        let (table, rules) = (Arc::clone(table), self.rules.clone());
         // Compares each file with those of its time, which is no work for an I/O thread.
-        self.parts.tasks.cpu(move || plan::plans(table.files.values(), settled, now, &rules)).await
+        self.parts.tasks.cpu(move || plan::plans(table.files.values(), &moment, &rules)).await
     }
 
-    async fn run_and_report(&self, state: &State, table: &Arc<Table>, plan: Plan) -> bool {
+    /// Whether something is better than before.
+    async fn run_and_report(&mut self, state: &State, table: &Arc<Table>, plan: Plan) -> bool {
         let started = self.parts.clock.instant();
         let about = events::About::of(state, table, &plan);
         self.events.push(about.planned(self.parts.clock.now_ns()));
@@ -218,19 +270,36 @@ impl Compactor {
                     metrics.rows.with(&[direction]).inc_by(rows);
                     metrics.bytes.with(&[direction]).inc_by(bytes);
                 }
-                let (table, files_in, files) = (&table.schema.name, about.inputs.len(), added.len());
-                tracing::info!(%table, files_in, files, rows, bytes, seconds = took.as_secs_f64(), "compacted");
+                let (name, files_in, files) = (&table.schema.name, about.inputs.len(), added.len());
+                tracing::info!(table = %name, files_in, files, rows, bytes, seconds = took.as_secs_f64(), "compacted");
                 self.events.push(about.consumed(self.parts.clock.now_ns(), &added));
-                true
+                self.troubled.remove(&table.schema.table);
+                plan.is_worth(files)
             }
             Err(error @ Error::Overtaken(_)) => {
                 tracing::info!(%error, table = %table.schema.name, "a compaction came to nothing");
                 false
             }
             Err(error) => {
-                tracing::warn!(%error, table = %table.schema.name, "compaction failed, trying again later");
+                let wait = self.trouble(table.schema.table, &plan, &error);
+                tracing::warn!(%error, table = %table.schema.name, ?wait, "compaction failed, trying again later");
                 false
             }
         }
     }
+
+    /// Remembers a failure; returns how long the table is left alone.
+    fn trouble(&mut self, table: TableId, plan: &Plan, error: &Error) -> Duration {
+        if let Some(path) = error.file() {
+            self.unreadable.extend(plan.inputs.iter().filter(|file| file.path == *path).map(|file| file.id));
+        }
+        let before = self.troubled.get(&table).map(|(_, wait)| *wait);
+        let wait = before.map_or(TROUBLE_MIN, |wait| (2 * wait).min(TROUBLE_MAX));
+        self.troubled.insert(table, (self.parts.clock.instant() + wait, wait));
+        wait
+    }
+}
+
+fn is_alive(state: &State, table: &Table) -> bool {
+    table.dropped.is_none() && state.databases.get(&table.database).is_some_and(|database| database.dropped.is_none())
 }

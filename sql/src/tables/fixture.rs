@@ -219,6 +219,7 @@ impl Cluster {
             size_bytes,
             tail,
             rows: rows.len() as u64,
+            string_bytes: 0,
             time,
             key_min,
             key_max,

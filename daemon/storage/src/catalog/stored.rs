@@ -92,6 +92,9 @@ pub(super) struct StoredFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tail: Option<StoredTail>,
     rows: u64,
+    /// Files of before have none.
+    #[serde(default)]
+    string_bytes: u64,
     min_time: i64,
     max_time: i64,
     key_min: Vec<Option<String>>,
@@ -120,6 +123,7 @@ impl From<&FileRecord> for StoredFile {
             size_bytes: file.size_bytes,
             tail: file.tail.map(|Tail { bytes, crc32c }| StoredTail { bytes, crc32c }),
             rows: file.rows,
+            string_bytes: file.string_bytes,
             min_time: file.time.min,
             max_time: file.time.max,
             key_min: key(&file.key_min),
@@ -145,6 +149,7 @@ impl StoredFile {
             size_bytes: self.size_bytes,
             tail: self.tail.map(|StoredTail { bytes, crc32c }| Tail { bytes, crc32c }),
             rows: self.rows,
+            string_bytes: self.string_bytes,
             time,
             key_min: key(self.key_min),
             key_max: key(self.key_max),

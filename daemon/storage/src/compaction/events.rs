@@ -12,12 +12,22 @@ use super::plan::Plan;
 use crate::catalog::{State, Table};
 use crate::model::{DatabaseId, FileRecord};
 
-/// Older events are forgotten.
+/// Older events are forgotten,
 const EVENTS_MAX: usize = 10_000;
+
+/// also when all together take more than this.
+const EVENT_BYTES_MAX: usize = 16 << 20;
 
 /// The events of this process.
 #[derive(Debug, Default)]
-pub struct Events(Mutex<VecDeque<Arc<Event>>>);
+pub struct Events(Mutex<Remembered>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    events: VecDeque<Arc<Event>>,
+    /// Of the data of all of them.
+    bytes: usize,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -68,17 +78,19 @@ impl Status {
 
 impl Events {
     pub(super) fn push(&self, event: Event) {
-        let mut events = self.0.lock();
-        if events.len() >= EVENTS_MAX {
-            events.pop_front();
+        let mut remembered = self.0.lock();
+        remembered.bytes += event.data.len();
+        remembered.events.push_back(Arc::new(event));
+        while remembered.events.len() > EVENTS_MAX || remembered.bytes > EVENT_BYTES_MAX {
+            let Some(oldest) = remembered.events.pop_front() else { break };
+            remembered.bytes -= oldest.data.len();
         }
-        events.push_back(Arc::new(event));
     }
 
     /// All that are remembered, oldest first.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Event>> {
-        self.0.lock().iter().cloned().collect()
+        self.0.lock().events.iter().cloned().collect()
     }
 }
 
@@ -106,7 +118,7 @@ impl About {
             rows: plan.inputs.iter().map(|f| f.rows).sum(),
             bytes: plan.inputs.iter().map(|f| f.size_bytes).sum(),
             inputs: plan.inputs.clone(),
-            level: plan.level,
+            level: plan.slices.iter().map(|slice| slice.window.level).max().unwrap_or(0),
             left_over: snapshots(&mut table.files.values()).saturating_sub(taken),
         }
     }

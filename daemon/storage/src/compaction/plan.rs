@@ -4,8 +4,8 @@
 //! - A plan that settles takes an overlap-closed set: no live file outside it holds a version of one of its rows that
 //!   is not newer than the settled stamp.
 //! - Plans of one table share no file.
-//! - A plan keeps to the limits on files and bytes. A set that is larger is first cut into smaller ones by plans that
-//!   settle nothing; it is never passed over.
+//! - A plan keeps to the limits on files and bytes. A set that is larger is first cut into smaller ones, by time and then
+//!   by key, by plans that settle nothing. Only a set that nothing can cut is left as it is.
 //! - When nothing is written any more, plans come to an end, and then no row is unsettled that the stamp allows to settle.
 //!
 //! # Why
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::merge::{Border, Cuts, LongSeries};
-use crate::model::{FileRecord, SeriesKey, Stamp};
+use crate::model::{FileId, FileRecord, SeriesKey, Stamp, TimeRange};
 
 /// So many unsettled files of one set are merged although they could wait.
 const GATHERED_FILES: usize = 8;
@@ -27,14 +27,17 @@ const GATHERED_PART: u64 = 4;
 /// Unsettled files this old are merged however few they are.
 const IDLE_NS: i64 = 600_000_000_000;
 
-/// Time alone makes plans ready: windows end, unsettled files grow old.
-pub(super) const LOOK_AGAIN_NS: i64 = 60_000_000_000;
-
 /// A plan cuts at no more borders than this, or many tiny files come out.
 const BORDERS_MAX: usize = 64;
 
-/// Bytes of strings and tag values after which a file ends, with the series in work.
-const STRING_BYTES_MAX: u64 = 256 << 20;
+/// A plan cuts into no more slices of time than this: each is a pass over its files.
+const SLICES_MAX: usize = 8;
+
+/// A reader holds one batch of so many rows of each file.
+const BATCH_ROWS: u64 = 8192;
+
+/// What one value takes in a batch.
+const VALUE_BYTES: u64 = 16;
 
 /// What an operator decides.
 #[derive(Debug, Clone)]
@@ -42,10 +45,23 @@ pub(super) struct Rules {
     /// Widths of the windows of level 2 and up, nanoseconds, rising.
     pub(super) widths: Vec<i64>,
     pub(super) files_max: usize,
-    /// Files with half as many rows are large enough and are not joined with others any more.
+    /// A file ends after so many rows. One with half as many is large enough and is not joined with others any more.
     pub(super) rows_max: u64,
-    /// Of all inputs of a plan, which are held in memory.
+    /// Likewise for bytes of strings and tag values.
+    pub(super) string_bytes_max: u64,
+    /// Of all inputs of a plan, which are held in memory, with a batch of each.
     pub(super) bytes_max: u64,
+}
+
+/// When and for what plans are made.
+#[derive(Debug, Clone)]
+pub(super) struct Moment {
+    pub(super) settled: Stamp,
+    pub(super) now: i64,
+    /// Columns of the table.
+    pub(super) columns: usize,
+    /// Files that could not be read. What they are part of is left alone.
+    pub(super) unreadable: BTreeSet<FileId>,
 }
 
 #[derive(Debug, Clone)]
@@ -53,39 +69,42 @@ pub(super) struct Plan {
     pub(super) inputs: Vec<Arc<FileRecord>>,
     /// Versions up to this stamp are united; `Stamp::SETTLED` settles nothing.
     pub(super) settle: Stamp,
-    pub(super) level: u8,
-    pub(super) window_start: i64,
-    pub(super) window_width: i64,
+    /// The rows of each go into files of their own.
+    pub(super) slices: Vec<Slice>,
     pub(super) borders: Vec<Border>,
 }
 
-/// The plans that can run now, side by side.
-pub(super) fn plans<'a>(
-    files: impl Iterator<Item = &'a Arc<FileRecord>>,
-    settled: Stamp,
-    now: i64,
-    rules: &Rules,
-) -> Vec<Plan> {
-    let planner = Planner { settled, now, rules };
-    let mut units: BTreeMap<(i64, i64), Vec<Set>> = BTreeMap::new();
-    for files in overlap_sets(files.map(Arc::clone).collect()) {
-        let set = planner.set(files);
-        units.entry((set.window.start, set.window.width)).or_default().push(set);
-    }
-    units.into_values().flat_map(|sets| planner.unit(sets)).collect()
+/// Rows of a time range, and the window that their files belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slice {
+    pub(super) range: TimeRange,
+    pub(super) window: Window,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Window {
-    level: u8,
-    start: i64,
-    width: i64,
+pub(super) struct Window {
+    pub(super) level: u8,
+    pub(super) start: i64,
+    pub(super) width: i64,
 }
 
 impl Window {
     fn end(self) -> i64 {
         self.start.saturating_add(self.width)
     }
+}
+
+/// The plans that can run now, side by side.
+pub(super) fn plans<'a>(files: impl Iterator<Item = &'a Arc<FileRecord>>, moment: &Moment, rules: &Rules) -> Vec<Plan> {
+    let files: Vec<_> = files.map(Arc::clone).collect();
+    let unsettled = files.iter().filter(|f| is_unsettled(f)).cloned().collect();
+    let planner = Planner { moment, rules, unsettled };
+    let mut units: BTreeMap<(i64, i64), Vec<Set>> = BTreeMap::new();
+    for files in overlap_sets(files) {
+        let set = planner.set(files);
+        units.entry((set.window.start, set.window.width)).or_default().push(set);
+    }
+    units.into_values().flat_map(|sets| planner.unit(sets)).collect()
 }
 
 /// Files that could hold versions of each other's rows.
@@ -112,56 +131,64 @@ enum SetState {
 }
 
 struct Planner<'a> {
-    settled: Stamp,
-    now: i64,
+    moment: &'a Moment,
     rules: &'a Rules,
+    /// All of the table.
+    unsettled: Vec<Arc<FileRecord>>,
 }
 
 impl Planner<'_> {
     fn set(&self, files: Vec<Arc<FileRecord>>) -> Set {
-        let window = self.window(&files);
+        let start = files.iter().map(|f| f.window_start).min().unwrap_or(0);
+        let end = files.iter().map(|f| f.window_start.saturating_add(f.window_width)).max().unwrap_or(0);
+        let window = self.window(start, end);
         let state = self.state(&files, window);
         Set { files, window, state }
     }
 
-    /// The widest window of the configured levels that is over and holds all the files; while none is over, the smallest
-    /// one that holds them.
-    fn window(&self, files: &[Arc<FileRecord>]) -> Window {
-        let start = files.iter().map(|f| f.window_start).min().unwrap_or(0);
-        let end = files.iter().map(|f| f.window_start.saturating_add(f.window_width)).max().unwrap_or(0);
+    /// The widest window of the configured levels that is over and holds all from `start` to `end`; while none is over,
+    /// the smallest one that holds them.
+    fn window(&self, start: i64, end: i64) -> Window {
         let mut holding = (2_u8..).zip(&self.rules.widths).filter_map(|(level, width)| {
             let window = Window { level, start: start.div_euclid(*width).saturating_mul(*width), width: *width };
             (window.end() >= end).then_some(window)
         });
-        // Files of wider windows than any level: a back-fill, or levels that were chosen narrower since.
-        let level = files.iter().map(|f| f.level).max().unwrap_or(2).max(2);
-        let own = Window { level, start, width: end.saturating_sub(start) };
-        let Some(first) = holding.next() else { return own };
-        holding.take_while(|window| window.end() <= self.now).last().unwrap_or(first)
+        let Some(first) = holding.next() else {
+            // Wider than any level: a back-fill, or levels that were chosen narrower since.
+            let level = u8::try_from(self.rules.widths.len() + 2).unwrap_or(u8::MAX);
+            return Window { level, start, width: end.saturating_sub(start) };
+        };
+        holding.take_while(|window| window.end() <= self.moment.now).last().unwrap_or(first)
     }
 
     fn state(&self, files: &[Arc<FileRecord>], window: Window) -> SetState {
+        if files.iter().any(|f| self.moment.unreadable.contains(&f.id)) {
+            return SetState::Waiting;
+        }
         let unsettled: Vec<_> = files.iter().filter(|f| is_unsettled(f)).collect();
         if unsettled.is_empty() {
-            let is_large = files.iter().map(|f| f.rows).sum::<u64>() >= self.rules.rows_max.div_ceil(2);
+            let is_large = 2 * rows(files) >= self.rules.rows_max || 2 * strings(files) >= self.rules.string_bytes_max;
             return if is_large { SetState::Done } else { SetState::Small };
         }
-        let can_settle = unsettled.iter().all(|f| f.stamp_max <= self.settled);
+        let can_settle = unsettled.iter().all(|f| f.stamp_max <= self.moment.settled);
         let late: u64 = unsettled.iter().map(|f| f.rows).sum();
-        let settled: u64 = files.iter().map(|f| f.rows).sum::<u64>() - late;
+        let settled = rows(files) - late;
         let gathered = unsettled.len() >= GATHERED_FILES && (can_settle || self.saves(files));
         let newest = unsettled.iter().map(|f| made_at_ns(f)).max().unwrap_or(0);
-        let is_over = window.end() <= self.now;
+        let is_over = window.end() <= self.moment.now;
         let is_worth = is_over && late.saturating_mul(GATHERED_PART) >= settled;
-        let is_idle = newest.saturating_add(IDLE_NS) <= self.now;
+        let is_idle = newest.saturating_add(IDLE_NS) <= self.moment.now;
         if !(gathered || can_settle && (is_worth || is_idle)) {
             return SetState::Waiting;
         }
         if self.fits(files) { SetState::Ready } else { SetState::TooLarge }
     }
 
+    /// Two files always fit, or nothing could ever be merged with a very wide one.
     fn fits(&self, files: &[Arc<FileRecord>]) -> bool {
-        files.len() <= self.rules.files_max && bytes(files) <= self.rules.bytes_max
+        let batch = |f: &FileRecord| f.rows.min(BATCH_ROWS) * self.moment.columns as u64 * VALUE_BYTES;
+        let bytes: u64 = files.iter().map(|f| f.size_bytes + batch(f)).sum();
+        files.len() <= self.rules.files_max && (bytes <= self.rules.bytes_max || files.len() <= 2)
     }
 
     /// The plans for the sets of one window: runs of neighbours that are to be merged or joined.
@@ -180,7 +207,7 @@ impl Planner<'_> {
                 }
                 SetState::TooLarge => {
                     plans.extend(self.join(std::mem::take(&mut run)));
-                    plans.push(self.part(&set));
+                    plans.extend(self.part(&set));
                 }
                 SetState::Done | SetState::Waiting => plans.extend(self.join(std::mem::take(&mut run))),
             }
@@ -193,65 +220,111 @@ impl Planner<'_> {
     fn join(&self, run: Vec<Set>) -> Option<Plan> {
         let window = run.first()?.window;
         let all: Vec<_> = run.iter().flat_map(|set| set.files.iter().cloned()).collect();
-        if window.end() <= self.now && self.saves(&all) {
-            return Some(self.plan(all, self.settled, window, Vec::new()));
+        let is_any_ready = run.iter().any(|set| set.state == SetState::Ready);
+        let may_join = window.end() <= self.moment.now && (is_any_ready || !self.would_meet_unsettled(&all));
+        if may_join && self.saves(&all) {
+            return Some(self.settling(all, window));
         }
         let ready = run.iter().filter(|set| set.state == SetState::Ready);
         let inputs: Vec<_> = ready.flat_map(|set| set.files.iter().cloned()).collect();
-        (!inputs.is_empty()).then(|| self.plan(inputs, self.settled, window, Vec::new()))
+        (!inputs.is_empty()).then(|| self.settling(inputs, window))
+    }
+
+    /// Whether one file of all these could overlap one with unsettled rows, though they themselves do not. It would have
+    /// to be cut again when that is settled.
+    fn would_meet_unsettled(&self, files: &[Arc<FileRecord>]) -> bool {
+        let Some(time) = files.iter().map(|f| f.time).reduce(TimeRange::union) else { return false };
+        let (first, last) = (files.iter().map(|f| &f.key_min).min(), files.iter().map(|f| &f.key_max).max());
+        let meets = |f: &FileRecord| f.time.overlaps(time) && Some(&f.key_min) <= last && first <= Some(&f.key_max);
+        self.unsettled.iter().any(|f| meets(f))
     }
 
     /// Whether at most half as many files would do.
     fn saves(&self, files: &[Arc<FileRecord>]) -> bool {
-        let rows: u64 = files.iter().map(|f| f.rows).sum();
-        let needed = usize::try_from(rows.div_ceil(self.rules.rows_max)).unwrap_or(usize::MAX);
-        needed.saturating_mul(2) <= files.len()
+        let by_rows = rows(files).div_ceil(self.rules.rows_max);
+        let needed = by_rows.max(strings(files).div_ceil(self.rules.string_bytes_max));
+        needed.saturating_mul(2) <= files.len() as u64
     }
 
-    /// Merges some unsettled files of a set that is too large, cut where its other files begin: afterwards the set
-    /// falls apart. Nothing is settled, so the set need not be closed.
-    fn part(&self, set: &Set) -> Plan {
-        let mut unsettled: Vec<_> = set.files.iter().filter(|f| is_unsettled(f)).cloned().collect();
-        unsettled.sort_by_key(|f| (f.window_start, f.id));
-        // A file that every border leaves whole is no better afterwards, unless it is merged with one it overlaps.
-        for first in 0..unsettled.len() {
-            let mut taken = vec![Arc::clone(&unsettled[first])];
-            for file in unsettled[first + 1..].iter().filter(|f| f.overlaps(&unsettled[first])) {
+    /// Merges some unsettled files of a set that is too large, or takes a settled one, and cuts them where the others
+    /// begin or end: so the set falls apart. Nothing is settled, so the set need not be closed.
+    fn part(&self, set: &Set) -> Option<Plan> {
+        let mut files = set.files.clone();
+        files.sort_by_key(|f| (!is_unsettled(f), f.window_start, f.id));
+        // A file that every cut leaves whole is no better afterwards, unless it is merged with one it overlaps.
+        (0..files.len()).find_map(|first| {
+            let mut taken = vec![Arc::clone(&files[first])];
+            let both_unsettled = |f: &&Arc<FileRecord>| is_unsettled(&files[first]) && is_unsettled(f);
+            let later = files[first + 1..].iter().filter(both_unsettled);
+            for file in later.filter(|f| f.overlaps(&files[first])) {
                 if !self.fits(&[&taken[..], &[Arc::clone(file)]].concat()) {
                     break;
                 }
                 taken.push(Arc::clone(file));
             }
-            let borders = borders(&set.files, &taken);
-            if taken.len() > 1 || !borders.is_empty() {
-                return self.plan(taken, Stamp::SETTLED, set.window, borders);
+            // By time first: rows of many windows in one file would pull all these windows into one.
+            let slices = self.slices(&set.files, &taken);
+            if slices.len() > 1 {
+                return Some(Plan { inputs: taken, settle: Stamp::SETTLED, slices, borders: Vec::new() });
             }
-        }
-        // Nothing makes the set smaller: take it as it is.
-        self.plan(set.files.clone(), self.settled, set.window, Vec::new())
+            let borders = borders(&set.files, &taken);
+            let changes = taken.len() > 1 || !borders.is_empty();
+            let slices = vec![Slice { range: TimeRange::ALL, window: set.window }];
+            changes.then_some(Plan { inputs: taken, settle: Stamp::SETTLED, slices, borders })
+        })
     }
 
-    fn plan(&self, inputs: Vec<Arc<FileRecord>>, settle: Stamp, window: Window, borders: Vec<Border>) -> Plan {
-        let Window { level, start, width } = window;
-        Plan { inputs, settle, level, window_start: start, window_width: width, borders }
+    /// The time of the files that are taken, cut where windows of the others begin or end.
+    fn slices(&self, all: &[Arc<FileRecord>], taken: &[Arc<FileRecord>]) -> Vec<Slice> {
+        let Some(whole) = taken.iter().map(|f| f.time).reduce(TimeRange::union) else { return Vec::new() };
+        let ends = |f: &Arc<FileRecord>| [f.window_start, f.window_start.saturating_add(f.window_width)];
+        let others = all.iter().filter(|f| taken.iter().all(|t| t.id != f.id));
+        let parts = |cut: &i64| taken.iter().any(|f| f.time.min < *cut && *cut <= f.time.max);
+        let cuts: BTreeSet<i64> = others.flat_map(ends).filter(parts).collect();
+        let step = cuts.len().div_ceil(SLICES_MAX - 1).max(1);
+        let mut slices = Vec::new();
+        let mut min = whole.min;
+        for cut in cuts.into_iter().step_by(step).chain([whole.max.saturating_add(1)]) {
+            let range = TimeRange { min, max: cut - 1 };
+            slices.push(Slice { range, window: self.window(min, cut) });
+            min = cut;
+        }
+        slices
+    }
+
+    fn settling(&self, inputs: Vec<Arc<FileRecord>>, window: Window) -> Plan {
+        let slices = vec![Slice { range: TimeRange::ALL, window }];
+        Plan { inputs, settle: self.moment.settled, slices, borders: Vec::new() }
     }
 }
 
 impl Plan {
-    /// Where the merged rows are cut into files of about `rows_max` rows.
-    pub(super) fn cuts(&self, rows_max: u64) -> Cuts {
+    /// Where the merged rows of a slice are cut into files.
+    pub(super) fn cuts(&self, rules: &Rules) -> Cuts {
         // Files that are not settled must not seem to overlap, or they are merged again and again.
-        let long_series = if self.settle == Stamp::SETTLED { LongSeries::Keep } else { LongSeries::Cut };
-        Cuts { rows_max, bytes_max: STRING_BYTES_MAX, long_series, borders: self.borders.clone() }
+        let all_settle = self.inputs.iter().all(|f| f.stamp_max <= self.settle);
+        let long_series = if all_settle { LongSeries::Cut } else { LongSeries::Keep };
+        let (rows_max, bytes_max) = (rules.rows_max, rules.string_bytes_max);
+        Cuts { rows_max, bytes_max, long_series, borders: self.borders.clone() }
     }
+
+    /// Whether something is better after a run that left so many files. A run that betters nothing would be planned
+    /// again at once.
+    pub(super) fn is_worth(&self, files: usize) -> bool {
+        files < self.inputs.len() || self.inputs.iter().any(|f| is_unsettled(f))
+    }
+}
+
+fn rows(files: &[Arc<FileRecord>]) -> u64 {
+    files.iter().map(|f| f.rows).sum()
+}
+
+fn strings(files: &[Arc<FileRecord>]) -> u64 {
+    files.iter().map(|f| f.string_bytes).sum()
 }
 
 fn is_unsettled(file: &FileRecord) -> bool {
     file.stamp_max != Stamp::SETTLED
-}
-
-fn bytes(files: &[Arc<FileRecord>]) -> u64 {
-    files.iter().map(|f| f.size_bytes).sum()
 }
 
 /// A file's id begins with the time it was made.
@@ -274,7 +347,9 @@ fn borders(all: &[Arc<FileRecord>], taken: &[Arc<FileRecord>]) -> Vec<Border> {
 /// share that series and seem to overlap for ever.
 fn ends(file: &FileRecord) -> Vec<Border> {
     let border = |key: &SeriesKey, time| Border { key: key.clone(), time };
-    let mut ends = vec![border(&file.key_min, i64::MIN), border(&file.key_max, i64::MAX)];
+    // Before and after its first and its last series.
+    let keys = [&file.key_min, &file.key_max];
+    let mut ends: Vec<_> = keys.iter().flat_map(|key| [border(key, i64::MIN), border(key, i64::MAX)]).collect();
     if file.key_min == file.key_max {
         ends.push(border(&file.key_min, file.time.min));
         ends.push(border(&file.key_min, file.time.max.saturating_add(1)));

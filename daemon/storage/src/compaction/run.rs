@@ -2,23 +2,28 @@
 
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampNanosecondType;
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::plan::Plan;
+use super::plan::{Plan, Rules, Slice, Window};
 use super::{Compactor, Error};
 use crate::bucket::Key;
 use crate::catalog::{self, Change, State, Table};
 use crate::files::{self, FileLayout, Origin, Reader, Stamps, WrittenFile, padded};
 use crate::merge::{Cutter, Layout, Merged, Settle};
-use crate::model::{ErrorKind, FileRecord};
+use crate::model::{ErrorKind, FileRecord, TimeRange};
 
 /// Files that are fetched at a time.
 const FETCHES_MAX: usize = 8;
 
-type Padded = Box<dyn Iterator<Item = Result<arrow_array::RecordBatch, files::Error>> + Send>;
+type Padded = Box<dyn Iterator<Item = Result<RecordBatch, files::Error>> + Send>;
 
 /// A file of a plan, fetched.
+#[derive(Clone)]
 struct Input {
     file: Arc<FileRecord>,
     bytes: Bytes,
@@ -31,12 +36,17 @@ struct Writing {
 }
 
 impl Writing {
-    fn new(plan: &Plan, inputs: Vec<Input>, layout: FileLayout, rows_max: u64) -> Result<Self, files::Error> {
+    fn new(
+        plan: &Plan,
+        (inputs, range): (Vec<Input>, TimeRange),
+        layout: FileLayout,
+        rules: &Rules,
+    ) -> Result<Self, files::Error> {
         let columns = layout.columns.clone();
-        let inputs = inputs.into_iter().map(|input| rows_of(input, &columns));
+        let inputs = inputs.into_iter().map(|input| rows_of(input, &columns, range));
         let inputs: Vec<Padded> = inputs.collect::<Result<_, _>>()?;
         let merged = Merged::new(columns.clone(), inputs, Settle::UpTo(plan.settle))?;
-        Ok(Self { cutter: Cutter::new(columns, plan.cuts(rows_max), merged), layout })
+        Ok(Self { cutter: Cutter::new(columns, plan.cuts(rules), merged), layout })
     }
 
     /// The next file, whole.
@@ -48,10 +58,20 @@ impl Writing {
     }
 }
 
-fn rows_of(Input { file, bytes }: Input, columns: &Layout) -> Result<Padded, files::Error> {
+fn rows_of(Input { file, bytes }: Input, columns: &Layout, range: TimeRange) -> Result<Padded, files::Error> {
     let reader = Reader::open(&file.path, bytes, file.tail)?;
-    let schema = Arc::clone(&columns.schema);
-    Ok(Box::new(reader.map(move |batch| padded(&file.path, &batch?, &schema))))
+    let (schema, time) = (Arc::clone(&columns.schema), columns.tags);
+    Ok(Box::new(reader.map(move |batch| within(padded(&file.path, &batch?, &schema)?, time, range))))
+}
+
+/// The rows whose time, which is in column `time`, lies in the range.
+fn within(batch: RecordBatch, time: usize, range: TimeRange) -> Result<RecordBatch, files::Error> {
+    if range == TimeRange::ALL {
+        return Ok(batch);
+    }
+    let times = batch.column(time).as_primitive::<TimestampNanosecondType>();
+    let kept: BooleanArray = times.values().iter().map(|time| Some(range.contains(*time))).collect();
+    Ok(filter_record_batch(&batch, &kept)?)
 }
 
 impl Compactor {
@@ -59,26 +79,44 @@ impl Compactor {
     pub(super) async fn run(&self, table: &Arc<Table>, plan: &Plan) -> Result<Vec<Arc<FileRecord>>, Error> {
         let fetches = plan.inputs.iter().cloned().map(|file| self.fetch(file));
         let inputs: Vec<_> = stream::iter(fetches).buffered(FETCHES_MAX).try_collect().await?;
-        let origin = self.origin(table, plan);
-        let columns = Layout::of(&table.schema);
-        let layout = FileLayout { columns, origin: origin.clone(), stamps: Stamps::Any };
-        let rows_max = self.config.rows_max;
-        let begun = plan.clone();
-        let mut writing = self.parts.tasks.cpu(move || Writing::new(&begun, inputs, layout, rows_max)).await?;
         let mut added = Vec::new();
-        loop {
-            let (next, state) = self.parts.tasks.cpu(move || (writing.next(), writing)).await;
-            writing = state;
-            let Some(file) = next? else { break };
-            added.push(self.put(&origin, file).await);
+        for slice in &plan.slices {
+            self.write(table, plan, (*slice, inputs.clone()), &mut added).await?;
         }
         self.publish(table, plan, &added).await?;
         Ok(added)
     }
 
+    async fn write(
+        &self,
+        table: &Arc<Table>,
+        plan: &Plan,
+        (slice, inputs): (Slice, Vec<Input>),
+        added: &mut Vec<Arc<FileRecord>>,
+    ) -> Result<(), Error> {
+        let origin = self.origin(table, slice.window);
+        let columns = Layout::of(&table.schema);
+        let layout = FileLayout { columns, origin: origin.clone(), stamps: Stamps::Any };
+        let (plan, rules) = (plan.clone(), self.rules.clone());
+        let begin = move || Writing::new(&plan, (inputs, slice.range), layout, &rules);
+        let mut writing = self.parts.tasks.cpu(begin).await?;
+        loop {
+            let (next, state) = self.parts.tasks.cpu(move || (writing.next(), writing)).await;
+            writing = state;
+            let Some(file) = next? else { return Ok(()) };
+            added.push(self.put(&origin, file).await);
+        }
+    }
+
     async fn fetch(&self, file: Arc<FileRecord>) -> Result<Input, Error> {
         let bytes = self.parts.bucket.find(&Key::from(&*file.path)).await?;
-        let bytes = bytes.ok_or_else(|| Error::Lost(Arc::clone(&file.path)))?;
+        let Some(bytes) = bytes else {
+            // The plan may have waited so long that the file was replaced and swept.
+            let state = self.parts.catalog.refresh().await?;
+            let lives = state.table(file.table).is_some_and(|table| table.files.contains_key(&file.id));
+            let path = Arc::clone(&file.path);
+            return Err(if lives { Error::Lost(path) } else { Error::Overtaken(format!("file {path} is gone")) });
+        };
         Ok(Input { file, bytes })
     }
 
@@ -121,7 +159,7 @@ impl Compactor {
         }
     }
 
-    fn origin(&self, table: &Table, plan: &Plan) -> Origin {
+    fn origin(&self, table: &Table, window: Window) -> Origin {
         let state = self.parts.catalog.state();
         let database = state.databases.get(&table.database).map_or_else(|| "".into(), |d| Arc::clone(&d.name));
         Origin {
@@ -131,9 +169,9 @@ impl Compactor {
             table: table.schema.table,
             table_name: Arc::clone(&table.schema.name),
             node: self.parts.node.clone(),
-            level: plan.level,
-            window_start: plan.window_start,
-            window_width: plan.window_width,
+            level: window.level,
+            window_start: window.start,
+            window_width: window.width,
         }
     }
 }

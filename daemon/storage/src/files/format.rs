@@ -28,7 +28,7 @@ pub struct Origin {
     pub table: TableId,
     pub table_name: Arc<str>,
     pub node: NodeId,
-    /// 1 for snapshots, higher for what compaction wrote.
+    /// Of its window: 1 for the smallest windows, which only snapshots write.
     pub level: u8,
     /// Start of the aligned window and its width, nanoseconds.
     pub window_start: i64,

@@ -71,6 +71,7 @@ pub struct WrittenFile {
     pub bytes: Bytes,
     pub tail: Tail,
     pub rows: u64,
+    pub string_bytes: u64,
     pub time: TimeRange,
     pub key_min: SeriesKey,
     pub key_max: SeriesKey,
@@ -89,6 +90,7 @@ impl WrittenFile {
             size_bytes: self.bytes.len() as u64,
             tail: Some(self.tail),
             rows: self.rows,
+            string_bytes: self.string_bytes,
             time: self.time,
             key_min: self.key_min.clone(),
             key_max: self.key_max.clone(),
@@ -167,8 +169,8 @@ pub fn write<E: Into<Error>>(
         }
         (Stamps::Any, _) => encoder.close(writer, &found)?,
     };
-    let Found { rows, time, key_min, key_max, stamp_max, has_versions, .. } = found;
-    Ok(Some(WrittenFile { bytes, tail, rows, time, key_min, key_max, stamp_max, has_versions }))
+    let Found { rows, time, key_min, key_max, stamp_min: _, stamp_max, has_versions, string_bytes } = found;
+    Ok(Some(WrittenFile { bytes, tail, rows, string_bytes, time, key_min, key_max, stamp_max, has_versions }))
 }
 
 /// The first batches: how a file is best written depends on what is in it.

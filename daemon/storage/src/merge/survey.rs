@@ -25,6 +25,8 @@ pub struct Found {
     pub stamp_max: Stamp,
     /// Whether some row stands in more than one version.
     pub has_versions: bool,
+    /// Of string fields, and of tag values, once for each series of a batch: what `Cuts::bytes_max` counts.
+    pub string_bytes: u64,
 }
 
 impl Survey {
@@ -54,6 +56,7 @@ impl Survey {
             stamp_min,
             stamp_max,
             has_versions,
+            string_bytes: batch.bytes(0, batch.rows()),
         };
         self.found = Some(match self.found.take() {
             None => found,
@@ -80,6 +83,7 @@ impl Found {
             stamp_min: self.stamp_min.min(next.stamp_min),
             stamp_max: self.stamp_max.max(next.stamp_max),
             has_versions: self.has_versions || next.has_versions,
+            string_bytes: self.string_bytes + next.string_bytes,
         }
     }
 }

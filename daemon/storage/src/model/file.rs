@@ -4,7 +4,7 @@ use super::{FileId, Stamp, TableId, TimeRange};
 
 /// The tag values of one series in key order. `None` is an absent tag and sorts before every value; a key that is
 /// shorter than another one counts as absent from there on, since tags are only ever added at the end.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SeriesKey(pub Vec<Option<Arc<str>>>);
 
 impl Ord for SeriesKey {
@@ -14,6 +14,15 @@ impl Ord for SeriesKey {
         (0..len).map(|i| at(self, i).cmp(&at(other, i))).find(|o| o.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
     }
 }
+
+// A tag that was added later is absent in older keys, which are still the same keys.
+impl PartialEq for SeriesKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for SeriesKey {}
 
 impl PartialOrd for SeriesKey {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
@@ -39,6 +48,8 @@ pub struct FileRecord {
     /// `None` for files of before, which have no checksums.
     pub tail: Option<Tail>,
     pub rows: u64,
+    /// About what its strings and tag values take in memory; 0 for files of before this was counted.
+    pub string_bytes: u64,
     pub time: TimeRange,
     /// Smallest and largest series key in the file.
     pub key_min: SeriesKey,
@@ -47,7 +58,7 @@ pub struct FileRecord {
     pub stamp_max: Stamp,
     /// Whether some row stands in more than one version in this file.
     pub has_versions: bool,
-    /// 1 for snapshots, higher for what compaction wrote.
+    /// Of its window: 1 for the smallest windows, which only snapshots write.
     pub level: u8,
     /// Start of the aligned window and its width, nanoseconds.
     pub window_start: i64,

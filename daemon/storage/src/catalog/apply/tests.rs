@@ -402,6 +402,7 @@ fn record(table: u32, id: u128, stamp: u64) -> Arc<FileRecord> {
         size_bytes: 1,
         tail: None,
         rows: 1,
+        string_bytes: 0,
         time: TimeRange { min: 0, max: 1 },
         key_min: SeriesKey::default(),
         key_max: SeriesKey::default(),

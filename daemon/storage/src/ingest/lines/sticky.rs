@@ -65,7 +65,7 @@ impl<'a> Table<'a> {
         let row = self.times.len();
         let mut expected = self.first_field;
         loop {
-            let index = self.field_at(&bytes[at..], expected)?;
+            let (index, key_len) = self.field_at(&bytes[at..], expected)?;
             match quick.touched.last() {
                 None => self.first_field = index,
                 Some(before) => self.fields[*before].next = index,
@@ -74,7 +74,7 @@ impl<'a> Table<'a> {
             if field.reaches(row) {
                 return None;
             }
-            let start = at + field.key.len();
+            let start = at + key_len;
             let end = match field.push_number(row, bytes, start) {
                 Some(end) => end,
                 None => push_any(field, row, start, quick)?,
@@ -88,12 +88,16 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The field whose name `rest` begins with: most often the one expected.
+    /// The field whose name `rest` begins with, most often the one expected, and how long the name is here: a name with
+    /// escapes can be written in several ways.
     #[inline]
-    fn field_at(&self, rest: &[u8], expected: usize) -> Option<usize> {
+    fn field_at(&self, rest: &[u8], expected: usize) -> Option<(usize, usize)> {
         match self.fields.get(expected) {
-            Some(field) if rest.starts_with(field.key.as_bytes()) => Some(expected),
-            _ => self.fields_by_key.get(&rest[..key_len(rest)?]).copied(),
+            Some(field) if rest.starts_with(field.key.as_bytes()) => Some((expected, field.key.len())),
+            _ => {
+                let key_len = key_len(rest)?;
+                self.fields_by_key.get(&rest[..key_len]).map(|index| (*index, key_len))
+            }
         }
     }
 }

@@ -90,6 +90,13 @@ fn of_a_field_that_stands_twice_the_last_value_counts() {
 }
 
 #[test]
+fn a_name_means_the_same_however_it_is_escaped() {
+    // The third line goes the quick way: its name is known, in a spelling of another length than the first one.
+    check("m \\\\w=1u 1\nm \\w=12u 2\nm \\w=345u 3", &[r"m \w=1u 1", r"m \w=12u 2", r"m \w=345u 3"]);
+    check("m \\w=1u 1\nm \\\\w=12u 2\nm \\\\w=345u 3", &[r"m \w=1u 1", r"m \w=12u 2", r"m \w=345u 3"]);
+}
+
+#[test]
 fn timestamps_are_scaled_to_nanoseconds() {
     let cases = [
         (Precision::Nanosecond, "7", 7),
