@@ -17,6 +17,9 @@ pub(super) type Growth = fn(&ScalarFunctionArgs) -> Result<u64>;
 const CHARACTER_BYTES: u64 = 4;
 const ELEMENT_TEXT_BYTES: u64 = 32;
 
+/// Two signs of a format (`%+`) become a whole date and time at most.
+const TIME_TEXT_BYTES: u64 = 20;
+
 const DAY_NS: i128 = 86_400_000_000_000;
 /// The shortest month: the more elements in a range.
 const MONTH_NS: i128 = 28 * DAY_NS;
@@ -62,6 +65,8 @@ pub(super) fn growth(function: &str) -> Option<Growth> {
         },
         "concat" | "overlay" | "make_array" | "array_concat" | "array_append" | "array_prepend" | "array_union"
         | "arrays_zip" | "map" | "struct" | "named_struct" => |args| each(args, |row| row.all_bytes()),
+        // What one sign of the format becomes; the engine also sets aside the length of the format for each row.
+        "to_char" => |args| each(args, |row| row.bytes(1).saturating_mul(TIME_TEXT_BYTES).saturating_add(64)),
         "encode" => |args| each(args, |row| row.bytes(0).saturating_mul(2)),
         _ => return None,
     };

@@ -27,6 +27,7 @@ async fn a_small_query_cannot_make_a_large_value() {
         ("repeat", "repeat('x', 1000000 + value % 2) FROM generate_series(1, 8000)"),
         ("repeat", "repeat('x', value) FROM generate_series(1, 1000000000, 1000000)"),
         ("lpad", "lpad('x', 2000000000)"),
+        ("to_char", "to_char(now(), repeat('x', 16000000))"),
         ("rpad", "rpad('x', 2000000000, 'ab')"),
         ("replace", "replace(repeat('x', 100000), 'x', repeat('y', 100000))"),
         ("replace", "replace(repeat('x', 100000), '', repeat('y', 100000))"),
