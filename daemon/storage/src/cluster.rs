@@ -33,9 +33,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A catalog in which nobody changed anything for so long is read less often,
 const IDLE_AFTER: Duration = Duration::from_secs(60);
 
-/// namely so many times: six idle nodes then ask the store less than three times a second, heartbeats included. The first
-/// change after such a rest reaches the other nodes that much later.
-const IDLE_TIMES: u32 = 4;
+/// namely so many times, beside the look before each heartbeat: six idle nodes then ask the store less than three times a
+/// second. The first change after such a rest reaches the other nodes up to a heartbeat later.
+const IDLE_TIMES: u32 = 20;
 
 /// Whether a living holder of the node id may be pushed aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
