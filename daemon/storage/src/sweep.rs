@@ -155,7 +155,7 @@ impl Sweep {
         let gone: Vec<Key> =
             numbered.into_iter().filter(|(_, epoch, position)| may_go(epoch, position)).map(|(key, ..)| key).collect();
         let count = gone.len();
-        if self.bucket.delete(gone).await == count {
+        if self.bucket.delete(gone).await.len() == count {
             swept.wal = now;
         }
         Ok(())
@@ -176,10 +176,9 @@ impl Sweep {
         if gone.is_empty() {
             return Ok(());
         }
-        let (ids, paths): (Vec<FileId>, Vec<Key>) = gone.into_iter().unzip();
-        if self.bucket.delete(paths).await < ids.len() {
-            return Ok(());
-        }
+        let deleted = self.bucket.delete(gone.iter().map(|(_, path)| path.clone()).collect()).await;
+        // One that cannot be deleted is tried again; the others are forgotten without it.
+        let ids: Vec<FileId> = gone.into_iter().filter(|(_, path)| deleted.contains(path)).map(|(id, _)| id).collect();
         let decide = |state: &State| {
             let files: Vec<_> = ids.iter().filter(|id| state.removed.contains_key(id)).copied().collect();
             let changes = if files.is_empty() { Vec::new() } else { vec![Change::ForgetFiles { files }] };
