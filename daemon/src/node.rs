@@ -263,6 +263,7 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
             catalog_kept: Duration::from_secs(24 * 60 * 60),
             garbage_every: Duration::from_secs(3600),
             orphan_age: Duration::from_secs(24 * 60 * 60),
+            clock_trusted_after: Duration::from_secs(60 * 60),
         },
     }
 }

@@ -215,6 +215,7 @@ fn config(id: &str, number: u32, take_over: TakeOver) -> Config {
             catalog_kept: Duration::from_secs(1),
             garbage_every: Duration::from_secs(2),
             orphan_age: Duration::from_secs(8),
+            clock_trusted_after: Duration::from_secs(4),
         },
     }
 }

@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -24,13 +25,15 @@ pub struct Clock {
     chance: Arc<Mutex<StdRng>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Wall {
     System,
     /// Microseconds since the Unix epoch at an instant of tokio's clock.
     Simulated {
         start_micros: u64,
         start: Instant,
+        /// What somebody has put it ahead since, or back.
+        moved_micros: Arc<AtomicI64>,
     },
 }
 
@@ -44,16 +47,35 @@ impl Clock {
     /// A wall clock that stands at `start_micros` now and moves with tokio's clock; chance follows from `seed`.
     #[must_use]
     pub fn simulated(start_micros: u64, seed: u64) -> Self {
-        let wall = Wall::Simulated { start_micros, start: Instant::now() };
+        let wall = Wall::Simulated { start_micros, start: Instant::now(), moved_micros: Arc::default() };
         Self { wall, chance: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))) }
+    }
+
+    /// Puts a simulated wall clock ahead, as an operator or a time service may; the machine's own stays as it is.
+    pub fn set_ahead(&self, by: Duration) {
+        self.move_by(i64::try_from(by.as_micros()).unwrap_or(i64::MAX));
+    }
+
+    /// Puts a simulated wall clock back; see `set_ahead`.
+    pub fn set_back(&self, by: Duration) {
+        self.move_by(-i64::try_from(by.as_micros()).unwrap_or(i64::MAX));
+    }
+
+    fn move_by(&self, by_micros: i64) {
+        if let Wall::Simulated { moved_micros, .. } = &self.wall {
+            moved_micros.fetch_add(by_micros, Ordering::Relaxed);
+        }
     }
 
     /// Microseconds since the Unix epoch.
     #[must_use]
     pub fn now_micros(&self) -> u64 {
-        match self.wall {
+        match &self.wall {
             Wall::System => micros(system_time_since_epoch()),
-            Wall::Simulated { start_micros, start } => start_micros + micros(start.elapsed()),
+            Wall::Simulated { start_micros, start, moved_micros } => {
+                let steady = start_micros + micros(start.elapsed());
+                steady.saturating_add_signed(moved_micros.load(Ordering::Relaxed))
+            }
         }
     }
 
@@ -65,7 +87,7 @@ impl Clock {
     /// Nanoseconds since the Unix epoch, the unit of row times.
     #[must_use]
     pub fn now_ns(&self) -> i64 {
-        let nanos = match self.wall {
+        let nanos = match &self.wall {
             Wall::System => system_time_since_epoch().as_nanos(),
             Wall::Simulated { .. } => u128::from(self.now_micros()) * 1_000,
         };
@@ -121,7 +143,7 @@ impl Clock {
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.wall {
+        f.write_str(match &self.wall {
             Wall::System => "Clock(system)",
             Wall::Simulated { .. } => "Clock(simulated)",
         })

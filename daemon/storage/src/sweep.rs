@@ -5,25 +5,41 @@
 //! - A WAL object goes only behind the persisted position; the last object of an epoch, which may be its fence, never.
 //! - Catalog entries, checkpoints and their parts go only at or below the mark, which is raised first, and not before
 //!   an entry above it is `catalog_kept` old. What carries a number above the mark stays.
+//! - What goes because of its age (files beyond retention, what was dropped for good, files that nobody names) goes only
+//!   while the time of day is trusted: it ran evenly for an hour, or for a day when it began a month beyond all that the
+//!   catalog knows. So a clock that is wrong at a start, or jumps, and is mended within the hour costs nothing. How that
+//!   is told, and what it cannot tell, see `trust`.
 //! - A data file that no state names goes only after an entry raised the floor of file ids above it: from there on no
 //!   entry can name it, however long its writer slept, whatever anybody's clock says. Clocks only tell when that is worth
-//!   an entry: when the file is `orphan_age` old.
+//!   an entry: when the file is `orphan_age` old, and the process as well. When these files are many, and a large part of
+//!   all there are, it is rather the catalog that is not the right one: then none goes, and an operator is asked.
 //! - A store in which nothing changes is not asked: rounds without work cost no request.
 //! - In doubt an object stays: what leaks can be found later, what is deleted cannot.
 //!
 //! # Not here
-//! - What is not ours: a key of another form stays. So do files that a process which died half-way through a put left
-//!   in a local store; they are in no listing.
+//! - What is not ours: a key of another form stays.
+
+mod retention;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bucket::{self, Bucket, Key, keys};
-use crate::catalog::{self, Catalog, Change, Pins, State, Table};
+use crate::catalog::{self, Catalog, Change, Pins, State};
 use crate::clock::Clock;
-use crate::model::{Epoch, ErrorKind, FileId, NodeId, Position, TableId};
+use crate::model::{Epoch, ErrorKind, FileId, NodeId, Position};
 use crate::tasks::Tasks;
+use retention::Plan;
+use trust::Trust;
+
+/// So many data files may be unknown to the catalog whatever their part: as many as snapshots and compactions that
+/// died leave behind.
+const ORPHANS_FEW: usize = 100;
+
+/// Beyond that one of so many: more means that the catalog is older than the files.
+const ORPHANS_ONE_IN: usize = 10;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -38,9 +54,12 @@ pub struct Config {
     pub catalog_kept: Duration,
     /// How often objects that nobody needs any more are looked for.
     pub garbage_every: Duration,
-    /// A data file or probe that nobody names is left alone for so long; looking for them lists every data file, so it
-    /// is done four times within that time. A day, so that no snapshot that is merely slow is written twice.
+    /// A data file or probe that nobody names is left alone for so long, by its own age and by that of the process;
+    /// looking for them lists every data file, so it is done four times within that time. A day, so that no snapshot
+    /// that is merely slow is written twice.
     pub orphan_age: Duration,
+    /// The time of day may have something deleted once it ran evenly for so long.
+    pub clock_trusted_after: Duration,
 }
 
 #[derive(Debug)]
@@ -73,14 +92,16 @@ impl Error {
 
 impl Sweep {
     pub fn start(self, tasks: &Tasks) {
-        tasks.start("sweep", self.run(tasks.clone()));
+        // Before this process has put a time of its own into the catalog.
+        let trust = Trust::new(self.clock.clone(), self.config.clock_trusted_after, &self.catalog.state());
+        tasks.start("sweep", self.run(tasks.clone(), trust));
     }
 
-    async fn run(self, tasks: Tasks) {
+    async fn run(self, tasks: Tasks, mut trust: Trust) {
         let stopping = tasks.stopping();
         let mut retention_due = self.clock.instant();
         let mut garbage_due = self.clock.instant();
-        let mut orphans_due = self.clock.instant();
+        let mut orphans_due = self.clock.instant() + self.config.orphan_age;
         let mut swept = Swept::default();
         loop {
             tokio::select! {
@@ -89,18 +110,19 @@ impl Sweep {
                 () = stopping.cancelled() => return,
                 () = self.clock.sleep(self.config.every) => {}
             }
-            if self.clock.instant() >= retention_due {
+            let trusted_ms = trust.look();
+            if let Some(now_ms) = trusted_ms.filter(|_| self.clock.instant() >= retention_due) {
                 retention_due = self.clock.instant() + self.config.retention_every;
-                warn_of("expire", self.expire().await);
+                warn_of("expire", self.expire(&tasks, now_ms).await);
             }
             warn_of("sweep", self.sweep(&mut swept).await);
             if self.clock.instant() >= garbage_due {
                 garbage_due = self.clock.instant() + self.config.garbage_every;
                 warn_of("sweep of the catalog log", self.sweep_catalog().await);
             }
-            if self.clock.instant() >= orphans_due {
+            if let Some(now_ms) = trusted_ms.filter(|_| self.clock.instant() >= orphans_due) {
                 orphans_due = self.clock.instant() + self.config.orphan_age / 4;
-                warn_of("sweep of orphans", self.sweep_orphans(&tasks).await);
+                warn_of("sweep of orphans", self.sweep_orphans(&tasks, now_ms).await);
             }
         }
     }
@@ -112,25 +134,14 @@ impl Sweep {
     }
 
     /// Takes files out of the catalog whose rows are all beyond retention, and those of tables dropped for good.
-    pub async fn expire(&self) -> Result<(), Error> {
-        let now_ms = self.clock.now_ms();
-        let now_ns = self.clock.now_ns();
-        let decide = |state: &State| {
-            let mut changes: Vec<Change> = Vec::new();
-            for (id, table) in &state.tables {
-                let gone: Vec<FileId> = if is_due(state, table, now_ms) {
-                    table.files.keys().copied().collect()
-                } else {
-                    expired(state, table, now_ns)
-                };
-                if !gone.is_empty() {
-                    changes.push(Change::ReplaceFiles { table: *id, removed: gone, added: Vec::new(), at_ms: now_ms });
-                }
-            }
-            changes.extend(forget(state, now_ms));
-            Ok((changes, ()))
-        };
-        Ok(self.catalog.commit(decide).await?)
+    async fn expire(&self, tasks: &Tasks, now_ms: u64) -> Result<(), Error> {
+        let state = self.catalog.state();
+        // Millions of files are more than an I/O thread should walk through, and nobody else could commit meanwhile.
+        let plan = tasks.cpu(move || Plan::new(&state, now_ms)).await;
+        if plan.is_empty() {
+            return Ok(());
+        }
+        Ok(self.catalog.commit(|state| Ok((plan.changes(state), ()))).await?)
     }
 
     async fn sweep_wal(&self, swept: &mut Swept) -> Result<(), Error> {
@@ -155,7 +166,7 @@ impl Sweep {
         let gone: Vec<Key> =
             numbered.into_iter().filter(|(_, epoch, position)| may_go(epoch, position)).map(|(key, ..)| key).collect();
         let count = gone.len();
-        if self.bucket.delete(gone).await == count {
+        if self.bucket.delete(gone).await.len() == count {
             swept.wal = now;
         }
         Ok(())
@@ -176,10 +187,9 @@ impl Sweep {
         if gone.is_empty() {
             return Ok(());
         }
-        let (ids, paths): (Vec<FileId>, Vec<Key>) = gone.into_iter().unzip();
-        if self.bucket.delete(paths).await < ids.len() {
-            return Ok(());
-        }
+        let deleted = self.bucket.delete(gone.iter().map(|(_, path)| path.clone()).collect()).await;
+        // One that cannot be deleted is tried again; the others are forgotten without it.
+        let ids: Vec<FileId> = gone.into_iter().filter(|(_, path)| deleted.contains(path)).map(|(id, _)| id).collect();
         let decide = |state: &State| {
             let files: Vec<_> = ids.iter().filter(|id| state.removed.contains_key(id)).copied().collect();
             let changes = if files.is_empty() { Vec::new() } else { vec![Change::ForgetFiles { files }] };
@@ -207,30 +217,41 @@ impl Sweep {
     }
 
     /// Deletes data files that no entry named and none can name any more, and probes of starts that died.
-    async fn sweep_orphans(&self, tasks: &Tasks) -> Result<(), Error> {
+    async fn sweep_orphans(&self, tasks: &Tasks, now_ms: u64) -> Result<(), Error> {
         let age_ms = u64::try_from(self.config.orphan_age.as_millis()).unwrap_or(u64::MAX);
-        let floor = FileId::first_of(self.clock.now_ms().saturating_sub(age_ms));
+        let floor = FileId::first_of(now_ms.saturating_sub(age_ms));
         let probes = self.bucket.list(&self.bucket.keys().probes(), None).await?;
         // A start that is still at its probe is refused when it goes, and tried again by whoever wanted it.
         let old = |key: &Key| keys::id_of(key).is_some_and(|id| id < floor);
         self.bucket.delete(probes.into_iter().filter(old).collect()).await;
 
         let listed = self.bucket.list(&self.bucket.keys().data(), None).await?;
-        let with_id = |key: Key| keys::id_of(&key).filter(|id| *id < floor).map(|id| (id, key));
-        let files: BTreeMap<FileId, Key> = listed.into_iter().filter_map(with_id).collect();
-        // Millions of files are more than an I/O thread should walk through.
+        let listed_count = listed.len();
+        let with_id = move |key: Key| keys::id_of(&key).filter(|id| *id < floor).map(|id| (id, key));
         let state = self.catalog.refresh().await?;
-        let orphans = tasks.cpu(move || unnamed(files, &state)).await;
-        let Some(newest) = orphans.keys().next_back().copied() else { return Ok(()) };
+        // Millions of files are more than an I/O thread should walk through.
+        let orphans = tasks.cpu(move || unnamed(listed.into_iter().filter_map(with_id).collect(), &state)).await;
+        let Some((newest, example)) = orphans.last_key_value() else { return Ok(()) };
+        if orphans.len() > ORPHANS_FEW.max(listed_count / ORPHANS_ONE_IN) {
+            tracing::error!(
+                unknown = orphans.len(), of = listed_count, %example,
+                "the catalog knows nothing of a large part of the data files, so none of them is deleted; if catalog/ was \
+                 restored from an older copy, stop all nodes and restore the newest one; if these files are nobody's, \
+                 delete them by hand"
+            );
+            return Ok(());
+        }
         let decide = |state: &State| {
-            let raise = (newest >= state.file_floor).then_some(Change::RaiseFileFloor { floor });
+            let raise = (*newest >= state.file_floor).then_some(Change::RaiseFileFloor { floor });
             Ok((raise.into_iter().collect(), ()))
         };
         self.catalog.commit(decide).await?;
         // Looked at again after the entry: until it was made, somebody may have named one of them.
         let state = self.catalog.state();
         let gone = tasks.cpu(move || unnamed(orphans, &state)).await;
-        tracing::info!(files = gone.len(), "deleting data files that no entry names");
+        for key in gone.values() {
+            tracing::info!(%key, "deleting a data file that no entry names");
+        }
         self.bucket.delete(gone.into_values().collect()).await;
         Ok(())
     }
@@ -256,30 +277,4 @@ fn warn_of(what: &'static str, result: Result<(), Error>) {
     if let Err(error) = result {
         tracing::warn!(%error, "{what} failed, the next one tries again");
     }
-}
-
-/// Whether a dropped table, or a table of a dropped database, is to lose its files now.
-fn is_due(state: &State, table: &Table, now_ms: u64) -> bool {
-    let of_database = state.databases.get(&table.database).and_then(|d| d.dropped);
-    [table.dropped, of_database].into_iter().flatten().any(|d| d.hard_delete_at_ms.is_some_and(|at| at <= now_ms))
-}
-
-fn expired(state: &State, table: &Table, now_ns: i64) -> Vec<FileId> {
-    let of_database = || state.databases.get(&table.database).and_then(|d| d.retention_ns);
-    let Some(retention) = table.retention_ns.or_else(of_database) else { return Vec::new() };
-    let floor = now_ns.saturating_sub(i64::try_from(retention).unwrap_or(i64::MAX));
-    table.files.values().filter(|f| f.time.max < floor).map(|f| f.id).collect()
-}
-
-/// Dropped tables and databases whose files left the catalog in an earlier entry.
-fn forget(state: &State, now_ms: u64) -> Vec<Change> {
-    let empty =
-        |(id, table): (&TableId, &Arc<Table>)| (is_due(state, table, now_ms) && table.files.is_empty()).then_some(*id);
-    let tables: Vec<TableId> = state.tables.iter().filter_map(empty).collect();
-    let databases = state.databases.values().filter(|d| {
-        let due = d.dropped.is_some_and(|dropped| dropped.hard_delete_at_ms.is_some_and(|at| at <= now_ms));
-        due && !state.tables.iter().any(|(id, t)| t.database == d.id && !tables.contains(id))
-    });
-    let databases: Vec<_> = databases.map(|d| Change::ForgetDatabase { id: d.id }).collect();
-    tables.iter().map(|id| Change::ForgetTable { id: *id }).chain(databases).collect()
 }

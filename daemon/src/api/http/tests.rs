@@ -60,6 +60,7 @@ fn storage_config() -> Config {
             catalog_kept: 24 * hour,
             garbage_every: hour,
             orphan_age: 24 * hour,
+            clock_trusted_after: hour,
         },
     }
 }

@@ -1,7 +1,8 @@
 //! Local files as an object store that keeps its word over a power loss.
 //!
 //! The store of the `object_store` crate never calls fsync. Here a put writes a staged file, syncs it, links or renames
-//! it to its name, and syncs the folder. Staged names end in `#` and digits, which listings of that store leave out.
+//! it to its name, and syncs the folder. Staged files lie in one folder below the store's, so that whoever starts next
+//! finds what a dead process left. Their names are `#` and digits, which listings of that store leave out.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -9,6 +10,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,10 +24,17 @@ use object_store::{
 use parking_lot::Mutex;
 use rand::{RngCore, SeedableRng};
 
+/// The folder of staged files; the keys of a cluster begin with a letter or digit.
+const STAGING: &str = ".staged";
+
+/// No put takes so long; one that does, because its process slept, fails and is tried again.
+const STAGED_KEPT: Duration = Duration::from_secs(60 * 60);
+
 /// Files below one folder. Whoever has put an object finds it after a power loss.
 #[derive(Debug)]
 pub struct LocalFiles {
     inner: LocalFileSystem,
+    staging: PathBuf,
     staged: AtomicU64,
     folders: Arc<Folders>,
 }
@@ -35,11 +44,13 @@ impl LocalFiles {
     pub fn open(folder: &FilePath) -> std::io::Result<Arc<Self>> {
         let folders = Arc::<Folders>::default();
         folders.make(folder)?;
+        let staging = folder.canonicalize()?.join(STAGING);
+        remove_old(&staging)?;
         // Names of staged files must differ from those of a crashed process and of other machines that share the
         // folder; process ids do not tell containers apart.
         let start = rand::rngs::StdRng::from_os_rng().next_u64() >> 1;
         let inner = LocalFileSystem::new_with_prefix(folder).map_err(std::io::Error::other)?;
-        Ok(Arc::new(Self { inner, staged: AtomicU64::new(start), folders }))
+        Ok(Arc::new(Self { inner, staging, staged: AtomicU64::new(start), folders }))
     }
 
     fn refuse<T>(operation: &'static str) -> Result<T> {
@@ -57,7 +68,7 @@ impl std::fmt::Display for LocalFiles {
 impl ObjectStore for LocalFiles {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         let target = self.inner.path_to_filesystem(location)?;
-        let staged = staged_name(&target, self.staged.fetch_add(1, Ordering::Relaxed));
+        let staged = self.staging.join(format!("#{}", self.staged.fetch_add(1, Ordering::Relaxed)));
         let key = location.to_string();
         let folders = Arc::clone(&self.folders);
         let put = move || match opts.mode {
@@ -102,7 +113,9 @@ impl ObjectStore for LocalFiles {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
+        let mut listed = self.inner.list_with_delimiter(prefix).await?;
+        listed.common_prefixes.retain(|prefix| prefix.as_ref() != STAGING);
+        Ok(listed)
     }
 
     async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
@@ -116,10 +129,34 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> +
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }
 
-fn staged_name(target: &FilePath, number: u64) -> PathBuf {
-    let mut name = target.as_os_str().to_owned();
-    name.push(format!("#{number}"));
-    name.into()
+/// Removes what dead processes left in the folder of staged files. Others that live may share it, so what is young stays.
+fn remove_old(staging: &FilePath) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(staging) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        // What another process takes away meanwhile, or what is not ours to remove, is no reason not to start.
+        let modified = entry.metadata().and_then(|found| found.modified());
+        let is_old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > STAGED_KEPT));
+        if is_old && let Err(error) = std::fs::remove_file(entry.path()) {
+            tracing::warn!(file = %entry.path().display(), %error, "could not remove a staged file of a dead process");
+        }
+    }
+    Ok(())
+}
+
+/// A new staged file. Their folder is empty most of the time, so somebody may have tidied it away.
+fn create_staged(staged: &FilePath) -> std::io::Result<File> {
+    let create = || OpenOptions::new().write(true).create(true).truncate(true).open(staged);
+    match create() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            std::fs::create_dir_all(staged.parent().ok_or(ErrorKind::InvalidInput)?)?;
+            create()
+        }
+        created => created,
+    }
 }
 
 type Publish = fn(&FilePath, &FilePath) -> std::io::Result<()>;
@@ -133,7 +170,7 @@ fn put_durably(
 ) -> std::io::Result<()> {
     let folder = target.parent().ok_or(ErrorKind::InvalidInput)?;
     folders.make(folder)?;
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(staged)?;
+    let mut file = create_staged(staged)?;
     let written = payload.iter().try_for_each(|bytes| file.write_all(bytes)).and_then(|()| file.sync_data());
     let published = written.and_then(|()| publish(staged, target));
     if published.is_err() {
@@ -200,6 +237,8 @@ impl Folders {
 mod tests {
     use std::cell::RefCell;
 
+    use futures::TryStreamExt;
+
     use super::*;
 
     /// A folder that is gone at the end of the test.
@@ -242,5 +281,36 @@ mod tests {
         assert_eq!(put(&see), Err(ErrorKind::AlreadyExists));
         assert_eq!(*synced.borrow(), [scratch.0.join("a")]);
         assert!(!staged.exists());
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_process_has_staged_is_in_no_listing_and_goes_at_a_later_start() {
+        let scratch = Scratch::new("staged");
+        let put = async |store: &LocalFiles, key: &str| {
+            let (key, bytes) = (Path::from(key), PutPayload::from_static(b"rows"));
+            store.put_opts(&key, bytes, PutOptions::from(PutMode::Create)).await.unwrap();
+        };
+        put(&*LocalFiles::open(&scratch.0).unwrap(), "c/log/1").await;
+        let staging = scratch.0.join(".staged");
+        let (old, young) = (staging.join("#1"), staging.join("#2"));
+        for staged in [&old, &young] {
+            std::fs::write(staged, b"half").unwrap();
+        }
+        let made = std::fs::metadata(&old).unwrap().modified().unwrap();
+        let file = OpenOptions::new().write(true).open(&old).unwrap();
+        file.set_modified(made - Duration::from_secs(2 * 60 * 60)).unwrap();
+
+        let store = LocalFiles::open(&scratch.0).unwrap();
+        assert!(!old.exists() && young.exists(), "another process may be about to link the young one");
+        let listed: Vec<ObjectMeta> = store.list(None).try_collect().await.unwrap();
+        assert_eq!(listed.iter().map(|o| o.location.as_ref()).collect::<Vec<_>>(), ["c/log/1"]);
+        let prefixes = store.list_with_delimiter(None).await.unwrap().common_prefixes;
+        assert_eq!(prefixes, [Path::from("c")]);
+
+        std::fs::remove_dir_all(&staging).unwrap();
+        put(&store, "c/log/2").await;
+        let beside: Vec<_> =
+            std::fs::read_dir(scratch.0.join("c/log")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(beside.len(), 2, "nothing but the objects: {beside:?}");
     }
 }

@@ -16,9 +16,11 @@ mod reader;
 #[cfg(test)]
 pub(crate) mod watched;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
@@ -214,20 +216,27 @@ impl Bucket {
         }
     }
 
-    /// Deletes objects, for `sweep` alone. A missing one counts as deleted. Returns how many are gone; those that could
-    /// not be deleted stay for the next sweep.
-    #[expect(clippy::disallowed_methods, reason = "called by sweep, which alone decides what goes")]
-    pub(crate) async fn delete(&self, keys: Vec<Key>) -> usize {
-        let locations = futures::stream::iter(keys.into_iter().map(Ok)).boxed();
-        let mut results = self.store.delete_stream(locations);
-        let mut gone = 0;
-        while let Some(result) = results.next().await {
-            match result {
-                Ok(_) | Err(StoreError::NotFound { .. }) => gone += 1,
-                Err(error) => tracing::warn!(%error, "delete failed, the next sweep tries again"),
+    /// Deletes objects, for `sweep` alone. A missing one counts as deleted. Returns those that are gone; what could not
+    /// be deleted stays for the next sweep.
+    pub(crate) async fn delete(&self, keys: Vec<Key>) -> HashSet<Key> {
+        let results: Vec<_> = self.delete_all(keys.clone()).collect().await;
+        let mut gone: HashSet<Key> = results.into_iter().filter_map(Result::ok).collect();
+        // An error of many does not say which of them it is about; alone, each one has its own answer.
+        let open: Vec<Key> = keys.into_iter().filter(|key| !gone.contains(key)).collect();
+        for key in open {
+            match self.delete_all(vec![key.clone()]).try_for_each(|_| std::future::ready(Ok(()))).await {
+                Ok(()) | Err(StoreError::NotFound { .. }) => {
+                    gone.insert(key);
+                }
+                Err(error) => tracing::warn!(%key, %error, "delete failed, the next sweep tries again"),
             }
         }
         gone
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "called by sweep, which alone decides what goes")]
+    fn delete_all(&self, keys: Vec<Key>) -> BoxStream<'static, Result<Key, StoreError>> {
+        self.store.delete_stream(futures::stream::iter(keys.into_iter().map(Ok)).boxed())
     }
 
     /// Finds out whether the store keeps the one promise that everything rests on: a second create is refused.

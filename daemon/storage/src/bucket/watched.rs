@@ -10,8 +10,8 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -22,6 +22,8 @@ pub(crate) struct Watched {
     calls: Mutex<Vec<String>>,
     /// Puts of keys that hold this text are done, and answered only when it is gone.
     held: watch::Sender<Option<&'static str>>,
+    /// Objects whose keys hold this text cannot be deleted.
+    undeletable: Mutex<Option<&'static str>>,
     /// At the next listing of this prefix, the objects of another store are there.
     copied: Mutex<Option<(&'static str, Arc<InMemory>)>>,
 }
@@ -32,6 +34,7 @@ impl Watched {
             inner: Arc::default(),
             calls: Mutex::default(),
             held: watch::Sender::new(None),
+            undeletable: Mutex::default(),
             copied: Mutex::default(),
         })
     }
@@ -51,6 +54,10 @@ impl Watched {
 
     pub(crate) fn release_puts(&self) {
         self.held.send_replace(None);
+    }
+
+    pub(crate) fn refuse_deletes(&self, text: &'static str) {
+        *self.undeletable.lock() = Some(text);
     }
 
     pub(crate) fn copy_at_list(&self, prefix: &'static str, from: &Self) {
@@ -93,7 +100,14 @@ impl ObjectStore for Watched {
 
     #[expect(clippy::disallowed_methods, reason = "hands on what the test decided")]
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        let undeletable = *self.undeletable.lock();
+        let checked = locations.map(move |location| match location {
+            Ok(key) if undeletable.is_some_and(|text| key.as_ref().contains(text)) => {
+                Err(Error::Generic { store: "watched", source: format!("{key} may not be deleted").into() })
+            }
+            location => location,
+        });
+        self.inner.delete_stream(checked.boxed())
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

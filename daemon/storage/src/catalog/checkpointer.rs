@@ -55,7 +55,15 @@ impl Catalog {
         let numbers: Vec<u64> = listed.iter().filter_map(keys::number_of).filter(|number| *number > mark).collect();
         let mut believed = Vec::new();
         for number in numbers.into_iter().rev() {
-            let Some((_, root)) = resume::read_root(bucket, number).await? else { continue };
+            let root = match resume::read_root(bucket, number).await {
+                Ok(Some((_, root))) => root,
+                Ok(None) => continue,
+                Err(Error::Corrupt(reason)) => {
+                    tracing::error!(%reason, "a checkpoint of the catalog is damaged, it holds nothing");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if root.rests_on() > mark {
                 believed.push((number, root.rests_on()));
             }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::resume::{self, Resumed};
+use super::resume::{self, Newest, Resumed};
 use super::{Change, Error, State, Table, format, mark};
 use crate::bucket::{Bucket, Created, Frame, Kind};
 use crate::clock::Clock;
@@ -182,16 +182,19 @@ impl Log {
     /// Starts again from the newest checkpoint: this node fell behind what is kept of the log.
     async fn reload(&self) -> Result<(), Error> {
         let version = self.state().version;
+        let gone = |why: &str| format!("catalog entry {} is gone and no checkpoint stands for it{why}", version + 1);
         match resume::newest_checkpoint(&self.bucket).await? {
-            Some(found) if found.cluster != self.cluster => {
+            Newest::Damaged(reason) => Err(Error::Corrupt(gone(&format!(" ({reason})")))),
+            Newest::Whole(found) if found.cluster != self.cluster => {
                 Err(Error::Corrupt(format!("checkpoint {} belongs to another cluster", found.state.version)))
             }
-            Some(Resumed { state, checkpointed, .. }) if state.version > version => {
+            Newest::Whole(found) if found.state.version > version => {
+                let Resumed { state, checkpointed, .. } = *found;
                 *self.checkpointed.lock() = checkpointed;
                 self.state.send_replace(Arc::new(state));
                 Ok(())
             }
-            _ => Err(Error::Corrupt(format!("catalog entry {} is gone and no checkpoint stands for it", version + 1))),
+            Newest::Whole(_) | Newest::None => Err(Error::Corrupt(gone(""))),
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! # Promises
 //! - A checkpoint is believed when the mark is below everything it rests on, asked after all of it was read.
+//! - One that is damaged, or misses a part, is named as an error and passed over: an older one stands for the same log,
+//!   or the first entry does while nothing is swept. Only then a start fails.
 //! - A log is begun only where there is nothing of this cluster; of two nodes that begin it at once, both go on with the
 //!   same one.
 
@@ -25,11 +27,23 @@ pub(super) struct Resumed {
     pub(super) checkpointed: Checkpointed,
 }
 
+/// What the checkpoints of a log come to.
+#[derive(Debug)]
+pub(super) enum Newest {
+    Whole(Box<Resumed>),
+    None,
+    /// There are some, and none is whole; this is what is wrong with the newest.
+    Damaged(String),
+}
+
 /// Finds where the log of this cluster begins, or begins it.
 pub(super) async fn start(bucket: &Bucket, clock: &Clock) -> Result<Resumed, Error> {
+    let mut damage = None;
     for _ in 0..LOOKS_MAX {
-        if let Some(found) = newest_checkpoint(bucket).await? {
-            return Ok(found);
+        match newest_checkpoint(bucket).await? {
+            Newest::Whole(found) => return Ok(*found),
+            Newest::None => {}
+            Newest::Damaged(reason) => damage = Some(reason),
         }
         let first = match find_first(bucket).await? {
             Some(cluster) => Some(cluster),
@@ -42,7 +56,10 @@ pub(super) async fn start(bucket: &Bucket, clock: &Clock) -> Result<Resumed, Err
             return Ok(Resumed { cluster, state: State::default(), checkpointed: Checkpointed::default() });
         }
     }
-    Err(Error::Corrupt("the first entries of the catalog log are gone and no checkpoint stands for them".into()))
+    let reason = damage.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    Err(Error::Corrupt(format!(
+        "the first entries of the catalog log are gone and no checkpoint stands for them{reason}"
+    )))
 }
 
 /// The cluster's own id, when there is a first entry.
@@ -80,17 +97,27 @@ async fn begin(bucket: &Bucket, clock: &Clock) -> Result<Option<u128>, Error> {
 }
 
 /// The newest checkpoint that may be believed, whole.
-pub(super) async fn newest_checkpoint(bucket: &Bucket) -> Result<Option<Resumed>, Error> {
+pub(super) async fn newest_checkpoint(bucket: &Bucket) -> Result<Newest, Error> {
     for _ in 0..LOOKS_MAX {
         let listed = bucket.list(&bucket.keys().catalog_checkpoints(), None).await?;
         let numbers: Vec<u64> = listed.iter().filter_map(keys::number_of).collect();
         if numbers.is_empty() {
-            return Ok(None);
+            return Ok(Newest::None);
         }
+        let mut damage = None;
         for number in numbers.into_iter().rev() {
-            if let Some(found) = load(bucket, number).await? {
-                return Ok(Some(found));
+            match load(bucket, number).await {
+                Ok(Some(found)) => return Ok(Newest::Whole(Box::new(found))),
+                Ok(None) => {}
+                Err(Error::Corrupt(reason)) => {
+                    tracing::error!(%reason, "a checkpoint of the catalog is damaged, going on with an older one");
+                    damage.get_or_insert(reason);
+                }
+                Err(error) => return Err(error),
             }
+        }
+        if let Some(reason) = damage {
+            return Ok(Newest::Damaged(reason));
         }
         // Sweep keeps two that rest on nothing below the mark, so there are newer ones than those we listed.
     }

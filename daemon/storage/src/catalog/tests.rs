@@ -210,6 +210,69 @@ async fn the_mark_waits_until_what_is_above_it_is_old() {
     assert!(catalog.raise_mark(day).await.expect("the store answers") > 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_damaged_checkpoint_stops_no_start_while_an_older_one_is_whole() {
+    let store = Watched::new();
+    let ahead = swept(&store).await;
+    damage_checkpoints(&ahead, 1).await;
+    check_names(&open(&store, 3).await.state(), &ahead.state());
+    ahead.raise_mark(Duration::ZERO).await.expect("it is passed over here as well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_whose_part_is_missing_stops_no_start() {
+    let store = Watched::new();
+    let ahead = swept(&store).await;
+    let keys = ahead.log.bucket.keys();
+    let parts = ahead.log.bucket.list(&keys.catalog_parts(), None).await.expect("the store answers");
+    ahead.log.bucket.delete(parts.last().cloned().into_iter().collect()).await;
+    check_names(&open(&store, 3).await.state(), &ahead.state());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_whole_checkpoint_a_whole_log_is_read_from_its_first_entry() {
+    let store = Watched::new();
+    let catalog = open(&store, 1).await;
+    catalog.start_checkpoints(2);
+    for name in ["a", "b", "c", "d"] {
+        create(&catalog, name).await.expect("the store answers");
+        checkpointed_within(&catalog, 2).await;
+    }
+    damage_checkpoints(&catalog, usize::MAX).await;
+    check_names(&open(&store, 3).await.state(), &catalog.state());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_without_whole_checkpoint_and_first_entries_names_what_is_damaged() {
+    let store = Watched::new();
+    let ahead = swept(&store).await;
+    damage_checkpoints(&ahead, usize::MAX).await;
+    let refused = try_open(&store, 3).await.expect_err("nothing says what was in the first entries");
+    assert!(refused.to_string().contains("c/catalog/checkpoint/"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_fell_behind_goes_on_with_the_newest_whole_checkpoint() {
+    let store = Watched::new();
+    let behind = open(&store, 1).await;
+    let ahead = swept(&store).await;
+    damage_checkpoints(&ahead, 1).await;
+    // Until it looks at the mark again.
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    check_names(&behind.refresh().await.expect("an older one stands for what is gone"), &ahead.state());
+}
+
+/// Puts something else in place of the newest so many checkpoints.
+async fn damage_checkpoints(catalog: &Catalog, count: usize) {
+    let bucket = &catalog.log.bucket;
+    let listed = bucket.list(&bucket.keys().catalog_checkpoints(), None).await.expect("the store answers");
+    assert!(listed.len() >= 2, "{listed:?}");
+    for key in listed.iter().rev().take(count) {
+        let frame = catalog.log.frame(Kind::CatalogMark, 1, bytes::Bytes::new());
+        bucket.overwrite(key, &frame).await.expect("the store answers");
+    }
+}
+
 /// A catalog whose first entries are gone, with checkpoints that stand for them.
 async fn swept(store: &Arc<Watched>) -> Catalog {
     let catalog = open(store, 2).await;
@@ -247,7 +310,12 @@ async fn create(catalog: &Catalog, name: &str) -> Result<(), Error> {
 
 /// Waits until the newest state has a checkpoint.
 async fn checkpointed(catalog: &Catalog) {
-    while catalog.log.newest_checkpoint() < catalog.state().version {
+    checkpointed_within(catalog, 1).await;
+}
+
+/// Waits until less than so many entries have no checkpoint.
+async fn checkpointed_within(catalog: &Catalog, entries: u64) {
+    while catalog.log.newest_checkpoint() + entries <= catalog.state().version {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -86,6 +86,12 @@ impl FileId {
     pub fn first_of(ms: u64) -> Self {
         Self(ulid::Ulid::from_parts(ms, 0).0)
     }
+
+    /// When it was minted, in milliseconds since the Unix epoch, by the clock of whoever did.
+    #[must_use]
+    pub fn made_at_ms(self) -> u64 {
+        ulid::Ulid(self.0).timestamp_ms()
+    }
 }
 
 impl fmt::Display for FileId {

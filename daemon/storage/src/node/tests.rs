@@ -1,3 +1,5 @@
+mod sweeping;
+
 use bytes::Bytes;
 
 use super::*;
@@ -148,6 +150,7 @@ fn config(id: &str) -> Config {
             catalog_kept: DAY,
             garbage_every: Duration::from_secs(3600),
             orphan_age: DAY,
+            clock_trusted_after: Duration::from_secs(3600),
         },
     }
 }

@@ -64,6 +64,7 @@ fn config(pid: u32) -> Config {
             catalog_kept: Duration::from_secs(24 * 60 * 60),
             garbage_every: Duration::from_secs(3600),
             orphan_age: Duration::from_secs(24 * 60 * 60),
+            clock_trusted_after: Duration::from_secs(60 * 60),
         },
     }
 }
