@@ -360,7 +360,8 @@ mod tests {
     async fn join(store: &Store, number: u32) -> Member {
         let clock = Clock::simulated(START_MICROS, u64::from(number));
         let bucket = Bucket::new(Arc::clone(store), Keys::new(NodeId::new("c").unwrap()), clock.clone());
-        let catalog = Catalog::open(bucket.clone(), clock.clone(), Limits::default()).await.unwrap();
+        let tasks = Tasks::new(Cpu::Here);
+        let catalog = Catalog::open(bucket.clone(), clock.clone(), tasks, Limits::default()).await.unwrap();
         let config = Config {
             node: NodeId::new("n").unwrap(),
             core_count: 1,

@@ -8,10 +8,11 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::apply::chance::any_change;
-use super::checkpoint::{self, Encoded};
+use super::checkpoint::{self, Root};
 use super::format::{decode_entry, encode_entry, made_at_ms};
 use super::{Change, State};
 use crate::fuzz::{allocated, damaged, for_seeds};
+use crate::model::TableId;
 
 fn any_changes(state: &State, random: &mut StdRng) -> Vec<Change> {
     (0..random.random_range(1..4)).map(|_| any_change(random, state)).collect()
@@ -54,14 +55,14 @@ fn no_bytes_panic_the_decoder_of_entries() {
 fn checkpoints_are_read_as_they_were_written() {
     for_seeds(|random| {
         let state = any_state(random);
-        assert_eq!(read(&checkpoint::encode(&state)), Ok(state));
+        assert_eq!(read(&encode(&state)), Ok(state));
     });
 }
 
 #[test]
 fn no_bytes_panic_the_decoder_of_checkpoints() {
     for_seeds(|random| {
-        let mut encoded = checkpoint::encode(&any_state(random));
+        let mut encoded = encode(&any_state(random));
         let mut damage = |payload: &mut Bytes| {
             let json = inflate(payload);
             // Behind the compression most of the time, or nothing but the compression is looked at.
@@ -73,7 +74,7 @@ fn no_bytes_panic_the_decoder_of_checkpoints() {
             json.len()
         };
         let mut bytes = damage(&mut encoded.root);
-        for (_, _, payload) in &mut encoded.parts {
+        for payload in encoded.parts.values_mut() {
             bytes += damage(payload);
         }
         check_bounded(bytes, || drop(read(&encoded)));
@@ -84,14 +85,27 @@ fn no_bytes_panic_the_decoder_of_checkpoints() {
 fn a_window_that_nobody_writes_gets_no_memory() {
     // A frame without a length, with a window of 128 MiB, and one empty last block.
     let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 17 << 3, 0x01, 0x00, 0x00];
-    let error = read(&Encoded { parts: Vec::new(), root: Bytes::copy_from_slice(&frame) }).expect_err("no checkpoint");
+    let error =
+        read(&Encoded { parts: BTreeMap::new(), root: Bytes::copy_from_slice(&frame) }).expect_err("no checkpoint");
     assert!(error.contains("memory"), "{error}");
 }
 
-fn read(encoded: &Encoded) -> Result<State, String> {
-    let parts: BTreeMap<_, _> = encoded.parts.iter().map(|(table, _, payload)| (*table, payload.clone())).collect();
+/// A checkpoint in memory.
+struct Encoded {
+    parts: BTreeMap<TableId, Bytes>,
+    root: Bytes,
+}
+
+fn encode(state: &State) -> Encoded {
+    let parts: BTreeMap<_, _> = state.tables.iter().map(|(id, table)| (*id, checkpoint::encode_part(table))).collect();
+    let names = parts.iter().map(|(id, (hash, _))| (id.0, hash.clone())).collect();
+    let root = checkpoint::encode_root(state, names);
+    Encoded { parts: parts.into_iter().map(|(id, (_, payload))| (id, payload)).collect(), root }
+}
+
+fn read(Encoded { parts, root }: &Encoded) -> Result<State, String> {
     let part = |table, _name| std::future::ready(parts.get(&table).cloned().ok_or_else(|| "no such part".to_owned()));
-    checkpoint::decode(&encoded.root, part).now_or_never().expect("nothing is waited for")
+    Root::decode(root)?.load(part).now_or_never().expect("nothing is waited for")
 }
 
 fn inflate(payload: &[u8]) -> Vec<u8> {

@@ -28,7 +28,7 @@ async fn parts() -> Parts {
     let clock = Clock::simulated(1_760_000_000_000_000, 1);
     let tasks = Tasks::new(Cpu::Here);
     let bucket = Bucket::new(Arc::new(InMemory::new()), Keys::new(NodeId::new("c").unwrap()), clock.clone());
-    let catalog = Catalog::open(bucket.clone(), clock.clone(), Limits::default()).await.unwrap();
+    let catalog = Catalog::open(bucket.clone(), clock.clone(), tasks.clone(), Limits::default()).await.unwrap();
     let changes = vec![
         Change::RegisterNode {
             node: node.clone(),

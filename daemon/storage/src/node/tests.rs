@@ -133,6 +133,13 @@ fn config(id: &str) -> Config {
             age_max: Duration::from_secs(900),
             gen1: Duration::from_secs(600),
         },
+        compact: compact::Config {
+            check_every: Duration::from_secs(10),
+            widths: vec![Duration::from_secs(1_200)],
+            files_max: 100,
+            rows_max: 1_000_000,
+            input_bytes_max: 64 << 20,
+        },
         sweep: sweep::Config {
             every: Duration::from_secs(10),
             file_wait: Duration::from_secs(60),
