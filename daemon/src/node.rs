@@ -61,6 +61,9 @@ pub(crate) enum Error {
     /// The data folder cannot be used.
     #[error("data folder {folder}: {source}")]
     Folder { folder: String, source: std::io::Error },
+    /// The options of the object store do not make a client.
+    #[error("{0}")]
+    Store(#[from] storage::bucket::OpenError),
     #[error("{0}")]
     Storage(#[from] storage::node::Error),
     #[error("query engine: {0}")]
@@ -171,6 +174,8 @@ fn registry(datafusion: &Handle) -> Registry {
 fn open_store(store: &config::Store) -> Result<Store, Error> {
     match store {
         config::Store::Memory => Ok(Arc::new(storage::bucket::InMemory::new())),
+        config::Store::ThrottledMemory => Ok(storage::bucket::throttled_memory()),
+        config::Store::Remote(remote) => Ok(remote.open()?),
         config::Store::File { root } => {
             let folder = || root.display().to_string();
             let files = LocalFiles::open(root).map_err(|source| Error::Folder { folder: folder(), source })?;

@@ -2,7 +2,7 @@
 //!
 //! # Promises
 //! - `WEIR_BIN` decides when it is set; else it is the binary of the profile this test program was built in.
-//! - A process sees no `INFLUXDB3_*` variable of whoever runs the tests.
+//! - A process sees no `INFLUXDB3_*` variable of whoever runs the tests, nor their keys of object stores.
 //! - A binary older than the sources it was built from is refused: it would prove nothing.
 
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use std::{env, fs};
 /// The binary as a command, without arguments.
 pub fn command() -> Command {
     let mut command = Command::new(path());
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("INFLUXDB3_")) {
+    let is_ours = |name: &str| ["INFLUXDB3_", "AWS_", "AZURE_", "GOOGLE_"].iter().any(|start| name.starts_with(start));
+    for (name, _) in env::vars_os().filter(|(name, _)| is_ours(&name.to_string_lossy())) {
         command.env_remove(name);
     }
     command

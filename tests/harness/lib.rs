@@ -12,6 +12,7 @@ pub mod log;
 pub mod binary;
 pub mod process;
 pub mod power;
+pub mod remote;
 pub mod node;
 pub mod command;
 pub mod data;

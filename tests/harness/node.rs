@@ -28,6 +28,10 @@ pub struct Options {
     pub node_id: String,
     /// Added to `weir serve` and the flags every node gets.
     pub flags: Vec<String>,
+    /// Instead of a folder: the flags of another store.
+    pub store: Option<Vec<String>>,
+    /// Names and values of environment variables.
+    pub variables: Vec<(String, String)>,
     /// Texts of warnings and errors that the test brings about on purpose.
     pub allowed_in_log: Vec<String>,
 }
@@ -39,7 +43,13 @@ impl Options {
     }
 
     pub fn with_tokens() -> Self {
-        Self { node_id: "node-1".to_owned(), flags: Vec::new(), allowed_in_log: Vec::new() }
+        Self {
+            node_id: "node-1".to_owned(),
+            flags: Vec::new(),
+            store: None,
+            variables: Vec::new(),
+            allowed_in_log: Vec::new(),
+        }
     }
 
     #[must_use]
@@ -51,6 +61,19 @@ impl Options {
     #[must_use]
     pub fn option(self, name: &str, value: &str) -> Self {
         self.flag(name).flag(value)
+    }
+
+    /// Another store than a folder, in the flags of the command line.
+    #[must_use]
+    pub fn on_store(mut self, flags: &[&str]) -> Self {
+        self.store = Some(flags.iter().map(|flag| (*flag).to_owned()).collect());
+        self
+    }
+
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     #[must_use]
@@ -76,9 +99,14 @@ impl Node {
     /// Starts a node on an empty folder and waits until it answers.
     #[track_caller]
     pub fn start(options: Options) -> Self {
-        let mut node = Self::on(Arc::new(Folder::new(&options.node_id)), options, "log");
+        let mut node = Self::new(options);
         node.restart();
         node
+    }
+
+    /// A node on an empty folder; not started yet.
+    pub fn new(options: Options) -> Self {
+        Self::on(Arc::new(Folder::new(&options.node_id)), options, "log")
     }
 
     /// Another node on the same store, with an address and a log of its own; not started yet.
@@ -141,10 +169,14 @@ impl Node {
     pub fn spawn(&mut self) {
         assert!(self.process.is_none(), "the node runs");
         let mut command = binary::command();
-        command.args(["serve", "--node-id", &self.options.node_id, "--cluster-id", "test", "--object-store", "file"]);
-        command.arg("--data-dir").arg(self.data_dir());
+        command.args(["serve", "--node-id", &self.options.node_id, "--cluster-id", "test"]);
+        match &self.options.store {
+            Some(flags) => command.args(flags),
+            None => command.args(["--object-store", "file", "--data-dir"]).arg(self.data_dir()),
+        };
         command.args(["--http-bind", &format!("127.0.0.1:{}", self.port)]).args(&self.options.flags);
         command.env("RUST_BACKTRACE", "1").env("NO_COLOR", "1");
+        command.envs(self.options.variables.iter().map(|(name, value)| (name, value)));
         if let Some(witness) = &mut self.witness {
             witness.watch(&mut command);
         }

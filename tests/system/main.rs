@@ -18,3 +18,5 @@ mod auth;
 mod client_commands;
 mod client_tls;
 mod measured;
+mod object_stores;
+mod store_faults;

@@ -1,11 +1,11 @@
 //! The flags of `serve`, in the words of the help text. What they add up to is decided in `serve`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser, value_parser};
 
 use super::logging::LogFlags;
+use super::store::StoreFlags;
 use crate::config::{self, Memory, OpenEndpoint};
 
 #[derive(Debug, Clone, Args)]
@@ -59,23 +59,6 @@ pub(crate) struct IdentityFlags {
     /// Start even if another process seems to run under this node id; that process then stops
     #[arg(long, env = "INFLUXDB3_TAKE_OVER", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub(crate) take_over: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StoreKind {
-    Memory,
-    File,
-}
-
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Object store")]
-pub(crate) struct StoreFlags {
-    /// Where rows are kept
-    #[arg(long, env = "INFLUXDB3_OBJECT_STORE")]
-    pub(crate) object_store: Option<StoreKind>,
-    /// Folder of the file store
-    #[arg(long, value_name = "PATH", env = "INFLUXDB3_DATA_DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

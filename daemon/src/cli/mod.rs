@@ -16,6 +16,7 @@ mod logging;
 mod query;
 mod serve;
 mod show;
+mod store;
 #[cfg(test)]
 mod tests;
 mod variables;

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::flags::{
-    CompactFlags, HttpFlags, IdentityFlags, MemoryFlags, Mode, QueryFlags, ServeFlags, StoreFlags, StoreKind,
-};
+use super::flags::{CompactFlags, HttpFlags, IdentityFlags, MemoryFlags, Mode, QueryFlags, ServeFlags};
 use super::logging::{self, LogFlags};
+use super::store as store_flags;
 use crate::config::{
     self, AuthConfig, CompactConfig, Host, HttpConfig, Identity, Limits, Memory, NodeConfig, QueryConfig,
     SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes, WalConfig,
@@ -53,7 +52,7 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
     warn_of_large_shares(&memory, &mut warnings);
     let config = NodeConfig {
         identity: self::identity(identity, kind, around, &mut warnings)?,
-        store: self::store(store, kind, around)?,
+        store: store_flags::resolve(store, kind, around)?,
         http: self::http(http, host),
         threads,
         wal: WalConfig {
@@ -164,20 +163,6 @@ fn id_prefix(host_name: Option<&str>) -> String {
     }
 }
 
-fn store(flags: StoreFlags, kind: Kind, around: &Surroundings<'_>) -> Result<Store, String> {
-    let default_root = || match (kind, &around.home) {
-        (Kind::QuickStart, Some(home)) => Ok(home.join(".weir")),
-        _ => Err("--object-store file needs --data-dir".to_owned()),
-    };
-    match (flags.object_store, kind) {
-        (Some(StoreKind::Memory), _) => Ok(Store::Memory),
-        (Some(StoreKind::File), _) | (None, Kind::QuickStart) => {
-            Ok(Store::File { root: flags.data_dir.map_or_else(default_root, Ok)? })
-        }
-        (None, Kind::Serve) => Err("--object-store is missing: file or memory".to_owned()),
-    }
-}
-
 /// So many connections are open at one time; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 8192;
 
@@ -213,7 +198,8 @@ fn index(number: u32) -> usize {
 fn greeting(config: &NodeConfig) -> String {
     let port = config.http.bind.rsplit(':').next().unwrap_or("8181");
     let place = match &config.store {
-        Store::Memory => "in memory only".to_owned(),
+        Store::Memory | Store::ThrottledMemory => "in memory only".to_owned(),
+        Store::Remote(remote) => format!("in {remote}"),
         Store::File { root } => format!("under {}", root.display()),
     };
     format!(

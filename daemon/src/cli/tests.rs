@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::{AuthConfig, OpenEndpoint, Store};
 use std::time::Duration;
+use storage::bucket::{Azure, Google, Remote, S3Keys, Secret, Service, Transport};
 
 const NODE: [&str; 5] = ["weir", "serve", "--node-id=a", "--cluster-id=c", "--object-store=memory"];
 
@@ -86,6 +87,9 @@ fn serve_without_identity_or_store_is_refused() {
         ("weir serve --node-id a --object-store memory", "--cluster-id is missing"),
         ("weir serve --node-id a --cluster-id c", "--object-store is missing"),
         ("weir serve --node-id a --cluster-id c --object-store file", "needs --data-dir"),
+        ("weir serve --node-id a --cluster-id c --object-store s3", "need --bucket"),
+        ("weir serve --node-id a --cluster-id c --object-store google", "need --bucket"),
+        ("weir serve --node-id a --cluster-id c --object-store azure --bucket b", "needs --azure-storage-account"),
         ("weir serve --node-id a --cluster-id a --object-store memory", "they must differ"),
         ("weir serve --node-id-from-env NAME --cluster-id a --object-store memory", "NAME, which is not set"),
     ] {
@@ -126,4 +130,142 @@ fn help_all_shows_what_help_hides() {
     assert!(!help("--help").contains("--gen1-duration"));
     assert!(help("--help-all").contains("--gen1-duration"));
     assert!(help("--help").contains("[env: INFLUXDB3_NODE_ID]"));
+}
+
+const S3: &str = "weir serve --node-id a --cluster-id c --object-store s3 --bucket b";
+
+#[track_caller]
+fn remote(args: &str, environment: &[(&str, &str)]) -> Box<Remote> {
+    match start(words(args), environment).expect("the flags are right").config.store {
+        Store::Remote(remote) => remote,
+        other => panic!("{args}: {other:?}"),
+    }
+}
+
+#[test]
+fn an_s3_store_is_said_in_flags_or_variables() {
+    let environment = [
+        ("INFLUXDB3_OBJECT_STORE", "s3"),
+        ("INFLUXDB3_BUCKET", "b"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_SESSION_TOKEN", "token"),
+        ("AWS_DEFAULT_REGION", "eu-west-1"),
+        ("AWS_ENDPOINT", "http://127.0.0.1:9000"),
+        ("AWS_ALLOW_HTTP", "true"),
+    ];
+    let flags = "--aws-access-key-id id --aws-secret-access-key secret --aws-session-token token \
+                 --aws-default-region eu-west-1 --aws-endpoint http://127.0.0.1:9000 --aws-allow-http \
+                 --aws-s3-custom-backend ceph";
+    let said = remote(&format!("{S3} {flags}"), &[]);
+    assert_eq!(said, remote("weir serve --node-id a --cluster-id c", &environment));
+    let session_token = Some(Secret::new("token"));
+    let keys = S3Keys::Given { id: Secret::new("id"), secret: Secret::new("secret"), session_token };
+    let endpoint = Some("http://127.0.0.1:9000".to_owned());
+    assert_eq!(said.service, Service::S3(storage::bucket::S3 { keys, region: "eu-west-1".to_owned(), endpoint }));
+    assert!(said.transport.allow_http);
+}
+
+#[test]
+fn keys_of_s3_come_from_a_file_before_flags_and_from_the_machine_last() {
+    let keys = |flags: &str, environment: &[(&str, &str)]| match remote(&format!("{S3}{flags}"), environment).service {
+        Service::S3(s3) => s3.keys,
+        other => panic!("{other:?}"),
+    };
+    let given = " --aws-access-key-id id --aws-secret-access-key secret";
+    assert_eq!(keys(&format!("{given} --aws-credentials-file /k"), &[]), S3Keys::File("/k".into()));
+    assert_eq!(keys(&format!("{given} --aws-skip-signature"), &[]), S3Keys::None);
+    assert_eq!(keys("", &[]), S3Keys::Ambient);
+    let ambient = remote(S3, &[("AWS_ROLE_ARN", "arn:x")]).ambient;
+    assert_eq!(ambient, [("AWS_ROLE_ARN".to_owned(), Secret::new("arn:x"))]);
+}
+
+#[test]
+fn the_way_to_a_store_has_new_names_and_old_ones() {
+    let flags = "--object-store-connection-limit 5 --object-store-http2-only --object-store-http2-max-frame-size 16384 \
+                 --object-store-request-timeout 7s --object-store-max-retries 3 --object-store-retry-timeout 9s \
+                 --object-store-tls-allow-insecure --object-store-tls-ca /ca.pem";
+    let names = [
+        ("CONNECTION_LIMIT", "5"),
+        ("HTTP2_ONLY", "true"),
+        ("HTTP2_MAX_FRAME_SIZE", "16384"),
+        ("REQUEST_TIMEOUT", "7s"),
+        ("MAX_RETRIES", "3"),
+        ("RETRY_TIMEOUT", "9s"),
+        ("TLS_ALLOW_INSECURE", "true"),
+        ("TLS_CA", "/ca.pem"),
+    ];
+    let transport = Transport {
+        connections_max: 5,
+        http2_only: true,
+        http2_frame_bytes_max: Some(16_384),
+        request_timeout: Duration::from_secs(7),
+        retries_max: 3,
+        retry_timeout: Duration::from_secs(9),
+        allow_http: false,
+        allow_any_certificate: true,
+        certificates: Some("/ca.pem".into()),
+    };
+    assert_eq!(remote(&format!("{S3} {flags}"), &[]).transport, transport);
+    for prefix in ["INFLUXDB3_OBJECT_STORE_", "OBJECT_STORE_"] {
+        let environment: Vec<_> = names.iter().map(|(name, value)| (format!("{prefix}{name}"), *value)).collect();
+        let environment: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        assert_eq!(remote(S3, &environment).transport, transport, "{prefix}");
+    }
+    let default = remote(S3, &[]).transport;
+    assert_eq!((default.connections_max, default.request_timeout), (16, Duration::from_secs(30)));
+    check_error(&["--object-store-cache-endpoint=x"], &[], "--object-store-cache-endpoint");
+}
+
+#[test]
+fn azure_and_google_are_said_in_flags_or_variables() {
+    let azure = "weir serve --node-id a --cluster-id c --object-store azure --bucket b --azure-storage-account n \
+                 --azure-storage-access-key k --azure-endpoint http://h --azure-allow-http";
+    let environment = [
+        ("INFLUXDB3_OBJECT_STORE", "azure"),
+        ("INFLUXDB3_BUCKET", "b"),
+        ("AZURE_STORAGE_ACCOUNT", "n"),
+        ("AZURE_STORAGE_ACCESS_KEY", "k"),
+        ("AZURE_ENDPOINT", "http://h"),
+        ("AZURE_ALLOW_HTTP", "true"),
+    ];
+    let said = remote(azure, &[]);
+    assert_eq!(said, remote("weir serve --node-id a --cluster-id c", &environment));
+    assert_eq!(said, remote(&azure.replace("-http", "-http=true"), &[]));
+    let service = Azure { account: "n".into(), access_key: Some(Secret::new("k")), endpoint: Some("http://h".into()) };
+    assert_eq!(said.service, Service::Azure(service));
+    let google = "weir serve --node-id a --cluster-id c --object-store google --bucket b";
+    let service_account = Some("/a.json".into());
+    let said = remote(google, &[("GOOGLE_SERVICE_ACCOUNT", "/a.json")]);
+    assert_eq!(said.service, Service::Google(Google { service_account }));
+    let throttled = words("weir serve --node-id a --cluster-id c --object-store memory-throttled");
+    assert_eq!(start(throttled, &[]).expect("it is a store").config.store, Store::ThrottledMemory);
+}
+
+#[test]
+fn half_a_key_and_an_open_endpoint_are_refused() {
+    for (flags, message) in [
+        ("--aws-access-key-id id", "--aws-access-key-id needs --aws-secret-access-key"),
+        ("--aws-secret-access-key s", "--aws-secret-access-key needs --aws-access-key-id"),
+        ("--aws-endpoint http://h", "--aws-endpoint http://h is without TLS, which needs --aws-allow-http"),
+        ("--aws-endpoint h:9000", "must begin with https:// or http://"),
+        ("--aws-s3-custom-backend minio", "ceph"),
+        ("--object-store-connection-limit 0", "--object-store-connection-limit"),
+    ] {
+        let error = start(words(&format!("{S3} {flags}")), &[]).expect_err("the flags are wrong");
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}
+
+#[test]
+fn secrets_are_in_no_help_no_error_and_no_debug_output() {
+    let secret = "wJalrXUtnFEMI-K7MDENG";
+    let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_ACCESS_KEY"];
+    let environment = names.map(|name| (name, secret));
+    for wrong in ["serve --help", "serve --help-all", "serve --node-idd x", "serve --wal-flush-interval soon"] {
+        let told = start(words(&format!("weir {wrong}")), &environment).expect_err("it is no node").to_string();
+        assert!(!told.contains(secret), "{told}");
+    }
+    let started = start(words(S3), &environment).expect("the flags are right");
+    assert!(!format!("{started:?}").contains(secret), "{started:?}");
 }

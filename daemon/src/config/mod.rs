@@ -13,6 +13,7 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use storage::bucket::Remote;
 use storage::model::NodeId;
 
 pub(crate) use host::{Host, ThreadCounts, ThreadWishes};
@@ -54,9 +55,13 @@ pub(crate) enum TakeOver {
 pub(crate) enum Store {
     /// Everything is gone when the process ends.
     Memory,
+    /// So too, and every call takes as long as over a network.
+    ThrottledMemory,
     File {
         root: PathBuf,
     },
+    /// S3, Azure or Google.
+    Remote(Box<Remote>),
 }
 
 #[derive(Debug, Clone)]

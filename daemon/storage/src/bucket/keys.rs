@@ -118,6 +118,18 @@ impl Keys {
     }
 }
 
+/// Whether a key or a prefix belongs to what must not wait: heartbeats, and the log where roles change hands.
+#[must_use]
+pub(super) fn is_urgent(key: &Path) -> bool {
+    let mut parts = key.parts().skip(1);
+    let (room, part) = (parts.next(), parts.next());
+    match (room.as_ref().map(AsRef::as_ref), part.as_ref().map(AsRef::as_ref)) {
+        (Some("nodes"), _) => true,
+        (Some("catalog"), part) => matches!(part, Some("log" | "mark")),
+        _ => false,
+    }
+}
+
 /// The number at the end of a key such as `…/{seq:020}` or `…/{pos:020}.wal`; `None` for a foreign key.
 #[must_use]
 pub fn number_of(key: &Path) -> Option<u64> {

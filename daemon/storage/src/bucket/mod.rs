@@ -5,6 +5,7 @@
 //!   error after success, "exists" after our own retry: all are settled by reading the object back.
 //! - No object is written twice with other bytes, except heartbeats.
 //! - Decoding is total: damage is an error that names the object.
+//! - Before a cluster begins, its store has shown that it can be trusted (`probe`).
 //!
 //! # Not here
 //! - What the objects mean; their payloads are the business of the rooms that write them.
@@ -12,7 +13,11 @@
 mod frame;
 pub mod keys;
 mod local;
+mod probe;
 mod reader;
+mod remote;
+mod secret;
+mod throttled;
 #[cfg(test)]
 pub(crate) mod watched;
 
@@ -31,6 +36,9 @@ pub use frame::{FEATURE_LEVEL, Frame, HEADER_BYTES, Kind};
 pub use keys::Keys;
 pub use local::LocalFiles;
 pub use reader::ReadOnly;
+pub use remote::{Azure, Google, OpenError, Remote, S3, S3Keys, Service, Transport};
+pub use secret::Secret;
+pub use throttled::throttled_memory;
 
 use crate::clock::Clock;
 use crate::model::ErrorKind;
@@ -67,6 +75,9 @@ pub enum Error {
     /// An object is damaged, foreign, or needs a newer version of this program.
     #[error("object {key}: {reason}")]
     Damaged { key: String, reason: String },
+    /// The store does not do what everything here rests on. Use another one.
+    #[error("object store {store} cannot keep data safe: {reason}")]
+    Unfit { store: String, reason: String },
 }
 
 impl Error {
@@ -75,6 +86,7 @@ impl Error {
         match self {
             Self::Unavailable { .. } => ErrorKind::Unavailable,
             Self::Missing { .. } | Self::Damaged { .. } => ErrorKind::Corrupt,
+            Self::Unfit { .. } => ErrorKind::Invalid,
         }
     }
 
@@ -237,36 +249,5 @@ impl Bucket {
     #[expect(clippy::disallowed_methods, reason = "called by sweep, which alone decides what goes")]
     fn delete_all(&self, keys: Vec<Key>) -> BoxStream<'static, Result<Key, StoreError>> {
         self.store.delete_stream(futures::stream::iter(keys.into_iter().map(Ok)).boxed())
-    }
-
-    /// Finds out whether the store keeps the one promise that everything rests on: a second create is refused.
-    pub async fn probe(&self, cluster: u128) -> Result<(), Error> {
-        // The time in its name tells sweep when it was left behind.
-        let nonce = self.clock.ulid();
-        let key = self.keys.probe(nonce);
-        let frame = Frame {
-            kind: Kind::Probe,
-            cluster,
-            epoch: crate::model::Epoch(0),
-            number: 0,
-            nonce,
-            stamp: crate::model::Stamp::SETTLED,
-            payload: Bytes::new(),
-        };
-        let unavailable = |source| Error::Unavailable { action: "probe", key: key.to_string(), source };
-        self.put(&key, frame.encode(), PutMode::Create).await.map_err(unavailable)?;
-        let second = self.put(&key, frame.encode(), PutMode::Create).await;
-        let found = self.find(&key).await?;
-        self.delete(vec![key.clone()]).await;
-        if second.is_ok() {
-            return Err(Error::damaged(
-                &key,
-                "the store accepted a second create of one key; it cannot keep data safe",
-            ));
-        }
-        if found.as_ref() != Some(&frame.encode()) {
-            return Err(Error::damaged(&key, "the store does not return what was just put"));
-        }
-        Ok(())
     }
 }

@@ -1,0 +1,256 @@
+//! A node on a store behind a network is a node like any other.
+//!
+//! # Promises
+//! - S3, Google and Azure keep what was answered over kills and restarts, and hold files and clean-ups.
+//! - Of two processes with one node id on one bucket, the second refuses to start.
+//! - A start that cannot use its store says why in one line, fails, and leaves nothing behind.
+//! - No key is seen in a log at any level, in an error, or in the help.
+
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use harness::command::Weir;
+use harness::http::Client;
+use harness::node::{Node, Options, free_port};
+use harness::process::Process;
+use harness::remote::{
+    ACCESS_KEY_ID, AZURE_ACCOUNT, AZURE_KEY, BUCKET, RemoteStore, SECRET_ACCESS_KEY, Service, certificate,
+};
+use harness::wait::eventually;
+use serde_json::json;
+
+/// A node on S3, with keys from the environment as most have them.
+pub(crate) fn on_s3(store: &RemoteStore) -> Options {
+    s3_at(&store.url(), BUCKET)
+}
+
+fn s3_at(url: &str, bucket: &str) -> Options {
+    Options::open()
+        .on_store(&["--object-store", "s3", "--bucket", bucket, "--aws-endpoint", url, "--aws-allow-http"])
+        .variable("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
+        .variable("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+        .option("--wal-flush-interval", "10ms")
+}
+
+#[test]
+fn a_node_on_s3_keeps_what_it_answered() {
+    let store = RemoteStore::start(Service::S3);
+    check_life(on_s3(&store));
+    check_files(&store);
+}
+
+#[test]
+fn a_node_on_google_keeps_what_it_answered() {
+    let store = RemoteStore::start(Service::Google);
+    let folder = harness::folder::Folder::new("google");
+    let account = folder.path().join("account.json");
+    let keys = json!({
+        "gcs_base_url": store.url(), "disable_oauth": true,
+        "client_email": "", "private_key": "", "private_key_id": "",
+    });
+    std::fs::write(&account, keys.to_string()).expect("our own folder");
+    let account = account.to_str().expect("a plain path");
+    let flags = ["--object-store", "google", "--bucket", BUCKET, "--google-service-account", account];
+    check_life(Options::open().on_store(&flags));
+    check_files(&store);
+}
+
+#[test]
+fn a_node_on_azure_keeps_what_it_answered() {
+    let store = RemoteStore::start(Service::Azure);
+    check_life(on_azure(&store));
+    check_files(&store);
+}
+
+fn on_azure(store: &RemoteStore) -> Options {
+    Options::open()
+        .on_store(&["--object-store", "azure", "--bucket", BUCKET, "--azure-endpoint", &store.url()])
+        .flag("--azure-allow-http")
+        .option("--azure-storage-account", AZURE_ACCOUNT)
+        .variable("AZURE_STORAGE_ACCESS_KEY", AZURE_KEY)
+}
+
+/// The same against a server that others wrote, where its program is.
+#[test]
+fn a_node_on_the_s3_of_moto_keeps_what_it_answered() {
+    if !Command::new("python3").args(["-c", "import moto.server"]).output().is_ok_and(|output| output.status.success())
+    {
+        println!("python3 has no module moto.server: only the store of the harness was tried");
+        return;
+    }
+    let folder = harness::folder::Folder::new("moto");
+    let port = free_port().to_string();
+    let mut command = Command::new("python3");
+    command.args(["-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", &port]);
+    let _server = Process::start(&mut command, &folder.path().join("log"));
+    let url = format!("http://127.0.0.1:{port}");
+    let bucket = || ureq::put(format!("{url}/{BUCKET}")).send_empty().map_err(|error| error.to_string());
+    eventually("moto makes a bucket", bucket);
+    check_life(s3_at(&url, BUCKET));
+}
+
+/// Writes, kills, stops and starts with snapshots and clean-ups between.
+#[track_caller]
+fn check_life(options: Options) {
+    let options = options.option("--wal-files-per-snapshot", "5").option("--snapshotted-wal-files-to-keep", "2");
+    let mut node = Node::start(options.clone());
+    let write = |client: &Client, from: i64| {
+        for row in from..from + 40 {
+            client.write("plant", &format!("t,host=h{} v={row}i {row}", row % 3));
+        }
+    };
+    let check = |client: &Client, rows: i64| {
+        assert_eq!(client.number("plant", "SELECT count(*) AS n FROM t"), rows);
+        assert_eq!(client.number("plant", "SELECT sum(v) AS n FROM t"), rows * (rows - 1) / 2);
+    };
+    write(&node.client(), 0);
+    check(&node.client(), 40);
+    node.kill();
+    node.restart();
+    check(&node.client(), 40);
+    write(&node.client(), 40);
+
+    // One writes at a time, on this store as on any other.
+    let mut second = node.beside(options.allow_in_log("in use"));
+    second.spawn();
+    assert_ne!(second.wait_for_its_end(), Some(0));
+    assert!(second.log().contains("--take-over"), "{}", second.log());
+
+    check(&node.client(), 80);
+    node.stop();
+    node.restart();
+    check(&node.client(), 80);
+    node.stop();
+}
+
+/// There are Parquet files, and of the log only its end.
+#[track_caller]
+fn check_files(store: &RemoteStore) {
+    let objects = store.objects();
+    let count = |part: &str| objects.iter().filter(|key| key.contains(part)).count();
+    assert!(count("/data/") > 0 && count("/probe/") == 0, "{objects:#?}");
+    assert!(store.calls().iter().any(|call| call.starts_with("GET") && call.contains(".parquet")));
+}
+
+#[test]
+fn a_start_that_cannot_use_its_store_says_why_and_leaves_nothing() {
+    let store = RemoteStore::start(Service::S3);
+    let patient = ["--object-store-max-retries", "1"];
+    let on = || on_s3(&store).option(patient[0], patient[1]);
+    check_refusal(on().variable("AWS_SECRET_ACCESS_KEY", "another/secret"), "403 Forbidden: SignatureDoesNotMatch");
+    check_refusal(on().variable("AWS_ACCESS_KEY_ID", "WEIROTHERKEY"), "InvalidAccessKeyId");
+    check_refusal(on().variable("AWS_SESSION_TOKEN", "a-token"), "ExpiredToken");
+    check_refusal(s3_at(&store.url(), "nothing").option(patient[0], patient[1]), "NoSuchBucket");
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    check_refusal(s3_at(&nobody, BUCKET).option(patient[0], patient[1]), "Connection refused");
+    // It may read, and not write.
+    store.fail(&json!([{ "method": "PUT", "key": "", "times": -1, "status": 403 }]));
+    check_refusal(on(), "403 Forbidden");
+    assert_eq!(store.objects(), [""; 0]);
+
+    let store = RemoteStore::start(Service::S3WithoutConditions);
+    let reason = "cannot keep data safe: it accepted a second create of one object";
+    check_refusal(on_s3(&store), &format!("s3://{BUCKET} at {} {reason}", store.url()));
+    assert_eq!(store.objects(), [""; 0]);
+
+    let store = RemoteStore::start(Service::Azure);
+    let options = on_azure(&store).option(patient[0], patient[1]);
+    check_refusal(options.variable("AZURE_STORAGE_ACCESS_KEY", "YW5vdGhlciBrZXk="), "SignatureDoesNotMatch");
+    assert_eq!(store.objects(), [""; 0]);
+}
+
+/// One line says why, whatever the log is told to hold, and no secret stands in any.
+#[track_caller]
+fn check_refusal(options: Options, reason: &str) {
+    let mut node = Node::new(options.clone().option("--log-filter", "trace").allow_in_log("trying again"));
+    node.spawn();
+    assert_eq!(node.wait_for_its_end(), Some(1), "{reason}");
+    let log = node.log();
+    let told: Vec<_> = log.lines().filter(|line| line.starts_with("weir: ")).collect();
+    let [line] = told[..] else { panic!("{reason}: one line: {told:?}\n{log}") };
+    assert!(line.contains(reason), "{line}");
+    assert!(line.len() < 800, "{line}");
+    check_secrets(&options, &log);
+}
+
+#[track_caller]
+fn check_secrets(options: &Options, text: &str) {
+    for (name, value) in options.variables.iter().filter(|(name, _)| !name.starts_with("OBJECT_STORE")) {
+        let line = text.lines().find(|line| line.contains(value.as_str()));
+        assert_eq!(line, None, "{name} is seen");
+    }
+}
+
+#[test]
+fn keys_are_not_seen_while_a_node_works() {
+    let store = RemoteStore::start(Service::S3);
+    let token = "a-session-token-of-some-length";
+    store.change_keys(ACCESS_KEY_ID, SECRET_ACCESS_KEY, Some(token));
+    let options = on_s3(&store).variable("AWS_SESSION_TOKEN", token).option("--log-filter", "trace");
+    let mut node = Node::start(options.clone().allow_in_log("trying again"));
+    node.client().write("plant", "t v=1 1");
+    // An answer that quotes what was sent, as those of some services do.
+    store.fail(&json!([{ "method": "PUT", "key": "wal", "times": 4, "status": 400 }]));
+    node.client().write("plant", "t v=2 2");
+    let asked = node
+        .client()
+        .sql("_internal", "SELECT * FROM system.nodes")
+        .iter()
+        .map(ToString::to_string)
+        .collect::<String>();
+    node.kill();
+    check_secrets(&options, &node.log());
+    check_secrets(&options, &asked);
+
+    let mut weir = Weir::default();
+    for (name, value) in &options.variables {
+        weir = weir.variable(name, value);
+    }
+    for flag in ["--help", "--help-all"] {
+        let help = weir.run(&["serve", flag]).success();
+        assert!(help.contains("AWS_SECRET_ACCESS_KEY"), "{help}");
+        check_secrets(&options, &help);
+    }
+}
+
+#[test]
+fn keys_in_a_file_are_stronger_than_flags_and_may_change() {
+    let store = RemoteStore::start(Service::S3);
+    let folder = harness::folder::Folder::new("keys");
+    let path = folder.path().join("keys.json");
+    let put = |id: &str, secret: &str, token: &str| {
+        let keys = json!({ "aws_access_key_id": id, "aws_secret_access_key": secret, "aws_session_token": token });
+        std::fs::write(&path, keys.to_string()).expect("our own folder");
+    };
+    put("WEIRFIRST", "the first secret", "first-token");
+    store.change_keys("WEIRFIRST", "the first secret", Some("first-token"));
+    let options = on_s3(&store).option("--aws-credentials-file", path.to_str().expect("a plain path"));
+    let node = Node::start(options.allow_in_log("trying again").allow_in_log("heartbeat"));
+    node.client().write("plant", "t v=1 1");
+    store.change_keys("WEIRSECOND", "the second secret", Some("second-token"));
+    sleep(Duration::from_millis(100));
+    put("WEIRSECOND", "the second secret", "second-token");
+    node.client().write("plant", "t v=2 2");
+    assert_eq!(node.client().number("plant", "SELECT count(*) AS n FROM t"), 2);
+}
+
+#[test]
+fn a_store_with_a_certificate_of_its_own_is_trusted_when_told_so() {
+    let store = RemoteStore::start(Service::S3OverTls);
+    check_refusal(on_s3(&store).option("--object-store-max-retries", "0"), "certificate");
+    let ca = certificate("ca.pem");
+    check_tls(on_s3(&store).option("--object-store-tls-ca", ca.to_str().expect("a plain path")));
+    check_tls(on_s3(&store).variable("OBJECT_STORE_TLS_ALLOW_INSECURE", "true").allow_in_log("deprecated"));
+    let missing = Path::new("/no/such/file");
+    let options = on_s3(&store).option("--object-store-tls-ca", missing.to_str().expect("a plain path"));
+    check_refusal(options, "read certificates /no/such/file: No such file");
+}
+
+#[track_caller]
+fn check_tls(options: Options) {
+    let mut node = Node::start(options);
+    node.client().write("plant", "t v=1 1");
+    node.stop();
+}
