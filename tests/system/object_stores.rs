@@ -8,8 +8,6 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::thread::sleep;
-use std::time::Duration;
 
 use harness::command::Weir;
 use harness::http::Client;
@@ -230,7 +228,6 @@ fn keys_in_a_file_are_stronger_than_flags_and_may_change() {
     let node = Node::start(options.allow_in_log("trying again").allow_in_log("heartbeat"));
     node.client().write("plant", "t v=1 1");
     store.change_keys("WEIRSECOND", "the second secret", Some("second-token"));
-    sleep(Duration::from_millis(100));
     put("WEIRSECOND", "the second secret", "second-token");
     node.client().write("plant", "t v=2 2");
     assert_eq!(node.client().number("plant", "SELECT count(*) AS n FROM t"), 2);

@@ -49,6 +49,9 @@ const COMPONENTS: [(&str, &[&str]); 6] = [
 /// Our own packages; `--verbose` shows their details and spares those of the libraries.
 const VERBOSE: &str = "weir=debug,storage=debug,sql=debug,metrics=debug";
 
+/// The clients of object stores tell of every attempt; the bucket tells when an operation as a whole goes on failing.
+const QUIET: &str = "object_store=warn";
+
 /// Starts logging for the life of the process.
 pub(crate) fn start(flags: &LogFlags) -> Result<(), String> {
     let filter = filter(flags)?;
@@ -79,6 +82,11 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 
 fn filter(flags: &LogFlags) -> Result<EnvFilter, String> {
     let mut directives: Vec<String> = flags.log_filter.split(',').flat_map(in_our_words).collect();
+    let wants_more =
+        |directive: &String| ["debug", "trace"].contains(&directive.as_str()) || directive.contains("object_store");
+    if !directives.iter().any(wants_more) {
+        directives.push(QUIET.to_owned());
+    }
     if flags.verbose {
         directives.push(VERBOSE.to_owned());
     }
@@ -101,12 +109,19 @@ mod tests {
 
     #[test]
     fn component_names_of_the_original_mean_our_rooms() {
-        check_filter("info,influxdb3_wal=debug", "storage::wal=debug,info");
+        check_filter("info,influxdb3_wal=debug", "storage::wal=debug,info,object_store=warn");
         check_filter(
             "influxdb3_write_buffer=trace",
-            "storage::snapshot=trace,storage::ingest=trace,storage::buffer=trace",
+            "storage::snapshot=trace,storage::ingest=trace,storage::buffer=trace,object_store=warn",
         );
-        check_filter("warn,hyper=error", "hyper=error,warn");
+        check_filter("warn,hyper=error", "hyper=error,warn,object_store=warn");
+    }
+
+    #[test]
+    fn clients_of_object_stores_are_quiet_unless_asked() {
+        check_filter("debug", "debug");
+        check_filter("info,object_store=info", "info,object_store=info");
+        check_filter("storage=debug", "storage=debug,object_store=warn");
     }
 
     #[track_caller]
