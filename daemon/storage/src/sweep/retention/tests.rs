@@ -128,6 +128,7 @@ fn file(id: u128, (series, (min, max), stamp): Given) -> FileRecord {
         size_bytes: 1,
         tail: None,
         rows: 1,
+        string_bytes: 0,
         time: TimeRange::new(min, max).unwrap(),
         key_min: key.clone(),
         key_max: key,
