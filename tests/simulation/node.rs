@@ -23,7 +23,7 @@ use storage::model::{NodeId, TimeRange};
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::wal::OnDamage;
-use storage::{compact, snapshot, sweep};
+use storage::{compact, replica, snapshot, sweep};
 
 use crate::oracle::Cells;
 use crate::store::Faulty;
@@ -206,6 +206,11 @@ fn config(id: &str, number: u32, take_over: TakeOver) -> Config {
             catalog_kept: Duration::from_secs(1),
             garbage_every: Duration::from_secs(2),
             orphan_age: Duration::from_secs(8),
+        },
+        replica: replica::Config {
+            interval: Duration::from_millis(500),
+            bytes_max: 1 << 20,
+            start_within: Duration::from_secs(10),
         },
     }
 }

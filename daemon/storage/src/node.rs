@@ -1,7 +1,8 @@
 //! The rooms of this package, started in order as one node that keeps rows.
 //!
 //! # Promises
-//! - After `start` returns, every row ever acknowledged by this node id is visible, and writes are taken.
+//! - After `start` returns, every row ever acknowledged by this node id is visible, and writes are taken. So is every row
+//!   other nodes acknowledged before, or a view is an error that names the node.
 //! - `stop` stores what waits, writes a last snapshot, closes the epoch and says so; a node that failed leaves the same
 //!   things to the next start.
 //!
@@ -21,6 +22,7 @@ use crate::cluster::{self, Member};
 use crate::compact::{self, Compact, Events};
 use crate::ingest::{self, Ingest};
 use crate::model::{ErrorKind, NodeId};
+use crate::replica::{self, Replica};
 use crate::snapshot::{self, Snapshot};
 use crate::sweep::{self, Sweep};
 use crate::tasks::Tasks;
@@ -37,6 +39,7 @@ pub struct Config {
     pub snapshot: snapshot::Config,
     pub compact: compact::Config,
     pub sweep: sweep::Config,
+    pub replica: replica::Config,
 }
 
 /// The outside world of a node.
@@ -86,7 +89,7 @@ impl Error {
 impl Node {
     pub async fn start(config: Config, world: World) -> Result<Self, Error> {
         // Taken apart by name: a new part does not compile until it is used here.
-        let Config { cluster, member, limits, on_damage, ingest, snapshot, compact, sweep } = config;
+        let Config { cluster, member, limits, on_damage, ingest, snapshot, compact, sweep, replica } = config;
         let World { store, clock, tasks, registry } = world;
         let steps = Steps { clock: clock.clone() };
         let bucket = Bucket::new(store, Keys::new(cluster), clock.clone());
@@ -134,7 +137,7 @@ impl Node {
             tasks: tasks.clone(),
             node: node.clone(),
             epoch,
-            stamps,
+            stamps: stamps.clone(),
             metrics: snapshot::Metrics::register(&registry),
         };
         let snapshot = Snapshot::start(snapshot, parts, flushed);
@@ -158,7 +161,17 @@ impl Node {
             pins: Arc::clone(&pins),
         };
         swept.start(&tasks);
-        let views = Arc::new(Views::new((Arc::clone(&catalog), pins), clock, Origin { node, epoch, buffer }));
+        let parts = replica::Parts {
+            bucket: bucket.clone(),
+            catalog: Arc::clone(&catalog),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            node: node.clone(),
+            stamps,
+        };
+        let replica = Replica::start(replica, parts).await;
+        let origin = Origin { node, epoch, buffer };
+        let views = Arc::new(Views::new((Arc::clone(&catalog), pins), clock, origin, replica));
         Ok(Self { bucket, catalog, ingest, snapshot, events, views, member, tasks })
     }
 

@@ -14,7 +14,7 @@ use storage::model::NodeId;
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::wal::OnDamage;
-use storage::{cluster, compact, ingest, snapshot, sweep};
+use storage::{cluster, compact, ingest, replica, snapshot, sweep};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -60,6 +60,11 @@ fn storage_config() -> Config {
             catalog_kept: 24 * hour,
             garbage_every: hour,
             orphan_age: 24 * hour,
+        },
+        replica: replica::Config {
+            interval: Duration::from_millis(250),
+            bytes_max: 64 << 20,
+            start_within: Duration::from_secs(10),
         },
     }
 }

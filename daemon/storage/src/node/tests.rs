@@ -149,5 +149,10 @@ fn config(id: &str) -> Config {
             garbage_every: Duration::from_secs(3600),
             orphan_age: DAY,
         },
+        replica: replica::Config {
+            interval: Duration::from_millis(250),
+            bytes_max: 1 << 30,
+            start_within: Duration::from_secs(10),
+        },
     }
 }
