@@ -19,7 +19,7 @@ use storage::clock::Clock;
 use storage::node::{Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::wal::OnDamage;
-use storage::{catalog, cluster, compact, ingest, replica, snapshot, sweep};
+use storage::{catalog, cluster, compaction, ingest, replica, snapshot, sweep};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -255,7 +255,7 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
             age_max: snapshot.age_max,
             gen1: snapshot.gen1_duration,
         },
-        compact: compact::Config {
+        compaction: compaction::Config {
             check_every: compact.check_every,
             widths: compact.widths,
             files_max: compact.files_max,

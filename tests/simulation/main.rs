@@ -32,7 +32,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::cluster::TakeOver;
-use storage::compact::{EventKind, Events};
+use storage::compaction::{EventKind, Events};
 
 use node::{Process, Start};
 use oracle::{Cells, Oracle, Outcome};

@@ -36,15 +36,16 @@ fn a_years_back_fill_in_random_order_ends_in_few_files() {
         load(&node.client(), lines, 2_000);
         lines.iter().for_each(|line| oracle.write(line));
         assert_eq!(node.client().number("nyc", "SELECT count(*) AS n FROM flights"), oracle.rows() as i64);
-        if part % 3 == 1 {
+        if [2, 5].contains(&part) {
             node.kill();
             node.restart();
         }
     }
     eventually("few files", || {
         assert_eq!(node.client().number("nyc", "SELECT count(*) AS n FROM flights"), oracle.rows() as i64);
+        // A year is two windows of the widest kind; a few late files may wait for company.
         let files = live(&node.client()).len();
-        if files <= 3 { Ok(()) } else { Err(files) }
+        if files <= 8 { Ok(()) } else { Err(files) }
     });
     check_oracle(&node.client(), &oracle);
     check_events(&node.client());

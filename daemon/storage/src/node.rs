@@ -19,7 +19,7 @@ use crate::buffer::Buffer;
 use crate::catalog::{self, Catalog, Change, Limits, Pins, State};
 use crate::clock::Clock;
 use crate::cluster::{self, Member};
-use crate::compact::{self, Compact, Events};
+use crate::compaction::{self, Compactor, Events};
 use crate::ingest::{self, Ingest};
 use crate::model::{ErrorKind, NodeId};
 use crate::replica::{self, Replica};
@@ -37,7 +37,7 @@ pub struct Config {
     pub on_damage: OnDamage,
     pub ingest: ingest::Config,
     pub snapshot: snapshot::Config,
-    pub compact: compact::Config,
+    pub compaction: compaction::Config,
     pub sweep: sweep::Config,
     pub replica: replica::Config,
 }
@@ -89,7 +89,7 @@ impl Error {
 impl Node {
     pub async fn start(config: Config, world: World) -> Result<Self, Error> {
         // Taken apart by name: a new part does not compile until it is used here.
-        let Config { cluster, member, limits, on_damage, ingest, snapshot, compact, sweep, replica } = config;
+        let Config { cluster, member, limits, on_damage, ingest, snapshot, compaction, sweep, replica } = config;
         let World { store, clock, tasks, registry } = world;
         let steps = Steps { clock: clock.clone() };
         let bucket = Bucket::new(store, Keys::new(cluster), clock.clone());
@@ -141,17 +141,15 @@ impl Node {
             metrics: snapshot::Metrics::register(&registry),
         };
         let snapshot = Snapshot::start(snapshot, parts, flushed);
-        let events = Arc::<Events>::default();
-        let parts = compact::Parts {
+        let parts = compaction::Parts {
             bucket: bucket.clone(),
             catalog: Arc::clone(&catalog),
             clock: clock.clone(),
             tasks: tasks.clone(),
             node: node.clone(),
-            events: Arc::clone(&events),
-            metrics: compact::Metrics::register(&registry),
+            metrics: compaction::Metrics::register(&registry),
         };
-        Compact::new(compact, parts).start(&tasks);
+        let events = Compactor::new(compaction, parts).start();
         let swept = Sweep {
             config: sweep,
             bucket: bucket.clone(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use object_store::ObjectStore;
 use storage::catalog::{Action, State};
-use storage::compact::Events;
+use storage::compaction::Events;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 

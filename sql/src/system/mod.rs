@@ -31,7 +31,7 @@ use datafusion::datasource::TableType;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use storage::catalog::{Access, Database, Dropped, State};
-use storage::compact::Events;
+use storage::compaction::Events;
 
 pub(crate) use log::{End, Entry, Finished, QueryLog};
 

@@ -14,7 +14,7 @@ use storage::model::NodeId;
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::wal::OnDamage;
-use storage::{cluster, compact, ingest, replica, snapshot, sweep};
+use storage::{cluster, compaction, ingest, replica, snapshot, sweep};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -45,7 +45,7 @@ fn storage_config() -> Config {
             answer_within: Duration::from_secs(30),
         },
         snapshot: snapshot::Config { bytes_max: 256 << 20, periods_max: 600, age_max: hour, gen1: hour },
-        compact: compact::Config {
+        compaction: compaction::Config {
             check_every: hour,
             widths: vec![2 * hour],
             files_max: 100,

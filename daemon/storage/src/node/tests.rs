@@ -133,7 +133,7 @@ fn config(id: &str) -> Config {
             age_max: Duration::from_secs(900),
             gen1: Duration::from_secs(600),
         },
-        compact: compact::Config {
+        compaction: compaction::Config {
             check_every: Duration::from_secs(10),
             widths: vec![Duration::from_secs(1_200)],
             files_max: 100,

@@ -16,7 +16,7 @@ use storage::model::{NodeId, TimeRange};
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::wal::OnDamage;
-use storage::{cluster, compact, files, ingest, snapshot, sweep};
+use storage::{cluster, compaction, files, ingest, snapshot, sweep};
 
 /// 9 October 2025.
 const START_MICROS: u64 = 1_760_000_000_000_000;
@@ -49,7 +49,7 @@ fn config(pid: u32) -> Config {
             age_max: Duration::from_secs(3600),
             gen1: Duration::from_secs(600),
         },
-        compact: compact::Config {
+        compaction: compaction::Config {
             check_every: Duration::from_secs(10),
             widths: [1_200, 3_600, 14_400, 86_400, 432_000].map(Duration::from_secs).to_vec(),
             files_max: 100,

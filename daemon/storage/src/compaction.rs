@@ -45,7 +45,7 @@ pub struct Config {
     pub input_bytes_max: u64,
 }
 
-/// What `Compact::start` needs besides its config.
+/// What `Compactor::start` needs besides its config.
 #[derive(Debug)]
 pub struct Parts {
     pub bucket: Bucket,
@@ -53,7 +53,6 @@ pub struct Parts {
     pub clock: Clock,
     pub tasks: Tasks,
     pub node: NodeId,
-    pub events: Arc<Events>,
     pub metrics: Metrics,
 }
 
@@ -116,10 +115,11 @@ impl Error {
 
 /// Looks for work, and does it.
 #[derive(Debug)]
-pub struct Compact {
+pub struct Compactor {
     config: Config,
     rules: Rules,
     parts: Parts,
+    events: Arc<Events>,
     /// Tables in which nothing was to be done, as they were then.
     quiet: BTreeMap<TableId, Quiet>,
 }
@@ -132,18 +132,23 @@ struct Quiet {
     until: i64,
 }
 
-impl Compact {
+impl Compactor {
     #[must_use]
     pub fn new(config: Config, parts: Parts) -> Self {
         let width = |width: &Duration| i64::try_from(width.as_nanos()).unwrap_or(i64::MAX);
         let Config { widths, files_max, rows_max, input_bytes_max, .. } = &config;
         let widths = widths.iter().map(width).collect();
         let rules = Rules { widths, files_max: *files_max, rows_max: *rows_max, bytes_max: *input_bytes_max };
-        Self { config, rules, parts, quiet: BTreeMap::new() }
+        Self { config, rules, parts, events: Arc::default(), quiet: BTreeMap::new() }
     }
 
-    pub fn start(self, tasks: &Tasks) {
+    /// Begins to look for work. What comes of it is told in the events.
+    #[must_use]
+    pub fn start(self) -> Arc<Events> {
+        let events = Arc::clone(&self.events);
+        let tasks = self.parts.tasks.clone();
         tasks.start("compact", self.work());
+        events
     }
 
     async fn work(mut self) {
@@ -197,14 +202,14 @@ impl Compact {
     async fn run_and_report(&self, state: &State, table: &Arc<Table>, plan: Plan) -> bool {
         let started = self.parts.clock.instant();
         let about = events::About::of(state, table, &plan);
-        self.parts.events.push(about.planned(self.parts.clock.now_ns()));
+        self.events.push(about.planned(self.parts.clock.now_ns()));
         let result = self.run(table, &plan).await;
         let took = started.elapsed();
         let event = about.ran(self.parts.clock.now_ns(), took, &result);
         let metrics = &self.parts.metrics;
         metrics.runs.with(&[event.status.text()]).inc();
         metrics.seconds.observe(took.as_secs_f64());
-        self.parts.events.push(event);
+        self.events.push(event);
         match result {
             Ok(added) => {
                 let rows: u64 = added.iter().map(|file| file.rows).sum();
@@ -215,7 +220,7 @@ impl Compact {
                 }
                 let (table, files_in, files) = (&table.schema.name, about.inputs.len(), added.len());
                 tracing::info!(%table, files_in, files, rows, bytes, seconds = took.as_secs_f64(), "compacted");
-                self.parts.events.push(about.consumed(self.parts.clock.now_ns(), &added));
+                self.events.push(about.consumed(self.parts.clock.now_ns(), &added));
                 true
             }
             Err(error @ Error::Overtaken(_)) => {

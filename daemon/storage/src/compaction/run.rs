@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::plan::Plan;
-use super::{Compact, Error};
+use super::{Compactor, Error};
 use crate::bucket::Key;
 use crate::catalog::{self, Change, State, Table};
 use crate::files::{self, FileLayout, Origin, Reader, Stamps, WrittenFile, padded};
@@ -54,7 +54,7 @@ fn rows_of(Input { file, bytes }: Input, columns: &Layout) -> Result<Padded, fil
     Ok(Box::new(reader.map(move |batch| padded(&file.path, &batch?, &schema))))
 }
 
-impl Compact {
+impl Compactor {
     /// Returns the files that took the place of the plan's.
     pub(super) async fn run(&self, table: &Arc<Table>, plan: &Plan) -> Result<Vec<Arc<FileRecord>>, Error> {
         let fetches = plan.inputs.iter().cloned().map(|file| self.fetch(file));
