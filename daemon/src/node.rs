@@ -271,13 +271,13 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
             garbage_every: Duration::from_secs(3600),
             orphan_age: Duration::from_secs(24 * 60 * 60),
         },
-        replica: replica::Config {
-            interval: REPLICATION_INTERVAL,
-            // Another node may hold as much as this one.
-            bytes_max: buffer_bytes_max,
-            start_within: START_WITHIN,
-        },
+        // Another node may hold as much as this one.
+        replica: replica_config(buffer_bytes_max),
     }
+}
+
+fn replica_config(bytes_max: usize) -> replica::Config {
+    replica::Config { interval: REPLICATION_INTERVAL, bytes_max, start_within: START_WITHIN }
 }
 
 /// SIGTERM and SIGINT.

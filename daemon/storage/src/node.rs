@@ -18,7 +18,7 @@ use crate::bucket::{Bucket, Keys, Store};
 use crate::buffer::Buffer;
 use crate::catalog::{self, Catalog, Change, Limits, Pins, State};
 use crate::clock::Clock;
-use crate::cluster::{self, Member};
+use crate::cluster::{self, InUse, Member};
 use crate::compaction::{self, Compactor, Events};
 use crate::ingest::{self, Ingest};
 use crate::model::{ErrorKind, NodeId};
@@ -27,7 +27,7 @@ use crate::snapshot::{self, Snapshot};
 use crate::sweep::{self, Sweep};
 use crate::tasks::Tasks;
 use crate::view::{Origin, Views};
-use crate::wal::{self, OnDamage, Recovered};
+use crate::wal::{self, OnDamage, Recovered, StampFloor};
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -98,7 +98,9 @@ impl Node {
         let catalog = Arc::new(steps.time("open catalog", open).await?);
         fix(&catalog, "gen1-duration", snapshot.gen1).await?;
 
-        let join = Member::join(bucket.clone(), Arc::clone(&catalog), clock.clone(), member);
+        let pins: Arc<Pins> = Arc::default();
+        let known = (Arc::clone(&catalog), Arc::clone(&pins));
+        let join = Member::join(bucket.clone(), known, clock.clone(), member);
         let member = steps.time("join cluster", join).await?;
         // From here on, also during a long replay, others can see that this process lives.
         member.start(&tasks);
@@ -118,7 +120,6 @@ impl Node {
         buffer.pass(writer.last_position());
         tracing::info!(objects, rows, epoch = member.epoch().0, "the log is replayed");
 
-        let pins: Arc<Pins> = Arc::default();
         let (node, epoch, stamps) = (member.node().clone(), member.epoch(), writer.stamps());
         let parts = ingest::Parts {
             catalog: Arc::clone(&catalog),
@@ -141,33 +142,11 @@ impl Node {
             metrics: snapshot::Metrics::register(&registry),
         };
         let snapshot = Snapshot::start(snapshot, parts, flushed);
-        let parts = compaction::Parts {
-            bucket: bucket.clone(),
-            catalog: Arc::clone(&catalog),
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-            node: node.clone(),
-            metrics: compaction::Metrics::register(&registry),
-        };
-        let events = Compactor::new(compaction, parts).start();
-        let swept = Sweep {
-            config: sweep,
-            bucket: bucket.clone(),
-            catalog: Arc::clone(&catalog),
-            clock: clock.clone(),
-            node: node.clone(),
-            pins: Arc::clone(&pins),
-        };
-        swept.start(&tasks);
-        let parts = replica::Parts {
-            bucket: bucket.clone(),
-            catalog: Arc::clone(&catalog),
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-            node: node.clone(),
-            stamps,
-        };
-        let replica = Replica::start(replica, parts).await;
+        let ground = Ground { bucket, catalog, clock, tasks, node };
+        let events = ground.start_compaction(compaction, &registry);
+        ground.start_sweep(sweep, Arc::clone(&pins));
+        let replica = ground.start_replica(replica, stamps).await;
+        let Ground { bucket, catalog, clock, tasks, node } = ground;
         let origin = Origin { node, epoch, buffer };
         let views = Arc::new(Views::new((Arc::clone(&catalog), pins), clock, origin, replica));
         Ok(Self { bucket, catalog, ingest, snapshot, events, views, member, tasks })
@@ -177,6 +156,55 @@ impl Node {
     pub async fn stop(self) {
         self.tasks.stop().await;
         self.member.leave().await;
+    }
+}
+
+/// What the rooms that work in the background stand on.
+struct Ground {
+    bucket: Bucket,
+    catalog: Arc<Catalog>,
+    clock: Clock,
+    tasks: Tasks,
+    node: NodeId,
+}
+
+impl Ground {
+    fn start_compaction(&self, config: compaction::Config, registry: &Registry) -> Arc<Events> {
+        let parts = compaction::Parts {
+            bucket: self.bucket.clone(),
+            catalog: Arc::clone(&self.catalog),
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+            node: self.node.clone(),
+            metrics: compaction::Metrics::register(registry),
+        };
+        Compactor::new(config, parts).start()
+    }
+
+    fn start_sweep(&self, config: sweep::Config, pins: Arc<Pins>) {
+        let sweep = Sweep {
+            config,
+            bucket: self.bucket.clone(),
+            catalog: Arc::clone(&self.catalog),
+            clock: self.clock.clone(),
+            node: self.node.clone(),
+            pins,
+            others: InUse::new(self.bucket.clone(), self.clock.clone(), self.node.clone()),
+        };
+        sweep.start(&self.tasks);
+    }
+
+    /// Rows of others that cannot be read now do not keep a node from starting: asking for them is the error.
+    async fn start_replica(&self, config: replica::Config, stamps: StampFloor) -> Arc<Replica> {
+        let parts = replica::Parts {
+            bucket: self.bucket.clone(),
+            catalog: Arc::clone(&self.catalog),
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+            node: self.node.clone(),
+            stamps,
+        };
+        Replica::start(config, parts).await
     }
 }
 
