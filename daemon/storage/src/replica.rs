@@ -6,7 +6,8 @@
 //!   of this node says that they are in files: what was shown once is shown from then on.
 //! - Whoever asks for the rows gets everything each node stored until `late_max` ago, or an error that names the node and
 //!   the reason: an answer may be that much behind a write through another node, but it is never short without a word.
-//!   An object that is damaged, or missing although later ones are there, is an error at once (the missing one within
+//!   That holds for nodes that came since, too: a catalog that was not read for so long is such an error, unless this node
+//!   knows of no other. An object that is damaged, or missing although later ones are there, is an error at once (the missing one within
 //!   `BEHIND_EVERY`), until the catalog says that its rows are in files.
 //! - After `start` everything that was stored before is here, or asking is such an error.
 //! - A row is shown only after the stamps of this node have risen above its own: whoever has read it here and writes it
@@ -96,6 +97,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Replica {
     config: Config,
+    catalog: Arc<Catalog>,
     stamps: StampFloor,
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
     /// Counts rounds over the logs.
@@ -109,6 +111,9 @@ pub enum Error {
     #[error("node {node} has rows that are not in files and cannot be read: {reason}")]
     Damaged { node: NodeId, reason: String },
     /// Ask again later.
+    #[error("the catalog was last read {ago:?} ago, other nodes may have stored rows since")]
+    Blind { ago: Duration },
+    /// Ask again later.
     #[error("the newest rows of node {node} could not be read yet: {reason}")]
     Late { node: NodeId, reason: String },
 }
@@ -118,7 +123,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Damaged { .. } => ErrorKind::Corrupt,
-            Self::Late { .. } => ErrorKind::Unavailable,
+            Self::Blind { .. } | Self::Late { .. } => ErrorKind::Unavailable,
         }
     }
 }
@@ -155,8 +160,9 @@ impl Replica {
     /// Begins to follow the other nodes, and waits until what they have stored so far is here.
     pub async fn start(config: Config, parts: Parts) -> Arc<Self> {
         let (tasks, start_within) = (parts.tasks.clone(), config.start_within);
-        let (stamps, peers, rounds) = (parts.stamps.clone(), Mutex::default(), watch::Sender::new(0));
-        let replica = Arc::new(Self { config, stamps, peers, rounds });
+        let (catalog, stamps) = (Arc::clone(&parts.catalog), parts.stamps.clone());
+        let replica = Self { config, catalog, stamps, peers: Mutex::default(), rounds: watch::Sender::new(0) };
+        let replica = Arc::new(replica);
         let mut rounds = replica.rounds.subscribe();
         tasks.start("replica", Task::new(Arc::clone(&replica), parts).run());
         let is_read = rounds.wait_for(|rounds| *rounds > 0 && replica.lacking().is_none());
@@ -172,6 +178,10 @@ impl Replica {
     pub fn chunks(&self, state: &State) -> Result<Option<Vec<Chunks>>, Error> {
         // Files show rows of others as well.
         self.stamps.see(state.nodes.values().map(|node| node.persisted_stamp).max().unwrap_or(Stamp::SETTLED));
+        let ago = self.catalog.followed_at().elapsed();
+        if state.nodes.len() > 1 && ago > self.late_max() {
+            return Err(Error::Blind { ago });
+        }
         let peers = self.peers.lock().clone();
         let mut all = Vec::with_capacity(peers.len());
         for (id, peer) in peers {
@@ -206,7 +216,7 @@ impl Replica {
     fn lacking(&self) -> Option<Error> {
         let is_lacking = |peer: &Arc<Peer>| match peer.check(self.late_max()) {
             Err(error @ Error::Late { .. }) => Some(error),
-            Ok(()) | Err(Error::Damaged { .. }) => None,
+            Ok(()) | Err(Error::Damaged { .. } | Error::Blind { .. }) => None,
         };
         self.peers.lock().values().find_map(is_lacking)
     }
@@ -235,13 +245,15 @@ struct Task {
     replica: Arc<Replica>,
     parts: Parts,
     followers: BTreeMap<NodeId, Follower>,
+    /// Whoever is not followed had nothing outside files then. `None` before the first look.
+    closed_at: Option<Instant>,
 }
 
 impl Task {
     /// With the nodes that are open now: of those it must be known what they have stored.
     fn new(replica: Arc<Replica>, parts: Parts) -> Self {
-        let mut task = Self { replica, parts, followers: BTreeMap::new() };
-        task.admit(None);
+        let mut task = Self { replica, parts, followers: BTreeMap::new(), closed_at: None };
+        task.admit();
         task
     }
 
@@ -258,8 +270,7 @@ impl Task {
     }
 
     async fn round(&mut self) {
-        // Whoever opens an epoch after this node started has stored nothing yet.
-        self.admit(Some(self.parts.clock.instant()));
+        self.admit();
         self.followers.values_mut().for_each(|follower| follower.settle(&self.parts.catalog));
         let now = self.parts.clock.instant();
         let mut turns: Vec<BoxFuture<'_, ()>> = Vec::new();
@@ -285,15 +296,18 @@ impl Task {
     }
 
     /// Follows the nodes that are open, and forgets those that are not: all they wrote is in files.
-    fn admit(&mut self, current_at: Option<Instant>) {
+    fn admit(&mut self) {
+        // In this order: the state holds every entry of that moment.
+        let followed_at = self.parts.catalog.followed_at();
         let state = self.parts.catalog.state();
         let open = |id: &NodeId| *id != self.parts.node && state.nodes.get(id).is_some_and(|node| !node.sealed);
         self.followers.retain(|id, _| open(id));
         for (id, node) in state.nodes.iter().filter(|(id, _)| open(id)) {
             if !self.followers.contains_key(id) {
-                self.followers.insert(id.clone(), Follower::new(node, &self.parts, current_at));
+                self.followers.insert(id.clone(), Follower::new(node, &self.parts, self.closed_at));
             }
         }
+        self.closed_at = Some(followed_at);
         let peers = self.followers.iter().map(|(id, follower)| (id.clone(), follower.peer()));
         *self.replica.peers.lock() = peers.collect();
     }
