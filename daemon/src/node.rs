@@ -19,7 +19,7 @@ use storage::clock::Clock;
 use storage::node::{Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::wal::OnDamage;
-use storage::{catalog, cluster, compaction, ingest, snapshot, sweep};
+use storage::{catalog, cluster, compaction, ingest, replica, snapshot, sweep};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -39,6 +39,12 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// The files of one compaction plan, which are held in memory.
 const COMPACT_INPUT_BYTES_MAX: u64 = 256 << 20;
+
+/// How often the logs of other nodes are read.
+const REPLICATION_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a start waits for the newest rows of other nodes.
+const START_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a write waits for the object store.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -218,6 +224,8 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
         retention_check_interval,
     } = config.clone();
     let force_bytes = usize::try_from(snapshot.memory_bytes_max).unwrap_or(usize::MAX);
+    // Twice what a snapshot waits for, so that writes go on while it is written.
+    let buffer_bytes_max = force_bytes.max(BUFFER_BYTES_MIN).max(2 * force_bytes.min(SNAPSHOT_BYTES_MAX));
     storage::node::Config {
         cluster: identity.cluster,
         member: cluster::Config {
@@ -243,8 +251,7 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
             group_bytes_max: GROUP_BYTES_MAX,
             waiting_writes_max: wal.waiting_writes_max,
             waiting_bytes_max: http.in_flight_bytes_max,
-            // Twice what a snapshot waits for, so that writes go on while it is written.
-            buffer_bytes_max: force_bytes.max(BUFFER_BYTES_MIN).max(2 * force_bytes.min(SNAPSHOT_BYTES_MAX)),
+            buffer_bytes_max,
             answer_within: ANSWER_WITHIN,
         },
         snapshot: snapshot::Config {
@@ -270,7 +277,13 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
             orphan_age: Duration::from_secs(24 * 60 * 60),
             clock_trusted_after: Duration::from_secs(60 * 60),
         },
+        // Another node may hold as much as this one.
+        replica: replica_config(buffer_bytes_max),
     }
+}
+
+fn replica_config(bytes_max: usize) -> replica::Config {
+    replica::Config { interval: REPLICATION_INTERVAL, bytes_max, start_within: START_WITHIN }
 }
 
 /// SIGTERM and SIGINT.

@@ -1,15 +1,23 @@
 //! The storage rooms under a store that fails in every way it may, in virtual time, from a seed.
 //!
-//! A run is a sequence of processes with one node id over one store; in half of the runs a node with another id lives
+//! A run is a sequence of processes with one node id over one store; in three of four runs a node with another id lives
 //! beside them. Two clients write through whichever process of the first node lives, a third one through the second
-//! node, each to rows of its own, waiting for every outcome. Processes die at a random call to the store, are killed, stop
-//! in order, or are pushed aside by a second one while they live. After each start every cell written through the node
-//! is compared with a map, and at the end, with all faults healed and all rows in files, every cell there is.
+//! node, each to rows of its own, waiting for every outcome; a fourth one overwrites its rows through both, and reads
+//! through a node what it has written before it writes through that node. Processes die at a random call to the store, are
+//! killed, stop in order, or are pushed aside by a second one while they live.
+//!
+//! Every answer of every process is compared with maps: it shows all that was acknowledged by its node; of what went
+//! through the other node it shows what came first, never less than it showed before, than was acknowledged before it
+//! started, and than was acknowledged `LATE_MAX` ago.
 //!
 //! # Promises
 //! - A run depends on its seed alone: no machine clock, no thread, no network.
 //! - Every seed ends with healed faults, a complete read, a snapshot and a restart: safety and liveness both count.
-//! - At that end the settled stamp reaches what every node has persisted, although some of them are idle.
+//! - At that end every node shows every row within seconds, and the settled stamp reaches what every node has persisted,
+//!   although some of them are idle.
+//! - A view that is held meanwhile reads the same as before, although all its files were replaced by others.
+//! - In a fourth of the runs with two nodes entries of the catalog log are deleted before processes that sleep wake up.
+//!   Such a process does not know for a while that it is behind; so there it is only checked that nothing goes backwards.
 //!
 //! `WEIR_SEEDS=n` sets how many seeds run (default 150), `WEIR_SEED=s` runs one and tells its story.
 
@@ -33,16 +41,22 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::cluster::TakeOver;
 use storage::compaction::{EventKind, Events};
+use storage::view::View;
+use tokio::time::Instant;
 
-use node::{Process, Start};
+use node::{LATE_MAX, Process, Start};
 use oracle::{Cells, Oracle, Outcome};
 
-const CLIENTS: usize = 3;
-/// The clients of the first node; the others write through the second.
+pub(crate) const CLIENTS: usize = 4;
+/// The clients that write through the first node only, and through the second.
 const FIRST_CLIENTS: Range<usize> = 0..2;
-const SECOND_CLIENTS: Range<usize> = 2..CLIENTS;
+const SECOND_CLIENTS: Range<usize> = 2..3;
+/// The client that writes through both.
+const SHARED: usize = 3;
 const FIRST: &str = "n";
 const SECOND: &str = "m";
+/// Longer than any run.
+const LONG: Duration = Duration::from_secs(100 * 3600);
 const START_MICROS: u64 = 1_760_000_000_000_000;
 
 fn main() {
@@ -111,16 +125,44 @@ fn simulate(seed: u64) -> Result<Told, String> {
     runtime.block_on(async {
         let mut run = Run::new(seed);
         // Virtual hours; a run that hangs is a failure of liveness.
-        match tokio::time::timeout(Duration::from_secs(100 * 3600), run.whole()).await {
+        match tokio::time::timeout(LONG, run.whole()).await {
             Ok(result) => result.map(|()| run.all_told()),
             Err(_) => Err("made no progress for a hundred hours".into()),
         }
     })
 }
 
-/// The clients whose rows a node sees whole: those that write through it. Others' rows it sees once they are in files.
+/// The clients whose rows a node sees whole: those that write through it and through no other.
 fn clients_of(id: &str) -> Range<usize> {
     if id == FIRST { FIRST_CLIENTS } else { SECOND_CLIENTS }
+}
+
+fn of_client(found: &Cells, client: usize) -> Cells {
+    let own = format!("{client}-");
+    let of_client = found.iter().filter(|((series, ..), _)| series.starts_with(&own));
+    of_client.map(|(cell, value)| (cell.clone(), *value)).collect()
+}
+
+/// A view that is held while files go, and what it showed.
+struct Held {
+    view: View,
+    cells: Cells,
+}
+
+impl Held {
+    async fn open(process: &Process) -> Result<Self, String> {
+        let view = process.node.views.open().map_err(|error| error.to_string())?;
+        let cells = process.read_view(&view).await.ok_or("a file is gone although all is well")?;
+        Ok(Self { view, cells })
+    }
+
+    async fn check(self, process: &Process) -> Result<(), String> {
+        match process.read_view(&self.view).await {
+            Some(cells) if cells == self.cells => Ok(()),
+            Some(cells) => Err(format!("a view changed from {:?} to {cells:?}", self.cells)),
+            None => Err(format!("a file went while a view of node {} held it", process.id)),
+        }
+    }
 }
 
 struct Run {
@@ -135,6 +177,10 @@ struct Run {
     /// The second node, when this run has one and it lives.
     second: Option<Process>,
     has_second: bool,
+    catalog_kept: Duration,
+    /// The client that writes through both nodes goes on with other rows after a request whose outcome is open: it might
+    /// still be stored, later than what the client writes through another node.
+    generation: usize,
     /// What compaction did in each process.
     events: Vec<Arc<Events>>,
     told: Told,
@@ -151,7 +197,9 @@ impl Run {
             next_process: 0,
             aside: Vec::new(),
             second: None,
-            has_second: seed % 2 == 1,
+            has_second: !seed.is_multiple_of(4),
+            catalog_kept: if seed % 4 >= 2 { LONG } else { Duration::from_secs(1) },
+            generation: 0,
             events: Vec::new(),
             told: Told::default(),
         }
@@ -173,7 +221,7 @@ impl Run {
                 self.aside.push(old);
             }
             if let Ok(process) = next {
-                self.compare(&process, clients_of(FIRST)).await?;
+                self.compare(&process).await?;
                 self.live(&process).await?;
                 living = self.end(process).await;
             }
@@ -188,11 +236,19 @@ impl Run {
         if self.has_second {
             nodes.push(self.start_healed(SECOND).await?);
         }
+        let mut held = Vec::new();
         for node in &nodes {
-            if !self.compare(node, clients_of(node.id)).await? {
+            if !self.compare(node).await? {
                 return Err("no answer although all is well".into());
             }
             self.write(node, clients_of(node.id).start).await;
+            held.push(Held::open(node).await?);
+        }
+        if self.is_shared() {
+            tokio::time::sleep(Duration::from_secs(8)).await;
+            for node in &nodes {
+                self.compare_all(node).await?;
+            }
         }
         for node in &nodes {
             if !node.node.snapshot.take().await {
@@ -201,8 +257,9 @@ impl Run {
         }
         // Time for every node to read what the others did, and for those that hold others back to see it.
         tokio::time::sleep(Duration::from_secs(30)).await;
-        for node in &nodes {
-            self.compare(node, 0..CLIENTS).await?;
+        for (node, held) in nodes.iter().zip(held) {
+            held.check(node).await?;
+            self.compare_all(node).await?;
             let state = node.node.catalog.state();
             let newest = state.nodes.values().map(|n| n.persisted_stamp).max();
             if newest.is_some_and(|newest| state.settled() < newest) {
@@ -213,14 +270,26 @@ impl Run {
             node.node.stop().await;
         }
         let again = self.start_healed(FIRST).await?;
-        self.compare(&again, 0..CLIENTS).await?;
+        self.compare_all(&again).await?;
         again.kill();
         Ok(())
     }
 
+    /// Nothing is missing, whichever node it went through.
+    async fn compare_all(&mut self, node: &Process) -> Result<(), String> {
+        let now = Instant::now();
+        for (oracle, floor) in self.oracles.iter().zip(node.floors.lock().iter_mut()) {
+            *floor = oracle.acked_until(now);
+        }
+        match self.compare(node).await? {
+            true => Ok(()),
+            false => Err("no answer although all is well".into()),
+        }
+    }
+
     async fn start_faulty(&mut self, id: &'static str, take_over: TakeOver) -> Result<Process, String> {
         let faults_percent = *[0, 5, 15].get(self.chance.random_range(0..3usize)).expect("three of them");
-        let dies_at = self.chance.random_range(0..400);
+        let dies_at = self.chance.random_range(0..600);
         self.start(id, take_over, (faults_percent, dies_at)).await
     }
 
@@ -247,7 +316,13 @@ impl Run {
         // Machines disagree about the time by minutes.
         let clock_micros = START_MICROS + self.chance.random_range(0..600_000_000);
         let (seed, number) = (self.seed, self.next_process);
-        let start = Start { id, seed, number, faults_percent, dies_at, take_over, clock_micros };
+        let now = Instant::now();
+        let mut floors = [0; CLIENTS];
+        if self.is_shared() {
+            self.oracles.iter().zip(&mut floors).for_each(|(oracle, floor)| *floor = oracle.acked_until(now));
+        }
+        let catalog_kept = self.catalog_kept;
+        let start = Start { id, seed, number, faults_percent, dies_at, take_over, clock_micros, catalog_kept, floors };
         let process = Process::start(&self.shared, start).await;
         self.events.extend(process.iter().map(|process| Arc::clone(&process.node.events)));
         self.tell(|| format!("{start:?}: {}", process.as_ref().map_or_else(|reason| reason.as_str(), |_| "ready")));
@@ -267,11 +342,16 @@ impl Run {
                     }
                 }
                 1 => {
-                    self.compare(process, clients_of(process.id)).await?;
+                    self.compare(process).await?;
                 }
                 2 => tokio::time::sleep(Duration::from_secs(self.chance.random_range(1..30))).await,
                 3 => self.write_aside().await,
-                4 if self.has_second => self.live_beside().await?,
+                4 | 5 if self.has_second => self.live_beside().await?,
+                6 if self.is_shared() => {
+                    if !self.write_shared(process).await? {
+                        return Ok(());
+                    }
+                }
                 _ => {
                     let client = self.chance.random_range(FIRST_CLIENTS);
                     if !self.write(process, client).await {
@@ -295,7 +375,7 @@ impl Run {
                 return Ok(());
             }
             1 => {
-                self.compare(&second, clients_of(SECOND)).await?;
+                self.compare(&second).await?;
             }
             2 => {
                 tokio::select! {
@@ -305,8 +385,13 @@ impl Run {
                     _ = second.node.snapshot.take() => {}
                 }
             }
-            _ => {
-                if !self.write(&second, clients_of(SECOND).start).await {
+            choice => {
+                let acked = if choice < 5 && self.is_shared() {
+                    self.write_shared(&second).await?
+                } else {
+                    self.write(&second, clients_of(SECOND).start).await
+                };
+                if !acked {
                     second.kill();
                     return Ok(());
                 }
@@ -333,7 +418,8 @@ impl Run {
         let mut cells = Cells::new();
         let mut rows: BTreeMap<(String, i64), Vec<String>> = BTreeMap::new();
         for _ in 0..self.chance.random_range(1..4) {
-            let series = format!("{client}-{}", self.chance.random_range(0..3));
+            let first = if client == SHARED { 3 * self.generation } else { 0 };
+            let series = format!("{client}-{}", self.chance.random_range(first..first + 3));
             let time = self.chance.random_range(0..3);
             let field = ["a", "b", "c"][self.chance.random_range(0..3usize)];
             self.next_value += 1;
@@ -356,17 +442,52 @@ impl Run {
         acked
     }
 
-    /// Whether the process answered; an answer that is wrong for one of the clients is an error.
-    async fn compare(&mut self, process: &Process, clients: Range<usize>) -> Result<bool, String> {
-        let Some(found) = process.read().await else { return Ok(false) };
-        self.told.reads += 1;
-        for client in clients {
-            let oracle = &self.oracles[client];
-            let own = format!("{client}-");
-            let of_client = found.iter().filter(|((series, ..), _)| series.starts_with(&own));
-            oracle.check(&of_client.map(|(cell, value)| (cell.clone(), *value)).collect())?;
+    /// Whether rows that went through another node must be shown in time, so that a client can write through both.
+    fn is_shared(&self) -> bool {
+        self.has_second && self.catalog_kept == LONG
+    }
+
+    /// One request of the client that writes through both nodes, if this one shows all it has written so far. Returns
+    /// whether the process can go on.
+    async fn write_shared(&mut self, process: &Process) -> Result<bool, String> {
+        let asked = Instant::now();
+        let Some(found) = process.read().await else { return Ok(true) };
+        self.check(process, &found, asked)?;
+        if self.oracles[SHARED].check(&of_client(&found, SHARED)).is_err() {
+            return Ok(true);
         }
-        Ok(true)
+        let acked = self.write(process, SHARED).await;
+        if acked {
+            process.floors.lock()[SHARED] = self.oracles[SHARED].len();
+        } else {
+            self.generation += 1;
+        }
+        Ok(acked)
+    }
+
+    /// Whether the process answered; an answer that is wrong for one of the clients is an error.
+    async fn compare(&mut self, process: &Process) -> Result<bool, String> {
+        let asked = Instant::now();
+        let Some(found) = process.read().await else { return Ok(false) };
+        self.check(process, &found, asked).map(|()| true)
+    }
+
+    fn check(&mut self, process: &Process, found: &Cells, asked: Instant) -> Result<(), String> {
+        self.told.reads += 1;
+        let late = asked.checked_sub(LATE_MAX).filter(|_| self.is_shared());
+        let mut floors = process.floors.lock();
+        for (client, oracle) in self.oracles.iter().enumerate() {
+            let found = of_client(found, client);
+            if clients_of(process.id).contains(&client) {
+                oracle.check(&found)?;
+            } else {
+                let floor = floors[client].max(late.map_or(0, |late| oracle.acked_until(late)));
+                let behind = oracle.check_behind(&found, floor);
+                floors[client] =
+                    behind.map_err(|reason| format!("client {client} at node {}: {reason}", process.id))?;
+            }
+        }
+        Ok(())
     }
 
     /// How a process comes to its end; one that goes on living is pushed aside by the next.

@@ -12,6 +12,7 @@ use arrow_array::types::{Int32Type, Int64Type, TimestampNanosecondType};
 use arrow_array::{Array, RecordBatch};
 use metrics::Registry;
 use object_store::memory::InMemory;
+use parking_lot::Mutex;
 use storage::bucket::{Bucket, Key};
 use storage::catalog::{Catalog, Limits, State};
 use storage::clock::Clock;
@@ -22,9 +23,11 @@ use storage::merge::{Layout, Settle, merge_all};
 use storage::model::{NodeId, TimeRange};
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
+use storage::view::View;
 use storage::wal::OnDamage;
-use storage::{compaction, snapshot, sweep};
+use storage::{compaction, replica, snapshot, sweep};
 
+use crate::CLIENTS;
 use crate::oracle::Cells;
 use crate::store::Faulty;
 
@@ -33,8 +36,14 @@ pub(crate) struct Process {
     pub(crate) tasks: Tasks,
     pub(crate) store: Arc<Faulty>,
     pub(crate) id: &'static str,
+    /// Of each client's requests, how many this process must show: it has shown them, or promises so.
+    pub(crate) floors: Mutex<[usize; CLIENTS]>,
     shared: Arc<InMemory>,
 }
+
+/// What a node shows is behind what others have stored by less than this.
+pub(crate) const LATE_MAX: Duration = replica::LATE_MAX.saturating_add(Duration::from_secs(2));
+const REPLICATION_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How one process is started.
 #[derive(Debug, Clone, Copy)]
@@ -48,12 +57,18 @@ pub(crate) struct Start {
     pub(crate) dies_at: u64,
     pub(crate) take_over: TakeOver,
     pub(crate) clock_micros: u64,
+    /// How long entries of the catalog log are kept. When that is less than processes sleep, one that wakes may not know
+    /// for a while that the log went on.
+    pub(crate) catalog_kept: Duration,
+    /// Of each client's requests, how many were acknowledged before the start.
+    pub(crate) floors: [usize; CLIENTS],
 }
 
 impl Process {
     /// Says why when it died, or gave up, before it was ready.
     pub(crate) async fn start(shared: &Arc<InMemory>, start: Start) -> Result<Self, String> {
-        let Start { id, seed, number, faults_percent, dies_at, take_over, clock_micros } = start;
+        let Start { id, seed, number, faults_percent, dies_at, take_over: _, clock_micros, catalog_kept: _, floors } =
+            start;
         let seed = seed ^ (u64::from(number) << 32);
         let store = Faulty::new(Arc::clone(shared), seed, faults_percent, dies_at);
         let tasks = Tasks::new(Cpu::Here);
@@ -66,10 +81,10 @@ impl Process {
         let started = tokio::select! {
             biased;
             () = store.died() => Err("it died".to_owned()),
-            started = Node::start(config(id, number, take_over), world) => started.map_err(|e| e.to_string()),
+            started = Node::start(config(start), world) => started.map_err(|e| e.to_string()),
         };
         match started {
-            Ok(node) => Ok(Self { node, tasks, store, id, shared: Arc::clone(shared) }),
+            Ok(node) => Ok(Self { node, tasks, store, id, floors: Mutex::new(floors), shared: Arc::clone(shared) }),
             Err(reason) => {
                 store.kill();
                 tasks.kill();
@@ -107,7 +122,7 @@ impl Process {
             biased;
             () = self.store.died() => None,
             _ = self.tasks.failed() => None,
-            cells = self.read_all() => cells,
+            cells = async { self.read_view(&self.node.views.open().ok()?).await } => cells,
         }
     }
 
@@ -119,8 +134,8 @@ impl Process {
         catalog.await.expect("the store is well").state()
     }
 
-    async fn read_all(&self) -> Option<Cells> {
-        let view = self.node.views.open().ok()?;
+    /// Every cell of table `t` that a view holds. `None` when a file cannot be read, or went while this process slept.
+    pub(crate) async fn read_view(&self, view: &View) -> Option<Cells> {
         let state = Arc::clone(view.state());
         let Some(table) = state.database("db").and_then(|db| state.table_named(db, "t")) else {
             return Some(Cells::new());
@@ -170,7 +185,8 @@ fn cells(batches: &[RecordBatch]) -> Cells {
     cells
 }
 
-fn config(id: &str, number: u32, take_over: TakeOver) -> Config {
+fn config(start: Start) -> Config {
+    let Start { id, number, take_over, catalog_kept, .. } = start;
     // Every process runs on another machine, so that only the heartbeat tells of it.
     let place =
         cluster::Place { boot: format!("machine {number}"), pid_namespace: String::new(), pid: number, started: 0 };
@@ -212,10 +228,15 @@ fn config(id: &str, number: u32, take_over: TakeOver) -> Config {
             file_wait: Duration::from_secs(5),
             wal_objects_kept: 0,
             retention_every: Duration::from_secs(5),
-            catalog_kept: Duration::from_secs(1),
+            catalog_kept,
             garbage_every: Duration::from_secs(2),
             orphan_age: Duration::from_secs(8),
             clock_trusted_after: Duration::from_secs(4),
+        },
+        replica: replica::Config {
+            interval: REPLICATION_INTERVAL,
+            bytes_max: 1 << 20,
+            start_within: Duration::from_secs(10),
         },
     }
 }

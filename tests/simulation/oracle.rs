@@ -2,8 +2,11 @@
 //!
 //! # Promises
 //! - Accepts every state that the outcomes told to the clients allow, and no other.
+//! - Of a node that comes behind it accepts the states after the first so many requests, and says after how many.
 
 use std::collections::BTreeMap;
+
+use tokio::time::Instant;
 
 /// One value of one row: series, time, field.
 pub(crate) type Cell = (String, i64, String);
@@ -15,6 +18,8 @@ pub(crate) type Cells = BTreeMap<Cell, i64>;
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     requests: Vec<(Cells, Outcome)>,
+    /// When each outcome was told.
+    told_at: Vec<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,16 +32,43 @@ pub(crate) enum Outcome {
 impl Oracle {
     pub(crate) fn record(&mut self, cells: Cells, outcome: Outcome) {
         self.requests.push((cells, outcome));
+        self.told_at.push(Instant::now());
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// How many requests there are up to the last that was acknowledged until a moment.
+    pub(crate) fn acked_until(&self, moment: Instant) -> usize {
+        let acked = |index: &usize| self.requests[*index].1 == Outcome::Acked && self.told_at[*index] <= moment;
+        (0..self.len()).rev().find(acked).map_or(0, |index| index + 1)
     }
 
     /// Says what is wrong with the cells found for this client.
     pub(crate) fn check(&self, found: &Cells) -> Result<(), String> {
-        let known = |cell: &Cell, value: i64| self.requests.iter().any(|(cells, _)| cells.get(cell) == Some(&value));
+        Self::check_those(&self.requests, found)
+    }
+
+    /// After how many requests, at least so many, the cells may have been found. The fewest that fit are returned: an
+    /// open request may have come to nothing.
+    pub(crate) fn check_behind(&self, found: &Cells, at_least: usize) -> Result<usize, String> {
+        let fits = |count: &usize| Self::check_those(&self.requests[..*count], found).is_ok();
+        let count = (at_least..=self.len()).find(fits);
+        count.ok_or_else(|| {
+            let after = |count: usize| Self::check_those(&self.requests[..count], found).err().unwrap_or_default();
+            let (first, last) = (after(at_least), after(self.len()));
+            format!("what is found fits no state after {at_least} to {} requests: {first}; {last}", self.len())
+        })
+    }
+
+    fn check_those(requests: &[(Cells, Outcome)], found: &Cells) -> Result<(), String> {
+        let known = |cell: &Cell, value: i64| requests.iter().any(|(cells, _)| cells.get(cell) == Some(&value));
         if let Some((cell, value)) = found.iter().find(|(cell, value)| !known(cell, **value)) {
             return Err(format!("{cell:?} = {value} was never written"));
         }
-        for (index, (cells, outcome)) in self.requests.iter().enumerate() {
-            let later = &self.requests[index + 1..];
+        for (index, (cells, outcome)) in requests.iter().enumerate() {
+            let later = &requests[index + 1..];
             // What a later request surely wrote says nothing about this one; what a later one may have written says
             // nothing either where its value shows.
             let is_ours_to_see = |cell: &Cell| {

@@ -9,6 +9,7 @@ mod ledger;
 mod kill_loop;
 mod compaction;
 mod one_owner;
+mod two_nodes;
 mod start_up;
 mod stopping;
 mod cases;

@@ -6,17 +6,22 @@
 //! - A process that finds the heartbeat of its id moving refuses to start, unless it was told to take over. On the same
 //!   host it looks for the process instead, so a restart after a crash waits for nothing.
 //! - A process that lost its epoch learns so at its next look at the catalog at the latest, and stops the node.
+//! - A heartbeat says which catalog version the oldest query of its process reads, and no later one reads an older.
 //!
 //! # Not here
 //! - Fencing the WAL: `wal` does, at its next object.
+
+mod in_use;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use in_use::InUse;
+
 use crate::bucket::{self, Bucket, Frame, Kind};
-use crate::catalog::{self, Catalog, Change, Node, State};
+use crate::catalog::{self, Catalog, Change, Node, Pins, State};
 use crate::clock::Clock;
 use crate::model::{Epoch, ErrorKind, NodeId, Stamp, Writer};
 use crate::tasks::Tasks;
@@ -33,9 +38,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A catalog in which nobody changed anything for so long is read less often,
 const IDLE_AFTER: Duration = Duration::from_secs(60);
 
-/// namely so many times, beside the look before each heartbeat: six idle nodes then ask the store less than three times a
-/// second. The first change after such a rest reaches the other nodes up to a heartbeat later.
-const IDLE_TIMES: u32 = 20;
+/// namely so many times: then each heartbeat's look at it is enough. Six idle nodes ask the store less than three times a
+/// second so, besides what `replica` asks. The first change after such a rest reaches the other nodes that much later.
+const IDLE_TIMES: u32 = 5;
 
 /// Whether a living holder of the node id may be pushed aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +68,35 @@ struct Heartbeat {
     count: u64,
     /// The process left in order.
     stopped: bool,
+    /// No query of the process reads an older version of the catalog. `None` from a program that did not say it yet.
+    #[serde(default)]
+    in_use: Option<u64>,
+}
+
+impl Heartbeat {
+    /// The heartbeat of a node, with the nonce that tells it from the next one.
+    async fn find(bucket: &Bucket, node: &NodeId) -> Result<Option<(u128, Self)>, bucket::Error> {
+        let key = bucket.keys().heartbeat(node);
+        match bucket.find_frame(&key).await {
+            Ok(None) => Ok(None),
+            Ok(Some(frame)) => Ok(serde_json::from_slice(&frame.payload).ok().map(|h| (frame.nonce, h))),
+            // Heartbeats are advisory: a damaged one says nothing.
+            Err(bucket::Error::Damaged { key, reason }) => {
+                tracing::warn!(%key, %reason, "heartbeat is damaged");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the process is the one that the catalog knows: a process that was pushed aside may have written last.
+    fn is_of(&self, node: &Node) -> bool {
+        self.process == process_text(node.process)
+    }
+}
+
+fn process_text(process: u128) -> String {
+    format!("{process:032x}")
 }
 
 #[derive(Debug, Clone)]
@@ -108,6 +142,8 @@ impl Error {
 pub struct Member {
     bucket: Bucket,
     catalog: Arc<Catalog>,
+    /// What the queries of this process read.
+    pins: Arc<Pins>,
     clock: Clock,
     config: Config,
     process: u128,
@@ -116,8 +152,13 @@ pub struct Member {
 
 impl Member {
     /// Opens the next epoch of the node id for this process.
-    pub async fn join(bucket: Bucket, catalog: Arc<Catalog>, clock: Clock, config: Config) -> Result<Self, Error> {
-        let member = Self { process: clock.random(), epoch: Epoch(0), bucket, catalog, clock, config };
+    pub async fn join(
+        bucket: Bucket,
+        (catalog, pins): (Arc<Catalog>, Arc<Pins>),
+        clock: Clock,
+        config: Config,
+    ) -> Result<Self, Error> {
+        let member = Self { process: clock.random(), epoch: Epoch(0), bucket, catalog, pins, clock, config };
         if member.config.take_over == TakeOver::Refuse {
             member.expect_free().await?;
         }
@@ -216,7 +257,9 @@ impl Member {
                 () = stopping.cancelled() => return,
                 () = self.clock.sleep(self.config.follow_every * times) => {}
             }
-            match self.catalog.refresh().await {
+            let is_fresh = times > 1 && self.catalog.followed_at().elapsed() < self.config.follow_every * times;
+            let looked = if is_fresh { Ok(self.catalog.state()) } else { self.catalog.refresh().await };
+            match looked {
                 Ok(state) if self.holds_epoch(&state) => {}
                 Ok(_) => {
                     tasks.fail(format!("node id '{}' was taken over by another process", self.config.node));
@@ -236,11 +279,15 @@ impl Member {
     }
 
     async fn beat(&self, count: u64, alive: Alive) -> Result<(), bucket::Error> {
+        // In this order: a view that is not pinned yet finds, after it is, that the version it took is not the newest.
+        let version = self.catalog.state().version;
+        let oldest = self.pins.oldest().unwrap_or(version);
         let heartbeat = Heartbeat {
-            process: format!("{:032x}", self.process),
+            process: process_text(self.process),
             place: self.config.place.clone(),
             count,
             stopped: alive == Alive::Stopped,
+            in_use: Some(oldest.min(version)),
         };
         let payload = serde_json::to_vec(&heartbeat).expect("a plain struct always has a JSON form");
         let frame = Frame {
@@ -258,10 +305,10 @@ impl Member {
     /// Watches the heartbeat of whoever held the id last, until it is certain enough whether that process lives.
     async fn expect_free(&self) -> Result<(), Error> {
         let Some((nonce, heartbeat)) = self.heartbeat().await? else { return Ok(()) };
-        // What it says of its process counts only if that process is the one the catalog knows: a process that was
-        // pushed aside may have written last.
-        let owner = self.catalog.state().nodes.get(&self.config.node).map(|n| format!("{:032x}", n.process));
-        let is_owner = owner.as_ref() == Some(&heartbeat.process);
+        // What it says of its process counts only if that process is the one the catalog knows.
+        let owner = self.record();
+        let is_of_owner = |heartbeat: &Heartbeat| owner.as_ref().is_some_and(|owner| heartbeat.is_of(owner));
+        let is_owner = is_of_owner(&heartbeat);
         if heartbeat.stopped && is_owner {
             return Ok(());
         }
@@ -278,7 +325,7 @@ impl Member {
             self.clock.sleep(LOOK_EVERY).await;
             match self.heartbeat().await? {
                 Some((newer, now)) if newer != nonce && !now.stopped => return Err(in_use()),
-                Some((_, now)) if now.stopped && owner.as_ref() == Some(&now.process) => return Ok(()),
+                Some((_, now)) if now.stopped && is_of_owner(&now) => return Ok(()),
                 _ => {}
             }
         }
@@ -286,17 +333,7 @@ impl Member {
     }
 
     async fn heartbeat(&self) -> Result<Option<(u128, Heartbeat)>, Error> {
-        let key = self.bucket.keys().heartbeat(&self.config.node);
-        match self.bucket.find_frame(&key).await {
-            Ok(None) => Ok(None),
-            Ok(Some(frame)) => Ok(serde_json::from_slice(&frame.payload).ok().map(|h| (frame.nonce, h))),
-            // Heartbeats are advisory: a damaged one says nothing.
-            Err(bucket::Error::Damaged { key, reason }) => {
-                tracing::warn!(%key, %reason, "heartbeat is damaged");
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
-        }
+        Ok(Heartbeat::find(&self.bucket, &self.config.node).await?)
     }
 }
 
@@ -357,20 +394,20 @@ mod tests {
 
     const START_MICROS: u64 = 1_760_000_000_000_000;
 
-    async fn join(store: &Store, number: u32) -> Member {
+    pub(super) async fn join(store: &Store, node: &str, number: u32) -> Member {
         let clock = Clock::simulated(START_MICROS, u64::from(number));
         let bucket = Bucket::new(Arc::clone(store), Keys::new(NodeId::new("c").unwrap()), clock.clone());
         let tasks = Tasks::new(Cpu::Here);
         let catalog = Catalog::open(bucket.clone(), clock.clone(), tasks, Limits::default()).await.unwrap();
         let config = Config {
-            node: NodeId::new("n").unwrap(),
+            node: NodeId::new(node).unwrap(),
             core_count: 1,
             place: Place { boot: format!("machine {number}"), pid_namespace: String::new(), pid: number, started: 0 },
             take_over: TakeOver::Insist,
             follow_every: Duration::from_secs(1),
             checkpoint_every: 100,
         };
-        Member::join(bucket, Arc::new(catalog), clock, config).await.unwrap()
+        Member::join(bucket, (Arc::new(catalog), Arc::default()), clock, config).await.unwrap()
     }
 
     #[tokio::test(start_paused = true)]
@@ -379,11 +416,11 @@ mod tests {
         for tenths in [1, 49, 50, 51, 98, 99, 100, 101] {
             let store: Store = Arc::new(InMemory::new());
             let tasks = Tasks::new(Cpu::Here);
-            let first = join(&store, 1).await;
+            let first = join(&store, "n", 1).await;
             first.start(&tasks);
             first.clock.sleep(Duration::from_millis(tenths * 100)).await;
             // It shows itself once, and then not again.
-            let second = join(&store, 2).await;
+            let second = join(&store, "n", 2).await;
             second.clock.sleep(Duration::from_secs(60)).await;
             let (_, heartbeat) = second.heartbeat().await.unwrap().expect("both wrote one");
             assert_eq!(heartbeat.place.pid, 2, "pushed aside after {tenths} tenths of a second");

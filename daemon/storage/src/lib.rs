@@ -22,5 +22,6 @@ pub mod snapshot;
 pub mod cluster;
 pub mod compaction;
 pub mod sweep;
+pub mod replica;
 pub mod view;
 pub mod node;

@@ -1,7 +1,8 @@
 //! The rooms of this package, started in order as one node that keeps rows.
 //!
 //! # Promises
-//! - After `start` returns, every row ever acknowledged by this node id is visible, and writes are taken.
+//! - After `start` returns, every row ever acknowledged by this node id is visible, and writes are taken. So is every row
+//!   other nodes acknowledged before, or a view is an error that names the node.
 //! - `stop` stores what waits, writes a last snapshot, closes the epoch and says so; a node that failed leaves the same
 //!   things to the next start.
 //!
@@ -17,15 +18,16 @@ use crate::bucket::{Bucket, Keys, Store};
 use crate::buffer::Buffer;
 use crate::catalog::{self, Catalog, Change, Limits, Pins, State};
 use crate::clock::Clock;
-use crate::cluster::{self, Member};
+use crate::cluster::{self, InUse, Member};
 use crate::compaction::{self, Compactor, Events};
 use crate::ingest::{self, Ingest};
 use crate::model::{ErrorKind, NodeId};
+use crate::replica::{self, Replica};
 use crate::snapshot::{self, Snapshot};
 use crate::sweep::{self, Sweep};
 use crate::tasks::Tasks;
 use crate::view::{Origin, Views};
-use crate::wal::{self, OnDamage, Recovered};
+use crate::wal::{self, OnDamage, Recovered, StampFloor};
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -37,6 +39,7 @@ pub struct Config {
     pub snapshot: snapshot::Config,
     pub compaction: compaction::Config,
     pub sweep: sweep::Config,
+    pub replica: replica::Config,
 }
 
 /// The outside world of a node.
@@ -86,7 +89,7 @@ impl Error {
 impl Node {
     pub async fn start(config: Config, world: World) -> Result<Self, Error> {
         // Taken apart by name: a new part does not compile until it is used here.
-        let Config { cluster, member, limits, on_damage, ingest, snapshot, compaction, sweep } = config;
+        let Config { cluster, member, limits, on_damage, ingest, snapshot, compaction, sweep, replica } = config;
         let World { store, clock, tasks, registry } = world;
         let steps = Steps { clock: clock.clone() };
         let bucket = Bucket::new(store, Keys::new(cluster), clock.clone());
@@ -95,7 +98,9 @@ impl Node {
         let catalog = Arc::new(steps.time("open catalog", open).await?);
         fix(&catalog, "gen1-duration", snapshot.gen1).await?;
 
-        let join = Member::join(bucket.clone(), Arc::clone(&catalog), clock.clone(), member);
+        let pins: Arc<Pins> = Arc::default();
+        let known = (Arc::clone(&catalog), Arc::clone(&pins));
+        let join = Member::join(bucket.clone(), known, clock.clone(), member);
         let member = steps.time("join cluster", join).await?;
         // From here on, also during a long replay, others can see that this process lives.
         member.start(&tasks);
@@ -115,7 +120,6 @@ impl Node {
         buffer.pass(writer.last_position());
         tracing::info!(objects, rows, epoch = member.epoch().0, "the log is replayed");
 
-        let pins: Arc<Pins> = Arc::default();
         let (node, epoch, stamps) = (member.node().clone(), member.epoch(), writer.stamps());
         let parts = ingest::Parts {
             catalog: Arc::clone(&catalog),
@@ -134,29 +138,17 @@ impl Node {
             tasks: tasks.clone(),
             node: node.clone(),
             epoch,
-            stamps,
+            stamps: stamps.clone(),
             metrics: snapshot::Metrics::register(&registry),
         };
         let snapshot = Snapshot::start(snapshot, parts, flushed);
-        let parts = compaction::Parts {
-            bucket: bucket.clone(),
-            catalog: Arc::clone(&catalog),
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-            node: node.clone(),
-            metrics: compaction::Metrics::register(&registry),
-        };
-        let events = Compactor::new(compaction, parts).start();
-        let swept = Sweep {
-            config: sweep,
-            bucket: bucket.clone(),
-            catalog: Arc::clone(&catalog),
-            clock: clock.clone(),
-            node: node.clone(),
-            pins: Arc::clone(&pins),
-        };
-        swept.start(&tasks);
-        let views = Arc::new(Views::new((Arc::clone(&catalog), pins), clock, Origin { node, epoch, buffer }));
+        let ground = Ground { bucket, catalog, clock, tasks, node };
+        let events = ground.start_compaction(compaction, &registry);
+        ground.start_sweep(sweep, Arc::clone(&pins));
+        let replica = ground.start_replica(replica, stamps).await;
+        let Ground { bucket, catalog, clock, tasks, node } = ground;
+        let origin = Origin { node, epoch, buffer };
+        let views = Arc::new(Views::new((Arc::clone(&catalog), pins), clock, origin, replica));
         Ok(Self { bucket, catalog, ingest, snapshot, events, views, member, tasks })
     }
 
@@ -164,6 +156,55 @@ impl Node {
     pub async fn stop(self) {
         self.tasks.stop().await;
         self.member.leave().await;
+    }
+}
+
+/// What the rooms that work in the background stand on.
+struct Ground {
+    bucket: Bucket,
+    catalog: Arc<Catalog>,
+    clock: Clock,
+    tasks: Tasks,
+    node: NodeId,
+}
+
+impl Ground {
+    fn start_compaction(&self, config: compaction::Config, registry: &Registry) -> Arc<Events> {
+        let parts = compaction::Parts {
+            bucket: self.bucket.clone(),
+            catalog: Arc::clone(&self.catalog),
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+            node: self.node.clone(),
+            metrics: compaction::Metrics::register(registry),
+        };
+        Compactor::new(config, parts).start()
+    }
+
+    fn start_sweep(&self, config: sweep::Config, pins: Arc<Pins>) {
+        let sweep = Sweep {
+            config,
+            bucket: self.bucket.clone(),
+            catalog: Arc::clone(&self.catalog),
+            clock: self.clock.clone(),
+            node: self.node.clone(),
+            pins,
+            others: InUse::new(self.bucket.clone(), self.clock.clone(), self.node.clone()),
+        };
+        sweep.start(&self.tasks);
+    }
+
+    /// Rows of others that cannot be read now do not keep a node from starting: asking for them is the error.
+    async fn start_replica(&self, config: replica::Config, stamps: StampFloor) -> Arc<Replica> {
+        let parts = replica::Parts {
+            bucket: self.bucket.clone(),
+            catalog: Arc::clone(&self.catalog),
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+            node: self.node.clone(),
+            stamps,
+        };
+        Replica::start(config, parts).await
     }
 }
 

@@ -1,8 +1,11 @@
 //! The only room that deletes.
 //!
 //! # Promises
-//! - A data file goes only after it left the catalog, after the waiting time, and after no view of this node reads it.
+//! - A data file goes only after it left the catalog, after the waiting time, and after no view of any living node reads
+//!   it: those of this node say so themselves, the others by their heartbeats. A node that stood still for so long that
+//!   it counts as dead may find a file gone; it says so, and its answer is an error.
 //! - A WAL object goes only behind the persisted position; the last object of an epoch, which may be its fence, never.
+//!   Whoever follows the log from another node and comes late finds in the catalog that the rows are in files.
 //! - Catalog entries, checkpoints and their parts go only at or below the mark, which is raised first, and not before
 //!   an entry above it is `catalog_kept` old. What carries a number above the mark stays.
 //! - What goes because of its age (files beyond retention, what was dropped for good, files that nobody names) goes only
@@ -29,6 +32,7 @@ use std::time::Duration;
 use crate::bucket::{self, Bucket, Key, keys};
 use crate::catalog::{self, Catalog, Change, Pins, State};
 use crate::clock::Clock;
+use crate::cluster::InUse;
 use crate::model::{Epoch, ErrorKind, FileId, NodeId, Position};
 use crate::tasks::Tasks;
 use retention::Plan;
@@ -70,6 +74,8 @@ pub struct Sweep {
     pub clock: Clock,
     pub node: NodeId,
     pub pins: Arc<Pins>,
+    /// What the queries of other nodes read.
+    pub others: InUse,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +103,7 @@ impl Sweep {
         tasks.start("sweep", self.run(tasks.clone(), trust));
     }
 
-    async fn run(self, tasks: Tasks, mut trust: Trust) {
+    async fn run(mut self, tasks: Tasks, mut trust: Trust) {
         let stopping = tasks.stopping();
         let mut retention_due = self.clock.instant();
         let mut garbage_due = self.clock.instant();
@@ -128,7 +134,7 @@ impl Sweep {
     }
 
     /// Deletes what left the state since the last round.
-    async fn sweep(&self, swept: &mut Swept) -> Result<(), Error> {
+    async fn sweep(&mut self, swept: &mut Swept) -> Result<(), Error> {
         self.sweep_wal(swept).await?;
         self.sweep_files().await
     }
@@ -172,7 +178,7 @@ impl Sweep {
         Ok(())
     }
 
-    async fn sweep_files(&self) -> Result<(), Error> {
+    async fn sweep_files(&mut self) -> Result<(), Error> {
         let state = self.catalog.state();
         let wait_ms = u64::try_from(self.config.file_wait.as_millis()).unwrap_or(u64::MAX);
         let now_ms = self.clock.now_ms();
@@ -182,8 +188,14 @@ impl Sweep {
             .removed
             .iter()
             .filter(|(_, r)| r.at_ms.saturating_add(wait_ms) <= now_ms && r.version <= oldest)
-            .map(|(id, removed)| (*id, Key::from(&*removed.path)))
+            .map(|(id, removed)| (*id, Arc::clone(removed)))
             .collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let others = self.others.oldest(&state).await?;
+        let gone = gone.into_iter().filter(|(_, removed)| removed.version <= others);
+        let gone: Vec<_> = gone.map(|(id, removed)| (id, Key::from(&*removed.path))).collect();
         if gone.is_empty() {
             return Ok(());
         }

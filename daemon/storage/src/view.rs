@@ -1,20 +1,22 @@
 //! What a query may see, fixed at one moment.
 //!
 //! # Promises
-//! - A view is one catalog version and the rows above the position that this same version says is in files: no row
-//!   twice, none missing.
-//! - It never changes, and while it lives no file it names is deleted by this node.
+//! - A view is one catalog version, and of every writer the buffered rows above the position that this same version says
+//!   is in files: half-open intervals of one counter for each writer, so no row twice, none missing.
+//! - It holds every row this node acknowledged, every row an earlier view of this node held, and every row the other
+//!   nodes stored until a while ago (see `replica`); when it cannot, there is no view but an error that names the node.
+//! - It never changes. While it lives no node deletes a file it names; see `sweep` for what that rests on.
 //!
 //! # Not here
 //! - Reading files, and uniting versions of a row: whoever asks does, with `merge`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::buffer::{Buffer, Chunk, SortedChunk};
+use crate::buffer::{Buffer, SortedChunk};
 use crate::catalog::{Catalog, Pin, Pins, State, Table};
 use crate::clock::Clock;
 use crate::model::{Epoch, ErrorKind, FileRecord, NodeId, TableId, TableSchema, TimeRange};
+use crate::replica::{self, Chunks, Replica};
 
 /// Opens views. One for each node.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub struct Views {
     catalog: Arc<Catalog>,
     clock: Clock,
     origin: Origin,
+    replica: Arc<Replica>,
     pins: Arc<Pins>,
 }
 
@@ -37,7 +40,8 @@ pub struct Origin {
 #[derive(Debug)]
 pub struct View {
     state: Arc<State>,
-    chunks: BTreeMap<TableId, Vec<Arc<Chunk>>>,
+    /// Of every writer.
+    chunks: Vec<Chunks>,
     now_ns: i64,
     _pin: Pin,
 }
@@ -62,6 +66,9 @@ pub enum Error {
     /// Another process took over the rows this node holds, so it cannot answer completely.
     #[error("node {0} was taken over by another process")]
     Fenced(NodeId),
+    /// Rows of another node that must be shown cannot be.
+    #[error("{0}")]
+    Replica(#[from] replica::Error),
 }
 
 impl Error {
@@ -70,14 +77,20 @@ impl Error {
         match self {
             Self::NoTable(_) => ErrorKind::NotFound,
             Self::Fenced(_) => ErrorKind::Fenced,
+            Self::Replica(error) => error.kind(),
         }
     }
 }
 
 impl Views {
     #[must_use]
-    pub fn new((catalog, pins): (Arc<Catalog>, Arc<Pins>), clock: Clock, origin: Origin) -> Self {
-        Self { catalog, clock, origin, pins }
+    pub fn new(
+        (catalog, pins): (Arc<Catalog>, Arc<Pins>),
+        clock: Clock,
+        origin: Origin,
+        replica: Arc<Replica>,
+    ) -> Self {
+        Self { catalog, clock, origin, replica, pins }
     }
 
     pub fn open(&self) -> Result<View, Error> {
@@ -87,16 +100,19 @@ impl Views {
             let persisted = node.ok_or_else(|| Error::Fenced(self.origin.node.clone()))?.persisted;
             // Pinned before the chunks are read: from here on the files of this version stay.
             let pin = self.pins.pin(state.version);
-            let (mut chunks, dropped) = self.origin.buffer.all_chunks();
+            let (mut own, dropped) = self.origin.buffer.all_chunks();
+            let others = self.replica.chunks(&state);
             let now_ns = self.clock.now_ns();
-            chunks.values_mut().for_each(|c| c.retain(|chunk| !chunk.is_persisted(persisted)));
-            let view = View { state, chunks, now_ns, _pin: pin };
             // Rows are dropped only after the catalog said they are in files: if some are gone that this version still
             // wants from memory, a newer version is there by now. A newer version may also know columns of the rows
-            // that were just read.
-            if dropped <= persisted && self.catalog.state().version == view.state.version {
-                return Ok(view);
+            // that were just read, or have all rows of a node in files that is therefore not followed any more.
+            if dropped > persisted || self.catalog.state().version != state.version {
+                continue;
             }
+            let Some(mut chunks) = others? else { continue };
+            own.values_mut().for_each(|c| c.retain(|chunk| !chunk.is_persisted(persisted)));
+            chunks.push(own);
+            return Ok(View { state, chunks, now_ns, _pin: pin });
         }
     }
 }
@@ -118,7 +134,7 @@ impl View {
             return Ok(TableView { schema, files: Vec::new(), chunks: Vec::new(), expired_before });
         };
         let files = found.files.values().filter(|f| f.time.overlaps(range)).cloned().collect();
-        let chunks = self.chunks.get(&table).into_iter().flatten();
+        let chunks = self.chunks.iter().filter_map(|chunks| chunks.get(&table)).flatten();
         let chunks = chunks.filter(|c| c.time().overlaps(range)).map(|c| c.sorted(&schema)).collect();
         Ok(TableView { schema, files, chunks, expired_before })
     }

@@ -14,7 +14,7 @@ use storage::model::NodeId;
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::wal::OnDamage;
-use storage::{cluster, compaction, ingest, snapshot, sweep};
+use storage::{cluster, compaction, ingest, replica, snapshot, sweep};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -61,6 +61,11 @@ fn storage_config() -> Config {
             garbage_every: hour,
             orphan_age: 24 * hour,
             clock_trusted_after: hour,
+        },
+        replica: replica::Config {
+            interval: Duration::from_millis(250),
+            bytes_max: 64 << 20,
+            start_within: Duration::from_secs(10),
         },
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! # Promises
 //! - Rows stay as they came, one piece for each WAL object and table; nothing is copied when they arrive.
-//! - A chunk never straddles a rotation: all of it is above or at the position a snapshot persists up to.
+//! - A chunk never straddles a rotation: all of it is above or at the position a snapshot persists up to. Where another
+//!   node's snapshot rotated is known only afterwards: `cut_at` cuts the chunks of its rows there.
 //! - `all_chunks` and the position up to which rows were dropped are read together, so a view can tell whether the
 //!   catalog version it holds fits.
 //!
@@ -121,6 +122,8 @@ struct Inner {
     stamp: Stamp,
     /// Rows up to here were dropped, since the catalog says they are in files.
     dropped: Position,
+    /// No chunk straddles this position, and the rows up to it are counted as frozen.
+    cut: Position,
     /// Bytes of rows that arrived after the last rotation, and of those a snapshot is writing.
     bytes_open: usize,
     bytes_frozen: usize,
@@ -162,6 +165,10 @@ impl Buffer {
         assert!(position > inner.applied, "position {position} was applied after {}", inner.applied);
         inner.applied = position;
         inner.stamp = inner.stamp.max(stamp);
+        if position <= inner.cut {
+            // Another node's rows, which came after the catalog version that has them in files.
+            return;
+        }
         for piece in pieces {
             inner.bytes_open += piece.bytes;
             let new = || TableBuffer { sorted_bytes: Arc::clone(&self.sorted_bytes), ..TableBuffer::default() };
@@ -202,6 +209,20 @@ impl Buffer {
         Frozen { through: inner.applied, stamp: inner.stamp, tables }
     }
 
+    /// Cuts the chunks at the position up to which their writer, another node, has its rows in files. Returns the
+    /// newest such position: there may be one above this.
+    pub fn cut_at(&self, persisted: Position) -> Position {
+        let mut inner = self.inner.lock();
+        if persisted <= inner.cut {
+            return inner.cut;
+        }
+        let from = std::mem::replace(&mut inner.cut, persisted);
+        let bytes: usize = inner.tables.values_mut().map(|table| table.cut(from, persisted)).sum();
+        inner.bytes_open -= bytes;
+        inner.bytes_frozen += bytes;
+        persisted
+    }
+
     /// Forgets what the catalog says is in files.
     pub fn drop_through(&self, persisted: Position) {
         let mut inner = self.inner.lock();
@@ -238,6 +259,21 @@ impl TableBuffer {
         }
     }
 
+    /// Closes the newest chunk, and makes two of the one that straddles `at`. Returns the bytes between `from` and `at`.
+    fn cut(&mut self, from: Position, at: Position) -> usize {
+        self.close();
+        let straddles = |chunk: &Arc<Chunk>| chunk.pieces.iter().any(|p| p.position <= at) && !chunk.is_at_or_below(at);
+        // Pieces come in order, so there is one such chunk at most.
+        if let Some(index) = self.closed.iter().position(straddles) {
+            let (below, above) = self.closed[index].pieces.iter().cloned().partition(|p| p.position <= at);
+            let part = |pieces| Arc::new(Chunk::new(pieces, Arc::clone(&self.sorted_bytes)));
+            let parts = [below, above].map(part);
+            self.closed.splice(index..=index, parts);
+        }
+        let pieces = self.closed.iter().flat_map(|chunk| &chunk.pieces);
+        pieces.filter(|p| p.position > from && p.position <= at).map(|p| p.bytes).sum()
+    }
+
     fn open_chunk(&self) -> &Arc<Chunk> {
         self.open_chunk.get_or_init(|| Arc::new(Chunk::new(self.open.clone(), Arc::clone(&self.sorted_bytes))))
     }
@@ -272,9 +308,13 @@ impl Chunk {
     pub fn is_persisted(&self, persisted: Position) -> bool {
         let first = self.pieces.first().map(|p| p.position);
         let last = self.pieces.last().map(|p| p.position);
-        let inside = last <= Some(persisted);
+        let inside = self.is_at_or_below(persisted);
         assert!(inside || first > Some(persisted), "a chunk straddles position {persisted}: {first:?} to {last:?}");
         inside
+    }
+
+    fn is_at_or_below(&self, position: Position) -> bool {
+        self.pieces.last().is_none_or(|piece| piece.position <= position)
     }
 
     /// The rows of the chunk in the layout of `schema`. Sorts on the first call: milliseconds for a full chunk.

@@ -53,3 +53,29 @@ fn a_chunk_knows_the_times_of_all_its_pieces() {
     buffer.apply(committed(5));
     assert_eq!(buffer.all_chunks().0[&TABLE][0].time(), TimeRange { min: 3000, max: 5999 });
 }
+
+#[test]
+fn a_chunk_is_cut_where_another_nodes_snapshot_ended() {
+    let buffer = Buffer::new(Position(0), Stamp(0));
+    (1..=5).for_each(|position| buffer.apply(committed(position)));
+    let bytes = buffer.bytes().sum();
+    buffer.cut_at(Position(2));
+    buffer.apply(committed(6));
+    buffer.cut_at(Position(2));
+    let times = |buffer: &Buffer| buffer.all_chunks().0[&TABLE].iter().map(|c| c.time().min).collect::<Vec<_>>();
+    assert_eq!(times(&buffer), [1000, 3000, 6000]);
+    assert_eq!(buffer.bytes(), Bytes { open: bytes / 5 * 4, frozen: bytes / 5 * 2, sorted: 0 });
+    buffer.drop_through(Position(2));
+    assert_eq!(times(&buffer), [3000, 6000]);
+    // A position between objects, as a fence is, and one beyond the last.
+    buffer.pass(Position(7));
+    buffer.apply(committed(8));
+    buffer.cut_at(Position(7));
+    buffer.drop_through(Position(7));
+    assert_eq!(times(&buffer), [8000]);
+    buffer.cut_at(Position(9));
+    buffer.apply(committed(9));
+    buffer.drop_through(Position(9));
+    assert_eq!(buffer.bytes().sum(), 0, "what came late is not kept");
+    assert_eq!(buffer.all_chunks().1, Position(9));
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot, watch};
+use tokio::time::Instant;
 
 use super::log::{Extended, Log, Proposed, Turn};
 use super::{Change, Error, Limits, State, resume};
@@ -34,6 +35,12 @@ impl Catalog {
     #[must_use]
     pub fn state(&self) -> Arc<State> {
         self.log.state()
+    }
+
+    /// `state` holds every entry that was in the log at this moment.
+    #[must_use]
+    pub fn followed_at(&self) -> Instant {
+        *self.log.followed_at.lock()
     }
 
     /// Sees every new state; states may be skipped.

@@ -41,6 +41,8 @@ pub(super) struct Log {
     /// The cluster's own id, from the header of its first entry.
     pub(super) cluster: u128,
     pub(super) state: watch::Sender<Arc<State>>,
+    /// When the last look that found the end of the log began.
+    pub(super) followed_at: Mutex<Instant>,
     checkpointed: Mutex<Checkpointed>,
 }
 
@@ -92,7 +94,8 @@ impl Log {
     pub(super) fn new((bucket, clock): (Bucket, Clock), start: Resumed) -> Self {
         let Resumed { cluster, state, checkpointed } = start;
         let (state, checkpointed) = (watch::Sender::new(Arc::new(state)), Mutex::new(checkpointed));
-        Self { bucket, clock, cluster, state, checkpointed }
+        let followed_at = Mutex::new(clock.instant());
+        Self { bucket, clock, cluster, state, followed_at, checkpointed }
     }
 
     pub(super) fn state(&self) -> Arc<State> {
@@ -106,6 +109,7 @@ impl Log {
             let (instant, ms) = (self.clock.instant(), self.clock.now_ms());
             let Ahead { state, is_end } = self.read_on(&known).await;
             if state.version == known.version && matches!(is_end, Ok(true)) && !turn.is_mark_due(&self.clock) {
+                *self.followed_at.lock() = instant;
                 return Ok(known);
             }
             if mark::is_swept(&self.bucket, known.version + 1).await? {
@@ -117,6 +121,7 @@ impl Log {
                 self.state.send_replace(state);
             }
             if is_end? {
+                *self.followed_at.lock() = instant;
                 return Ok(self.state());
             }
         }

@@ -13,10 +13,11 @@ const START_MICROS: u64 = 1_760_000_000_000_000;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_node_asks_the_store_less_than_once_in_two_seconds() {
+async fn an_idle_node_asks_the_store_less_than_once_in_two_seconds_and_once_a_second_for_each_log() {
     let store = Watched::new();
-    let (first, _) = start(&store, "n", 1).await;
-    let (second, _) = start(&store, "m", 2).await;
+    let interval = Duration::from_millis(250);
+    let (first, _) = start_with(&store, config("n", interval), 1).await;
+    let (second, _) = start_with(&store, config("m", interval), 2).await;
     for node in [&first, &second] {
         write(node, "t,h=a v=1i 1\n").await;
         assert!(node.snapshot.take().await);
@@ -24,9 +25,12 @@ async fn an_idle_node_asks_the_store_less_than_once_in_two_seconds() {
     tokio::time::sleep(Duration::from_secs(300)).await;
     store.forget_calls();
     tokio::time::sleep(Duration::from_secs(7200)).await;
-    let calls = store.calls("", "").len();
-    assert!(calls < 7200, "{calls} calls of two nodes in 7200 seconds");
-    let others = |call: &&String| !call.contains("catalog/log/") && !call.contains("heartbeat");
+    let (gets, lists) = (store.calls("get", "/wal/").len(), store.calls("list", "/wal/").len());
+    assert!(gets < 2 * 7300 && lists < 2 * 125, "{gets} looks at two logs, {lists} behind them, in 7200 seconds");
+    let calls = store.calls("", "").len() - gets - lists;
+    assert!(calls < 7200, "{calls} other calls of two nodes in 7200 seconds");
+    let known = ["catalog/log/", "heartbeat", "c/wal/"];
+    let others = |call: &&String| !known.iter().any(|known| call.contains(known));
     let others = store.calls("", "").iter().filter(others).count();
     assert!(others < 100, "{others} calls besides heartbeats and looks at the log");
 }
@@ -76,6 +80,45 @@ async fn a_snapshot_that_slept_writes_its_files_again() {
     check_named_files(&sleeper).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn rows_beyond_the_memory_for_other_nodes_are_an_error_until_they_are_in_files() {
+    let store = Watched::new();
+    let (writer, _) = start(&store, "n", 1).await;
+    let mut small = config("m", Duration::from_secs(1));
+    small.replica.bytes_max = 1000;
+    let (reader, _) = start_with(&store, small, 2).await;
+    for row in 0..100 {
+        write(&writer, &format!("t,h=a v={row}i {row}\n")).await;
+    }
+    assert!(reader.views.open().is_ok(), "it may be behind for a while");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let refusal = reader.views.open().expect_err("there are more rows than it can hold").to_string();
+    assert!(refusal.contains("node n") && refusal.contains("1000"), "{refusal}");
+    assert!(writer.snapshot.take().await);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let view = reader.views.open().expect("all of them are in files");
+    let table = view.table(TableId(1), crate::model::TimeRange::ALL).expect("it is there");
+    assert_eq!(table.files.iter().map(|file| file.rows).sum::<u64>(), 100);
+    assert!(table.chunks.is_empty(), "what is in files is not held");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_of_a_new_column_is_shown_with_that_column() {
+    let store = Watched::new();
+    let (writer, _) = start(&store, "n", 1).await;
+    let (reader, _) = start_with(&store, config("m", Duration::from_millis(20)), 2).await;
+    for column in 0..50 {
+        write(&writer, &format!("t,h=a v{column}=1i {column}\n")).await;
+        // Sooner than the reader looks at the catalog by itself.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let view = reader.views.open().expect("all is well");
+        let table = view.table(TableId(1), crate::model::TimeRange::ALL).expect("it is there");
+        let rows: usize = table.chunks.iter().map(|chunk| chunk.batch.num_rows()).sum();
+        assert_eq!(rows, column + 1);
+        assert!(table.schema.find(&format!("v{column}")).is_some(), "column {column}");
+    }
+}
+
 async fn check_named_files(node: &Node) {
     let state = node.catalog.state();
     let named: Vec<Key> = state.tables[&TableId(1)].files.values().map(|file| Key::from(&*file.path)).collect();
@@ -101,14 +144,19 @@ async fn write(node: &Node, body: &str) {
 }
 
 async fn start(store: &Arc<Watched>, id: &str, seed: u64) -> (Node, Tasks) {
+    // Days pass in these tests.
+    start_with(store, config(id, Duration::from_secs(60)), seed).await
+}
+
+async fn start_with(store: &Arc<Watched>, config: Config, seed: u64) -> (Node, Tasks) {
     let tasks = Tasks::new(Cpu::Here);
     let clock = Clock::simulated(START_MICROS, seed);
     let registry = Registry::new();
     let world = World { store: Arc::clone(store) as _, clock, tasks: tasks.clone(), registry };
-    (Node::start(config(id), world).await.expect("the node starts"), tasks)
+    (Node::start(config, world).await.expect("the node starts"), tasks)
 }
 
-fn config(id: &str) -> Config {
+fn config(id: &str, replication_interval: Duration) -> Config {
     Config {
         cluster: NodeId::new("c").unwrap(),
         member: cluster::Config {
@@ -151,6 +199,11 @@ fn config(id: &str) -> Config {
             garbage_every: Duration::from_secs(3600),
             orphan_age: DAY,
             clock_trusted_after: Duration::from_secs(3600),
+        },
+        replica: replica::Config {
+            interval: replication_interval,
+            bytes_max: 1 << 30,
+            start_within: Duration::from_secs(10),
         },
     }
 }

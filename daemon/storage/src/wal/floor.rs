@@ -1,4 +1,11 @@
 //! The stamps one writer gives, and the floor below which it gives none any more.
+//!
+//! # Promises
+//! - Stamps rise, and are above everything this writer has seen: whoever has read a row through this node and then
+//!   writes it through this node wins, however slow its clock is.
+//!
+//! # Not here
+//! - Order between writers that have not seen each other: their clocks decide.
 
 use std::sync::Arc;
 
@@ -31,6 +38,12 @@ impl StampFloor {
         stamp
     }
 
+    /// Every stamp given from now on is above `stamp`, which is about to be shown to somebody.
+    pub fn see(&self, stamp: Stamp) {
+        let mut given = self.0.lock();
+        given.floor = given.floor.max(stamp);
+    }
+
     /// Promises that every stamp given from now on is above `floor`. `false`, and no promise, when an object past
     /// `persisted` has a stamp already: its rows are not in files, and may be below the floor.
     #[must_use]
@@ -58,5 +71,13 @@ mod tests {
         assert_eq!(stamps.give(Position(6), after), Stamp(52));
         assert!(stamps.raise(Position(6), Stamp(20)), "a lower floor holds already");
         assert_eq!(stamps.give(Position(7), after), Stamp(53));
+    }
+
+    #[test]
+    fn what_was_seen_is_below_everything_written_later() {
+        let stamps = StampFloor::new(Position(4), Stamp(10));
+        stamps.see(Stamp(80));
+        stamps.see(Stamp(40));
+        assert_eq!(stamps.give(Position(5), |floor| Stamp(floor.0 + 1)), Stamp(81));
     }
 }

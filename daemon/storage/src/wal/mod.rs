@@ -15,10 +15,12 @@ mod cursor;
 mod floor;
 mod format;
 mod read;
+mod reader;
 mod write;
 
 pub use floor::StampFloor;
 pub use read::{OnDamage, Recovered, recover};
+pub use reader::{Found, Reader};
 pub use write::Writer;
 
 use crate::bucket;

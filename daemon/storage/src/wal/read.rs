@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
-use super::{Committed, Error, StampFloor, Writer, format};
+use super::{Committed, Error, Found, Reader, StampFloor, Writer, format};
 use crate::bucket::{self, Bucket, Created, Frame, Kind, keys};
 use crate::catalog;
 use crate::clock::Clock;
@@ -37,16 +37,17 @@ pub async fn recover(
     (node, settled): (&catalog::Node, Stamp),
     (on_damage, mut apply): (OnDamage, impl FnMut(Committed)),
 ) -> Result<Recovered, Error> {
-    let mut reader = Reader { bucket, clock, tasks, cluster, node, on_damage };
+    let reader = Reader { bucket, tasks, cluster, node: node.id.clone() };
+    let mut recovery = Recovery { reader, clock, node, on_damage };
     let mut last = node.persisted;
     // Above everything this node persisted and everything any compaction has settled.
     let mut stamp = node.persisted_stamp.max(settled);
     let (mut objects, mut rows) = (0, 0);
     for epoch in node.persisted_epoch.0..node.epoch.0 {
         let epoch = Epoch(epoch);
-        let fence = reader.fence(epoch, last.next()).await?;
+        let fence = recovery.fence(epoch, last.next()).await?;
         let positions = (last.next().0..fence.0).map(Position);
-        let mut replay = stream::iter(positions).map(|p| reader.read(epoch, p)).buffered(REPLAY_AHEAD);
+        let mut replay = stream::iter(positions).map(|p| recovery.read(epoch, p)).buffered(REPLAY_AHEAD);
         while let Some(committed) = replay.next().await {
             let Some(committed) = committed? else { continue };
             stamp = stamp.max(committed.stamp);
@@ -57,7 +58,7 @@ pub async fn recover(
         drop(replay);
         last = fence;
     }
-    let Reader { bucket, clock, tasks, .. } = reader;
+    let Recovery { reader: Reader { bucket, tasks, .. }, clock, .. } = recovery;
     let writer = Writer {
         bucket,
         clock,
@@ -74,37 +75,35 @@ pub async fn recover(
     Ok(Recovered { writer, objects, rows })
 }
 
-struct Reader<'a> {
-    bucket: Bucket,
+struct Recovery<'a> {
+    reader: Reader,
     clock: Clock,
-    tasks: Tasks,
-    cluster: u128,
     node: &'a catalog::Node,
     on_damage: OnDamage,
 }
 
-impl Reader<'_> {
+impl Recovery<'_> {
     /// Puts a fence at the first free position of an epoch whose objects begin at `first`, or finds the one that is
     /// there. Nobody can append to the epoch afterwards.
     async fn fence(&mut self, epoch: Epoch, first: Position) -> Result<Position, Error> {
-        let prefix = self.bucket.keys().wal_epoch(&self.node.id, epoch);
-        let before = self.bucket.keys().wal_object(&self.node.id, epoch, Position(first.0 - 1));
-        let listed = self.bucket.list(&prefix, Some(&before)).await?;
+        let prefix = self.reader.bucket.keys().wal_epoch(&self.node.id, epoch);
+        let before = self.reader.bucket.keys().wal_object(&self.node.id, epoch, Position(first.0 - 1));
+        let listed = self.reader.bucket.list(&prefix, Some(&before)).await?;
         // A listing is where to begin; only the create decides.
         let newest = listed.iter().filter_map(keys::wal_number_of).map(|(_, p)| p).max();
         let mut position = newest.map_or(first, |p| p.max(first));
         loop {
             let frame = Frame {
                 kind: Kind::WalFence,
-                cluster: self.cluster,
+                cluster: self.reader.cluster,
                 epoch,
                 number: position.0,
                 nonce: self.clock.random(),
                 stamp: Stamp::SETTLED,
                 payload: Bytes::new(),
             };
-            let key = self.bucket.keys().wal_object(&self.node.id, epoch, position);
-            match self.bucket.create(&key, &frame).await {
+            let key = self.reader.bucket.keys().wal_object(&self.node.id, epoch, position);
+            match self.reader.bucket.create(&key, &frame).await {
                 Ok(Created::Ours) => return Ok(position),
                 Ok(Created::Taken(found)) if found.kind == Kind::WalFence => return Ok(position),
                 Ok(Created::Taken(_)) => position = position.next(),
@@ -133,7 +132,7 @@ impl Reader<'_> {
         if epoch >= self.node.epoch {
             return Ok(None);
         }
-        let listed = self.bucket.list(&self.bucket.keys().wal_epoch(&self.node.id, epoch), None).await?;
+        let listed = self.reader.bucket.list(&self.reader.bucket.keys().wal_epoch(&self.node.id, epoch), None).await?;
         Ok(listed.iter().filter_map(keys::wal_number_of).map(|(_, position)| position).min())
     }
 
@@ -152,16 +151,12 @@ impl Reader<'_> {
     }
 
     async fn read_whole(&self, epoch: Epoch, position: Position) -> Result<Committed, bucket::Error> {
-        let key = self.bucket.keys().wal_object(&self.node.id, epoch, position);
-        let frame = self.bucket.get_frame(&key).await?;
-        let Frame { kind, cluster, number, stamp, payload, .. } = frame;
-        if cluster != self.cluster || number != position.0 || frame.epoch != epoch || kind != Kind::WalRows {
-            let found = format!("holds {kind:?} {number} of epoch {} and cluster {cluster:032x}", frame.epoch);
-            return Err(bucket::Error::damaged(&key, found));
+        let key = || self.reader.key(epoch, position);
+        match self.reader.find(epoch, position).await? {
+            Found::Rows(committed) => Ok(committed),
+            Found::Fence => Err(bucket::Error::damaged(&key(), "a fence in front of the end of its epoch")),
+            Found::Nothing => Err(bucket::Error::Missing { key: key().to_string() }),
         }
-        let decoded = self.tasks.cpu(move || format::decode(&payload)).await;
-        let tables = decoded.map_err(|reason| bucket::Error::damaged(&key, reason))?;
-        Ok(Committed { epoch, position, stamp, tables })
     }
 }
 

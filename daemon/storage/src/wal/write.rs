@@ -57,12 +57,7 @@ impl Writer {
         self.object_bytes_max = bytes_max;
     }
 
-    /// Stamps of this writer are above this one from now on.
-    pub fn see(&mut self, stamp: Stamp) {
-        self.last_stamp = self.last_stamp.max(stamp);
-    }
-
-    /// The stamps of this writer, for whoever raises their floor while the log is idle.
+    /// The stamps of this writer, for whoever raises their floor: while the log is idle, or for rows of others.
     #[must_use]
     pub fn stamps(&self) -> StampFloor {
         self.stamps.clone()

@@ -16,7 +16,7 @@ use storage::model::{NodeId, TimeRange};
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::wal::OnDamage;
-use storage::{cluster, compaction, files, ingest, snapshot, sweep};
+use storage::{cluster, compaction, files, ingest, replica, snapshot, sweep};
 
 /// 9 October 2025.
 const START_MICROS: u64 = 1_760_000_000_000_000;
@@ -65,6 +65,11 @@ fn config(pid: u32) -> Config {
             garbage_every: Duration::from_secs(3600),
             orphan_age: Duration::from_secs(24 * 60 * 60),
             clock_trusted_after: Duration::from_secs(60 * 60),
+        },
+        replica: replica::Config {
+            interval: Duration::from_secs(1),
+            bytes_max: 64 << 20,
+            start_within: Duration::from_secs(10),
         },
     }
 }
