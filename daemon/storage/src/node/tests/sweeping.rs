@@ -27,7 +27,7 @@ async fn start_ahead(store: &Arc<Watched>, ahead: Duration) -> (Node, Clock) {
     let clock = Clock::simulated(START_MICROS + micros, 2);
     let (tasks, registry) = (Tasks::new(Cpu::Here), Registry::new());
     let world = World { store: Arc::clone(store) as _, clock: clock.clone(), tasks, registry };
-    (Node::start(config("n"), world).await.expect("the node starts"), clock)
+    (Node::start(config("n", Duration::from_secs(60)), world).await.expect("the node starts"), clock)
 }
 
 #[tokio::test(start_paused = true)]
