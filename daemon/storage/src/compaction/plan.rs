@@ -284,12 +284,16 @@ impl Planner<'_> {
         let step = cuts.len().div_ceil(SLICES_MAX - 1).max(1);
         let mut slices = Vec::new();
         let mut min = whole.min;
-        for cut in cuts.into_iter().step_by(step).chain([whole.max.saturating_add(1)]) {
-            let range = TimeRange { min, max: cut - 1 };
-            slices.push(Slice { range, window: self.window(min, cut) });
+        for cut in cuts.into_iter().step_by(step) {
+            slices.push(self.slice(min, cut - 1));
             min = cut;
         }
+        slices.push(self.slice(min, whole.max));
         slices
+    }
+
+    fn slice(&self, min: i64, max: i64) -> Slice {
+        Slice { range: TimeRange { min, max }, window: self.window(min, max.saturating_add(1)) }
     }
 
     fn settling(&self, inputs: Vec<Arc<FileRecord>>, window: Window) -> Plan {

@@ -159,6 +159,17 @@ fn rows_of_many_windows_are_parted_by_time() {
 }
 
 #[test]
+fn slices_hold_the_last_instant_there_is() {
+    let first = FileRecord { time: TimeRange { min: NOW, max: i64::MAX }, ..file(9, 0, 500_000, 7) };
+    let second = file(1, 0, 600_000, 0);
+    let files: Vec<_> = [first, second].into_iter().map(Arc::new).collect();
+    let found = plans(files.iter(), &moment(100, i64::MAX), &Rules { files_max: 1, ..rules() });
+    let slices: Vec<_> = found[0].slices.iter().map(|s| s.range).collect();
+    assert!(slices.len() > 1);
+    assert_eq!((slices[0].min, slices.last().map(|range| range.max)), (NOW, Some(i64::MAX)));
+}
+
+#[test]
 fn a_set_that_is_too_large_is_parted_where_its_files_begin() {
     let parts = ["a", "f", "k", "p"].map(|key| keyed(file(0, 0, 400_000, 0), key, key));
     let mut files: Vec<_> = (1..).zip(parts).map(|(n, f)| FileRecord { id: FileId(n), ..f }).collect();
