@@ -35,7 +35,6 @@ use crate::model::{Epoch, ErrorKind, FileRecord, NodeId, Stamp, TableSchema, Tim
 use crate::tasks::Tasks;
 use crate::wal::StampFloor;
 use floor::Floor;
-use windows::Window;
 
 /// Rows handed to the file writer at a time.
 const BATCH_ROWS: usize = 8192;
@@ -265,21 +264,19 @@ impl Task {
         pieces: Vec<Arc<Piece>>,
         written: &mut Vec<Arc<FileRecord>>,
     ) -> Result<(), Error> {
+        let Parts { bucket, catalog, .. } = &self.parts;
         let (cut, gen1) = (pieces.clone(), self.config.gen1);
         // Reads the time of every row, which is no work for an I/O thread.
         for window in self.parts.tasks.cpu(move || windows::cut(&cut, gen1)).await {
             let schema = Arc::clone(&table.schema);
             let pieces = pieces.clone();
-            let about = self.about(table, window);
-            let origin = about.origin.clone();
+            let origin = files::Origin::new(catalog, table, self.parts.node.clone(), window);
+            let about = About { origin: origin.clone(), range: window.range() };
             let file = self.parts.tasks.cpu(move || encode(pieces, &schema, about)).await;
             let file = file.map_err(|source| Error::File { table: Arc::clone(&table.schema.name), source })?;
-            let Some(file) = file else { continue };
-            let id = self.parts.catalog.new_file_id();
-            let place = (table.database, table.schema.table);
-            let path = self.parts.bucket.keys().data_file(place, window.start, id);
-            self.parts.bucket.put_file(&path, file.bytes.clone()).await;
-            written.push(Arc::new(file.record(id, path.to_string().into(), &origin)));
+            if let Some(file) = file {
+                written.push(file.store(bucket, catalog, &origin).await);
+            }
         }
         Ok(())
     }
@@ -313,26 +310,7 @@ struct Summary {
     bytes: u64,
 }
 
-impl Task {
-    /// What a file says of where it belongs, and which rows it takes.
-    fn about(&self, table: &Table, window: Window) -> About {
-        let state = self.parts.catalog.state();
-        let database = state.databases.get(&table.database).map_or_else(|| "".into(), |d| Arc::clone(&d.name));
-        let origin = files::Origin {
-            cluster: self.parts.catalog.cluster(),
-            database: table.database,
-            database_name: database,
-            table: table.schema.table,
-            table_name: Arc::clone(&table.schema.name),
-            node: self.parts.node.clone(),
-            level: window.level,
-            window_start: window.start,
-            window_width: window.width,
-        };
-        About { origin, range: window.range() }
-    }
-}
-
+/// What a file says of where it belongs, and which rows it takes.
 struct About {
     origin: files::Origin,
     range: TimeRange,

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::merge::{Border, Cuts, LongSeries};
-use crate::model::{FileId, FileRecord, SeriesKey, Stamp, TimeRange};
+use crate::model::{FileId, FileRecord, SeriesKey, Stamp, TimeRange, Window};
 
 /// So many unsettled files of one set are merged although they could wait.
 const GATHERED_FILES: usize = 8;
@@ -79,19 +79,6 @@ pub(super) struct Plan {
 pub(super) struct Slice {
     pub(super) range: TimeRange,
     pub(super) window: Window,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) level: u8,
-    pub(super) start: i64,
-    pub(super) width: i64,
-}
-
-impl Window {
-    fn end(self) -> i64 {
-        self.start.saturating_add(self.width)
-    }
 }
 
 /// The plans that can run now, side by side.

@@ -9,8 +9,8 @@ use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::plan::{Plan, Rules, Slice, Window};
-use super::{Compactor, Error};
+use super::plan::{Plan, Rules, Slice};
+use super::{Compactor, Error, Parts};
 use crate::bucket::Key;
 use crate::catalog::{self, Change, State, Table};
 use crate::files::{self, FileLayout, Origin, Reader, Stamps, WrittenFile, padded};
@@ -94,7 +94,8 @@ impl Compactor {
         (slice, inputs): (Slice, Vec<Input>),
         added: &mut Vec<Arc<FileRecord>>,
     ) -> Result<(), Error> {
-        let origin = self.origin(table, slice.window);
+        let Parts { bucket, catalog, node, .. } = &self.parts;
+        let origin = Origin::new(catalog, table, node.clone(), slice.window);
         let columns = Layout::of(&table.schema);
         let layout = FileLayout { columns, origin: origin.clone(), stamps: Stamps::Any };
         let (plan, rules) = (plan.clone(), self.rules.clone());
@@ -104,7 +105,7 @@ impl Compactor {
             let (next, state) = self.parts.tasks.cpu(move || (writing.next(), writing)).await;
             writing = state;
             let Some(file) = next? else { return Ok(()) };
-            added.push(self.put(&origin, file).await);
+            added.push(file.store(bucket, catalog, &origin).await);
         }
     }
 
@@ -118,13 +119,6 @@ impl Compactor {
             return Err(if lives { Error::Lost(path) } else { Error::Overtaken(format!("file {path} is gone")) });
         };
         Ok(Input { file, bytes })
-    }
-
-    async fn put(&self, origin: &Origin, file: WrittenFile) -> Arc<FileRecord> {
-        let id = self.parts.catalog.new_file_id();
-        let path = self.parts.bucket.keys().data_file((origin.database, origin.table), origin.window_start, id);
-        self.parts.bucket.put_file(&path, file.bytes.clone()).await;
-        Arc::new(file.record(id, path.to_string().into(), origin))
     }
 
     /// Replaces the plan's files in the catalog, if they all still live.
@@ -156,22 +150,6 @@ impl Compactor {
                 Err(error) if error.kind() == ErrorKind::Conflict => return Err(Error::Overtaken(error.to_string())),
                 Err(error) => return Err(error.into()),
             }
-        }
-    }
-
-    fn origin(&self, table: &Table, window: Window) -> Origin {
-        let state = self.parts.catalog.state();
-        let database = state.databases.get(&table.database).map_or_else(|| "".into(), |d| Arc::clone(&d.name));
-        Origin {
-            cluster: self.parts.catalog.cluster(),
-            database: table.database,
-            database_name: database,
-            table: table.schema.table,
-            table_name: Arc::clone(&table.schema.name),
-            node: self.parts.node.clone(),
-            level: window.level,
-            window_start: window.start,
-            window_width: window.width,
         }
     }
 }

@@ -2,13 +2,12 @@
 //!
 //! `WEIR_FUZZ_SECONDS` lets it run longer. A failure prints the seed.
 
-use std::time::Duration;
-
+use rand::Rng;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 
 use super::tests::{file_of_all_parts, read, rows, written};
 use super::*;
+use crate::fuzz::for_seeds;
 
 #[test]
 fn made_up_damage_is_an_error_that_names_the_file() {
@@ -34,29 +33,6 @@ fn made_up_damage_is_an_error_that_names_the_file() {
 #[track_caller]
 fn check_named(error: &Error) {
     assert!(matches!(error.kind(), ErrorKind::Corrupt) && error.to_string().contains("lost.parquet"), "{error}");
-}
-
-/// Runs `test` for seed after seed.
-fn for_seeds(test: impl Fn(&mut StdRng)) {
-    let seconds: u64 = std::env::var("WEIR_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
-    #[expect(clippy::disallowed_methods, reason = "how long a person lets it run is real time")]
-    let started = std::time::Instant::now();
-    let mut seed = 0;
-    while seed < 500 || started.elapsed() < Duration::from_secs(seconds) {
-        let failed = Seed(seed);
-        test(&mut StdRng::seed_from_u64(seed));
-        std::mem::forget(failed);
-        seed += 1;
-    }
-}
-
-/// Says its number when a panic drops it.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        eprintln!("seed {}", self.0);
-    }
 }
 
 /// `whole` with one to three things done to it that happen to files.

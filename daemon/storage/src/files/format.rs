@@ -10,8 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use parquet::file::metadata::KeyValue;
 
 use super::Error;
+use crate::catalog::{Catalog, Table};
 use crate::merge::Found;
-use crate::model::{DatabaseId, NodeId, Stamp, TableId};
+use crate::model::{DatabaseId, NodeId, Stamp, TableId, Window};
 
 const VERSION: u32 = 1;
 
@@ -33,6 +34,26 @@ pub struct Origin {
     /// Start of the aligned window and its width, nanoseconds.
     pub window_start: i64,
     pub window_width: i64,
+}
+
+impl Origin {
+    /// That of a file of `table` which `node` makes now.
+    #[must_use]
+    pub fn new(catalog: &Catalog, table: &Table, node: NodeId, window: Window) -> Self {
+        let state = catalog.state();
+        let database = state.databases.get(&table.database);
+        Self {
+            cluster: catalog.cluster(),
+            database: table.database,
+            database_name: database.map_or_else(|| "".into(), |database| Arc::clone(&database.name)),
+            table: table.schema.table,
+            table_name: Arc::clone(&table.schema.name),
+            node,
+            level: window.level,
+            window_start: window.start,
+            window_width: window.width,
+        }
+    }
 }
 
 /// What a file says of itself.

@@ -8,7 +8,7 @@
 //! - `__seq` is in a file only when a row of it is unsettled.
 //!
 //! # Not here
-//! - Where files are stored and which ones live: `bucket` and the catalog. Cutting rows into files: `snapshot`.
+//! - Which files live: the catalog says. Cutting rows into files: `snapshot`.
 //!
 //! # Why
 //! Time and integers are delta-encoded because rows of one series stand together: 2.5 times smaller than the writer's
@@ -40,8 +40,10 @@ pub use format::{FileMetadata, Origin};
 pub use read::{Reader, padded};
 
 use self::properties::{AHEAD_ROWS, properties};
+use crate::bucket::Bucket;
+use crate::catalog::Catalog;
 use crate::merge::{self, Found, Layout, Survey};
-use crate::model::{ErrorKind, FileId, FileRecord, SeriesKey, Stamp, Tail, TimeRange};
+use crate::model::{ErrorKind, FileRecord, SeriesKey, Stamp, Tail, TimeRange};
 
 /// A row group ends before the strings of its rows pass this. A reader puts up to a whole row group into one batch,
 /// and a string column of one batch can address 2 GiB.
@@ -80,26 +82,30 @@ pub struct WrittenFile {
 }
 
 impl WrittenFile {
-    /// The record of the file once it is stored at `path`, where `origin` says it belongs.
-    #[must_use]
-    pub fn record(&self, id: FileId, path: Arc<str>, origin: &Origin) -> FileRecord {
-        FileRecord {
+    /// Puts the file under a new id where `origin` says it belongs. It is nobody's until an entry of the catalog holds
+    /// the record.
+    pub async fn store(self, bucket: &Bucket, catalog: &Catalog, origin: &Origin) -> Arc<FileRecord> {
+        let id = catalog.new_file_id();
+        let path = bucket.keys().data_file((origin.database, origin.table), origin.window_start, id);
+        let size_bytes = self.bytes.len() as u64;
+        bucket.put_file(&path, self.bytes).await;
+        Arc::new(FileRecord {
             id,
             table: origin.table,
-            path,
-            size_bytes: self.bytes.len() as u64,
+            path: path.to_string().into(),
+            size_bytes,
             tail: Some(self.tail),
             rows: self.rows,
             string_bytes: self.string_bytes,
             time: self.time,
-            key_min: self.key_min.clone(),
-            key_max: self.key_max.clone(),
+            key_min: self.key_min,
+            key_max: self.key_max,
             stamp_max: self.stamp_max,
             has_versions: self.has_versions,
             level: origin.level,
             window_start: origin.window_start,
             window_width: origin.window_width,
-        }
+        })
     }
 }
 

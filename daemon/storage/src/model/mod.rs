@@ -14,6 +14,7 @@ mod rows;
 mod schema;
 mod stamp;
 mod time;
+mod window;
 
 pub use error::ErrorKind;
 pub use file::{FileRecord, SeriesKey, Tail};
@@ -22,3 +23,4 @@ pub use rows::{FieldColumn, Rows, SeriesSet, Strings, Values};
 pub use schema::{Column, ColumnKind, FieldType, SEQ_COLUMN, TIME_COLUMN, TableSchema};
 pub use stamp::{Stamp, Writer};
 pub use time::TimeRange;
+pub use window::Window;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::buffer::Piece;
-use crate::model::TimeRange;
+use crate::model::Window;
 
 /// The widths an operator may choose for the smallest window.
 pub const GEN1_WIDTHS: [Duration; 3] = [Duration::from_secs(60), Duration::from_secs(300), Duration::from_secs(600)];
@@ -24,20 +24,6 @@ pub const LEVEL_WIDTHS: [Duration; 8] = [
 
 /// A snapshot of one table takes the smallest windows of which its rows touch at most so many.
 const WINDOWS_MAX: usize = 6;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) level: u8,
-    pub(super) start: i64,
-    pub(super) width: i64,
-}
-
-impl Window {
-    pub(super) fn range(self) -> TimeRange {
-        // The last nanosecond before the next window; the ends of time have no next window.
-        TimeRange { min: self.start, max: self.start.saturating_add(self.width - 1) }
-    }
-}
 
 /// The windows that hold at least one row, in order.
 pub(super) fn cut(pieces: &[Arc<Piece>], gen1: Duration) -> Vec<Window> {
