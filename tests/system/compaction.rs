@@ -2,7 +2,8 @@
 //!
 //! # Promises
 //! - A year of real data in random order ends in a handful of files; counts are right all along, sums at the end.
-//! - Files that were merged leave the store; what is left is what the catalog names.
+//! - Files that were merged leave the store; what is left is what the catalog names, and what a kill left half-way,
+//!   which stays for a day.
 //! - A node that is killed meanwhile goes on where it was.
 //! - Every plan, run and publication is a row of `system.compaction_events`.
 
@@ -32,12 +33,14 @@ fn a_years_back_fill_in_random_order_ends_in_few_files() {
 
     let mut node = Node::start(options());
     let mut oracle = Oracle::default();
+    let mut stored_at_kills = BTreeSet::new();
     for (part, lines) in lines.chunks(40_000).enumerate() {
         load(&node.client(), lines, 2_000);
         lines.iter().for_each(|line| oracle.write(line));
         assert_eq!(node.client().number("nyc", "SELECT count(*) AS n FROM flights"), oracle.rows() as i64);
         if [2, 5].contains(&part) {
             node.kill();
+            stored_at_kills.extend(stored(&node));
             node.restart();
         }
     }
@@ -51,7 +54,10 @@ fn a_years_back_fill_in_random_order_ends_in_few_files() {
     check_events(&node.client());
     eventually("only live files are stored", || {
         let (live, stored) = (live(&node.client()), stored(&node));
-        if live == stored { Ok(()) } else { Err((live.len(), stored.len())) }
+        let left: Vec<_> = stored.difference(&live).cloned().collect();
+        // A snapshot writes a file for each of the two windows, a compaction one.
+        let of_kills = left.len() <= 2 * 3 && left.iter().all(|path| stored_at_kills.contains(path));
+        if live.is_subset(&stored) && of_kills { Ok(()) } else { Err((live, left)) }
     });
     node.stop();
     node.restart();
