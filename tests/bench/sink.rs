@@ -1,7 +1,7 @@
 //! A server that reads requests and throws them away: what the client of this benchmark costs by itself.
 //!
 //! # Promises
-//! - It answers 204 to every request, after reading its whole body, on as many connections as there are writers.
+//! - It answers 204 to every request, after reading its whole body, on as many connections as the writers open.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,19 +12,17 @@ use harness::http::Client;
 use crate::load::{self, Loaded, Server};
 use crate::options::Options;
 
-/// Loads the sink; its threads end with their connections.
+/// Loads the sink; it listens until the program ends, its other threads end with their connections.
 pub(crate) fn load(options: &Options, workers: usize) -> Loaded {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let client = Client::new(&format!("http://{}", listener.local_addr().expect("it is bound")));
-    let accept = thread::spawn(move || {
-        for stream in listener.incoming().take(workers).flatten() {
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
             // A connection that breaks ends its thread, and the writer reports it.
             thread::spawn(move || swallow(stream));
         }
     });
-    let loaded = load::run(&client, options, workers, Server::Null);
-    accept.join().expect("accepting does not panic");
-    loaded
+    load::run(&client, options, workers, Server::Null)
 }
 
 fn swallow(stream: TcpStream) -> std::io::Result<()> {
