@@ -168,11 +168,11 @@ impl Member {
         let decide = |state: &State| {
             let mut changes = Vec::new();
             let epoch = match state.nodes.get(&node) {
-                Some(known) => Epoch(known.epoch.0 + 1),
-                None => {
+                Some(known) if known.removed_at_ms.is_none() => Epoch(known.epoch.0 + 1),
+                known => {
                     let writer = free_slot(state)?;
                     changes.push(Change::RegisterNode { node: node.clone(), instance, writer, core_count, at_ms });
-                    Epoch(1)
+                    Epoch(known.map_or(0, |known| known.epoch.0) + 1)
                 }
             };
             changes.push(Change::OpenEpoch { node: node.clone(), epoch, process, at_ms });
@@ -380,9 +380,8 @@ fn start_of(pid: u32) -> Option<u64> {
 }
 
 fn free_slot(state: &State) -> Result<Writer, catalog::Error> {
-    let taken: Vec<_> = state.nodes.values().map(|n| n.writer).collect();
-    let free = (0..=Writer::MAX).filter_map(Writer::new).find(|slot| !taken.contains(slot));
-    free.ok_or_else(|| catalog::Error::refused(ErrorKind::Limit, Error::NoSlot(taken.len()).to_string()))
+    let free = (0..=Writer::MAX).filter_map(Writer::new).find(|slot| state.is_free(*slot));
+    free.ok_or_else(|| catalog::Error::refused(ErrorKind::Limit, Error::NoSlot(state.nodes.len()).to_string()))
 }
 
 #[cfg(test)]

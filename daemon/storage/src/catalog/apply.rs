@@ -3,7 +3,7 @@
 //! # Promises
 //! - All changes of an entry hold, or none does; a change that does not hold is named, and the state is as before.
 //! - Nothing panics, whatever an entry says.
-//! - Ids are never used again; positions, epochs and stamps never go back; neither does the settled stamp, nor the floor
+//! - Ids are never used again; positions, epochs, terms and stamps never go back; neither does the settled stamp, nor the floor
 //!   of file ids.
 //!
 //! # Not here
@@ -16,7 +16,7 @@ mod tables;
 
 use std::sync::Arc;
 
-use super::{Change, State, Token, TokenId};
+use super::{Change, Compactor, State, Token, TokenId};
 use crate::model::FileId;
 
 /// A change that the state does not allow. Whoever proposed it decides again with the newest state.
@@ -42,6 +42,7 @@ impl Default for State {
             tokens: Default::default(),
             nodes: Default::default(),
             removed: Default::default(),
+            compactor: Compactor::default(),
             fixed: Default::default(),
             file_floor: FileId(0),
             next_database: 1,
@@ -89,6 +90,11 @@ impl State {
             }
             Change::DeleteToken { id } => self.tokens.remove(id).map(drop).ok_or_else(|| no_token(*id)),
             Change::RegisterNode { .. } => self.register_node(change),
+            Change::DescribeNode { node, epoch, description } => self.describe_node(node, *epoch, description),
+            Change::StopNode { node } => self.stop_node(node),
+            Change::RemoveNode { node, at_ms } => self.remove_node(node, *at_ms),
+            Change::TakeCompactor { node, epoch, term } => self.take_compactor(node, *epoch, *term),
+            Change::LeaveCompactor { node, term } => self.leave_compactor(node, *term),
             Change::OpenEpoch { node, epoch, process, .. } => self.open_epoch(node, *epoch, *process),
             Change::Persist { .. } => self.persist(change),
             Change::CloseEpoch { node, epoch } => self.close_epoch(node, *epoch),

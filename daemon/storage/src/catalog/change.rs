@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Dropped, Permission, Token, TokenId};
+use super::{Description, Dropped, Permission, Token, TokenId};
 use crate::model::{Column, ColumnId, DatabaseId, Epoch, FileId, FileRecord, NodeId, Position, Stamp, TableId, Writer};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,32 @@ pub enum Change {
         writer: Writer,
         core_count: u32,
         at_ms: u64,
+    },
+    /// What the process of this epoch is and where it listens.
+    DescribeNode {
+        node: NodeId,
+        epoch: Epoch,
+        description: Description,
+    },
+    /// The process of the node is to leave in order.
+    StopNode {
+        node: NodeId,
+    },
+    /// A node that is sealed leaves the cluster; its id may come back as a new node.
+    RemoveNode {
+        node: NodeId,
+        at_ms: u64,
+    },
+    /// From here on this process of `node`, and no other, is the compactor. `term` counts those that were.
+    TakeCompactor {
+        node: NodeId,
+        epoch: Epoch,
+        term: u64,
+    },
+    /// The compactor leaves its role to whoever comes first.
+    LeaveCompactor {
+        node: NodeId,
+        term: u64,
     },
     /// `process` owns the WAL of `node` from here on; whoever held an older epoch has lost it.
     OpenEpoch {

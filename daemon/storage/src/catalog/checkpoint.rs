@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::format::{Parts, file_id, to_json};
-use super::stored::{StoredColumn, StoredDropped, StoredFile, StoredToken, hex, unhex};
-use super::{Database, Node, Removed, State, Table, TokenId};
+use super::stored::{StoredColumn, StoredDescription, StoredDropped, StoredFile, StoredToken, hex, unhex};
+use super::{Compactor, Database, Description, Node, Removed, State, Table, TokenId};
 use crate::bucket::keys;
 use crate::model::{DatabaseId, Epoch, FileId, NodeId, Position, Stamp, TableId, TableSchema, Writer};
 
@@ -32,6 +32,8 @@ struct StoredRoot {
     /// Absent in the first checkpoints there were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     file_floor: Option<String>,
+    #[serde(default)]
+    compactor: StoredCompactor,
     next_database: u32,
     next_table: u32,
     next_token: u64,
@@ -62,6 +64,21 @@ struct StoredNode {
     sealed: bool,
     registered_at_ms: u64,
     core_count: u32,
+    /// Absent, as all that follows, in checkpoints of before nodes had modes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    description: Option<StoredDescription>,
+    #[serde(default)]
+    stopping: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    removed_at_ms: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct StoredCompactor {
+    term: u64,
+    node: Option<String>,
+    epoch: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -97,6 +114,7 @@ pub(super) fn encode_root(state: &State, parts: Parts) -> Bytes {
         removed: state.removed.iter().map(|(id, r)| (id.to_string(), store_removed(r))).collect(),
         fixed: state.fixed.clone(),
         file_floor: Some(state.file_floor.to_string()),
+        compactor: store_compactor(&state.compactor),
         next_database: state.next_database,
         next_table: state.next_table,
         next_token: state.next_token,
@@ -142,6 +160,7 @@ impl Root {
             nodes: root.nodes.into_iter().map(load_node).collect::<Result<_, String>>()?,
             removed: root.removed.into_iter().map(load_removed).collect::<Result<_, String>>()?,
             fixed: root.fixed,
+            compactor: load_compactor(root.compactor)?,
             file_floor: root.file_floor.map_or(Ok(FileId(0)), |floor| file_id(&floor))?,
             next_database: root.next_database,
             next_table: root.next_table,
@@ -216,6 +235,9 @@ fn store_node(node: &Node) -> StoredNode {
         sealed: node.sealed,
         registered_at_ms: node.registered_at_ms,
         core_count: node.core_count,
+        description: Some((&node.description).into()),
+        stopping: node.stopping,
+        removed_at_ms: node.removed_at_ms,
     }
 }
 
@@ -234,8 +256,21 @@ fn load_node(stored: StoredNode) -> Result<(NodeId, Arc<Node>), String> {
         sealed: stored.sealed,
         registered_at_ms: stored.registered_at_ms,
         core_count: stored.core_count,
+        description: stored.description.map_or(Ok(Description::default()), StoredDescription::load)?,
+        stopping: stored.stopping,
+        removed_at_ms: stored.removed_at_ms,
     };
     Ok((id, Arc::new(node)))
+}
+
+fn store_compactor(compactor: &Compactor) -> StoredCompactor {
+    let (node, epoch) = compactor.holder.as_ref().map(|(node, epoch)| (node.to_string(), epoch.0)).unzip();
+    StoredCompactor { term: compactor.term, node, epoch }
+}
+
+fn load_compactor(stored: StoredCompactor) -> Result<Compactor, String> {
+    let node = stored.node.map(|node| NodeId::new(&node)).transpose()?;
+    Ok(Compactor { term: stored.term, holder: node.zip(stored.epoch.map(Epoch)) })
 }
 
 fn store_removed(removed: &Removed) -> StoredRemoved {

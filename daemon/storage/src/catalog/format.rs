@@ -9,7 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::stored::{StoredColumn, StoredDropped, StoredFile, StoredPermission, StoredToken, hex, unhex};
+use super::stored::{
+    StoredColumn, StoredDescription, StoredDropped, StoredFile, StoredPermission, StoredToken, hex, unhex,
+};
 use super::{Change, TokenId};
 use crate::model::{ColumnId, DatabaseId, Epoch, FileId, NodeId, Position, Stamp, TableId, Writer};
 
@@ -40,6 +42,11 @@ enum StoredChange {
     OpenEpoch { node: String, epoch: u32, process: String, at_ms: u64 },
     Persist { node: String, epoch: u32, persisted: u64, persisted_epoch: u32, stamp: u64, files: Vec<StoredFile> },
     CloseEpoch { node: String, epoch: u32 },
+    DescribeNode { node: String, epoch: u32, description: StoredDescription },
+    StopNode { node: String },
+    RemoveNode { node: String, at_ms: u64 },
+    TakeCompactor { node: String, epoch: u32, term: u64 },
+    LeaveCompactor { node: String, term: u64 },
     ReplaceFiles { table: u32, removed: Vec<String>, added: Vec<StoredFile>, at_ms: u64 },
     RaiseFileFloor { floor: String },
     ForgetFiles { files: Vec<String> },
@@ -120,6 +127,15 @@ fn store_nodes_and_files(change: &Change) -> StoredChange {
             core_count: *core_count,
             at_ms: *at_ms,
         },
+        Change::DescribeNode { node, epoch, description } => {
+            S::DescribeNode { node: node.to_string(), epoch: epoch.0, description: description.into() }
+        }
+        Change::StopNode { node } => S::StopNode { node: node.to_string() },
+        Change::RemoveNode { node, at_ms } => S::RemoveNode { node: node.to_string(), at_ms: *at_ms },
+        Change::TakeCompactor { node, epoch, term } => {
+            S::TakeCompactor { node: node.to_string(), epoch: epoch.0, term: *term }
+        }
+        Change::LeaveCompactor { node, term } => S::LeaveCompactor { node: node.to_string(), term: *term },
         Change::OpenEpoch { node, epoch, process, at_ms } => {
             S::OpenEpoch { node: node.to_string(), epoch: epoch.0, process: hex(*process), at_ms: *at_ms }
         }
@@ -202,6 +218,15 @@ fn load_nodes_and_files(change: StoredChange) -> Result<Change, String> {
             core_count,
             at_ms,
         },
+        S::DescribeNode { node, epoch, description } => {
+            Change::DescribeNode { node: NodeId::new(&node)?, epoch: Epoch(epoch), description: description.load()? }
+        }
+        S::StopNode { node } => Change::StopNode { node: NodeId::new(&node)? },
+        S::RemoveNode { node, at_ms } => Change::RemoveNode { node: NodeId::new(&node)?, at_ms },
+        S::TakeCompactor { node, epoch, term } => {
+            Change::TakeCompactor { node: NodeId::new(&node)?, epoch: Epoch(epoch), term }
+        }
+        S::LeaveCompactor { node, term } => Change::LeaveCompactor { node: NodeId::new(&node)?, term },
         S::OpenEpoch { node, epoch, process, at_ms } => {
             Change::OpenEpoch { node: NodeId::new(&node)?, epoch: Epoch(epoch), process: unhex(&process)?, at_ms }
         }

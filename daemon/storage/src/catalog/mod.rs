@@ -38,7 +38,7 @@ pub use commit::Catalog;
 pub use names::{DATABASE_NAME_BYTES_MAX, NAME_BYTES_MAX, check_column_name, check_database_name, check_table_name};
 pub use operations::{HardDelete, Limits, NewTable};
 pub use pins::{Pin, Pins};
-pub use state::{Database, Dropped, Node, Removed, State, Table, Token};
+pub use state::{Compactor, Database, Description, Dropped, Node, Removed, State, Table, Token};
 pub use tokens::{CreatedToken, OPERATOR_TOKEN, PermissionText, Secret, permissions_text};
 
 use crate::bucket;

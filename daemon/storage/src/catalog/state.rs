@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Permission, TokenId};
-use crate::model::{DatabaseId, Epoch, FileId, FileRecord, NodeId, Position, Stamp, TableId, TableSchema, Writer};
+use crate::model::{
+    DatabaseId, Epoch, FileId, FileRecord, Modes, NodeId, Position, Stamp, TableId, TableSchema, Writer,
+};
 
 /// Everything the cluster agrees on after entry `version` of the log. Cheap to clone: its parts are shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +18,7 @@ pub struct State {
     pub nodes: BTreeMap<NodeId, Arc<Node>>,
     /// Files that left the state and may be deleted once no running query reads them.
     pub removed: BTreeMap<FileId, Arc<Removed>>,
+    pub compactor: Compactor,
     /// Settings that hold for the life of the cluster, by name.
     pub fixed: BTreeMap<String, String>,
     /// No entry can add a file whose id is below; an object of such an id that no state names is nobody's.
@@ -88,6 +91,41 @@ pub struct Node {
     pub sealed: bool,
     pub registered_at_ms: u64,
     pub core_count: u32,
+    /// What its newest process said of itself.
+    pub description: Description,
+    /// Its process was asked to leave.
+    pub stopping: bool,
+    /// The node is in the cluster no more. It is kept because the numbers of its log are never used again.
+    pub removed_at_ms: Option<u64>,
+}
+
+/// What a process says of itself when it opens an epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    pub modes: Modes,
+    /// Where other nodes reach its HTTP port, `host:port`; `None` when they cannot.
+    pub http: Option<Arc<str>>,
+    /// Where other nodes reach its port for themselves, `host:port`.
+    pub internode: Option<Arc<str>>,
+    pub version: Arc<str>,
+    /// The options it was started with, as a JSON object, without secrets.
+    pub options: Arc<str>,
+}
+
+/// What is known of a process that said nothing of itself: of before nodes had modes, or not yet.
+impl Default for Description {
+    fn default() -> Self {
+        Self { modes: Modes::ALL, http: None, internode: None, version: "".into(), options: "{}".into() }
+    }
+}
+
+/// Who may publish compactions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Compactor {
+    /// Counts the holders of the role.
+    pub term: u64,
+    /// The node, and the epoch of the process that took the role.
+    pub holder: Option<(NodeId, Epoch)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +152,26 @@ impl State {
     #[must_use]
     pub fn table_named(&self, database: &Database, name: &str) -> Option<&Arc<Table>> {
         database.tables.get(name).and_then(|id| self.tables.get(id))
+    }
+
+    /// The nodes that are in the cluster.
+    pub fn members(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values().filter(|node| node.removed_at_ms.is_none())
+    }
+
+    /// The node that may publish compactions, while the process that took the role still has its epoch.
+    #[must_use]
+    pub fn compactor_node(&self) -> Option<&Arc<Node>> {
+        let (node, epoch) = self.compactor.holder.as_ref()?;
+        self.nodes.get(node).filter(|node| node.epoch == *epoch && node.removed_at_ms.is_none())
+    }
+
+    /// Whether this writer slot may be given to a new node: nobody has it, and all rows stamped with it have settled.
+    #[must_use]
+    pub fn is_free(&self, writer: Writer) -> bool {
+        let settled = self.settled();
+        let is_done = |node: &Node| node.removed_at_ms.is_some() && node.persisted_stamp <= settled;
+        self.nodes.values().filter(|node| node.writer == writer).all(|node| is_done(node))
     }
 
     /// The stamp up to which every writer that is not sealed has persisted its rows.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::format::file_id;
-use super::{Action, Dropped, Permission, Resource, Token, TokenId};
-use crate::model::{Column, ColumnKind, DatabaseId, FieldType, FileRecord, SeriesKey, Stamp, TableId, Tail, TimeRange};
+use super::{Action, Description, Dropped, Permission, Resource, Token, TokenId};
+use crate::model::{
+    Column, ColumnKind, DatabaseId, FieldType, FileRecord, Mode, Modes, SeriesKey, Stamp, TableId, Tail, TimeRange,
+};
 
 pub(super) fn hex(number: u128) -> String {
     format!("{number:032x}")
@@ -32,6 +34,41 @@ impl From<Dropped> for StoredDropped {
 impl From<StoredDropped> for Dropped {
     fn from(StoredDropped { at_ms, hard_delete_at_ms }: StoredDropped) -> Self {
         Self { at_ms, hard_delete_at_ms }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredDescription {
+    modes: Vec<String>,
+    http: Option<String>,
+    internode: Option<String>,
+    version: String,
+    options: String,
+}
+
+impl From<&Description> for StoredDescription {
+    fn from(Description { modes, http, internode, version, options }: &Description) -> Self {
+        Self {
+            modes: modes.iter().map(|mode| mode.name().to_owned()).collect(),
+            http: http.as_deref().map(str::to_owned),
+            internode: internode.as_deref().map(str::to_owned),
+            version: version.to_string(),
+            options: options.to_string(),
+        }
+    }
+}
+
+impl StoredDescription {
+    pub(super) fn load(self) -> Result<Description, String> {
+        let mode = |name: &String| Mode::named(name).ok_or_else(|| format!("mode '{name}' is not known"));
+        Ok(Description {
+            modes: self.modes.iter().map(mode).collect::<Result<Modes, _>>()?,
+            http: self.http.map(Into::into),
+            internode: self.internode.map(Into::into),
+            version: self.version.into(),
+            options: self.options.into(),
+        })
     }
 }
 

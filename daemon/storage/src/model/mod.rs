@@ -10,6 +10,7 @@
 mod error;
 mod file;
 mod ids;
+mod modes;
 mod rows;
 mod schema;
 mod stamp;
@@ -19,6 +20,7 @@ mod window;
 pub use error::ErrorKind;
 pub use file::{FileRecord, SeriesKey, Tail};
 pub use ids::{ColumnId, DatabaseId, Epoch, FileId, NodeId, Position, TableId};
+pub use modes::{Mode, Modes};
 pub use rows::{FieldColumn, Rows, SeriesSet, Strings, Values};
 pub use schema::{Column, ColumnKind, FieldType, SEQ_COLUMN, TIME_COLUMN, TableSchema};
 pub use stamp::{Stamp, Writer};

@@ -182,6 +182,9 @@ mod tests {
             sealed: false,
             registered_at_ms: 0,
             core_count: 1,
+            description: catalog::Description::default(),
+            stopping: false,
+            removed_at_ms: None,
         }
     }
 

@@ -4,7 +4,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::tests::{
-    create_database, create_table, create_token, drop_database, drop_table, open, persist, register, replace,
+    create_database, create_table, create_token, describe, drop_database, drop_table, open, persist, register, replace,
+    take,
 };
 use super::*;
 use crate::catalog::Dropped;
@@ -37,7 +38,7 @@ fn whatever_entries_say_the_state_stays_whole_and_never_goes_back() {
 fn check_goes_on(before: &State, after: &State) {
     assert!(after.settled() >= before.settled());
     assert!(after.next_database >= before.next_database && after.next_table >= before.next_table);
-    assert!(after.file_floor >= before.file_floor);
+    assert!(after.file_floor >= before.file_floor && after.compactor.term >= before.compactor.term);
     for (id, old) in &before.nodes {
         let new = &after.nodes[id];
         assert!(new.epoch >= old.epoch && new.persisted >= old.persisted && new.persisted_stamp >= old.persisted_stamp);
@@ -60,7 +61,13 @@ pub(in crate::catalog) fn any_change(chance: &mut StdRng, state: &State) -> Chan
     let file: u128 = chance.random_range(0..40);
     let node = |name: &str| NodeId::new(name).expect("the name is valid");
     let table = near(state.next_table, chance);
-    match chance.random_range(0..19) {
+    let epoch = state.nodes.get(&node("n")).map_or(0, |n| n.epoch.0);
+    match chance.random_range(0..24) {
+        19 => describe("n", near(epoch, chance), name),
+        20 => Change::StopNode { node: node("n") },
+        21 => Change::RemoveNode { node: node(["n", "m"][chance.random_range(0..2)]), at_ms: state.version },
+        22 => take("n", near(epoch, chance), state.compactor.term + u64::from(id % 2)),
+        23 => Change::LeaveCompactor { node: node("n"), term: state.compactor.term },
         18 => Change::RaiseFileFloor { floor: FileId(file / 8) },
         0 => create_database(near(state.next_database, chance), name),
         1 => drop_database(id, name, dropped),
@@ -74,13 +81,9 @@ pub(in crate::catalog) fn any_change(chance: &mut StdRng, state: &State) -> Chan
         8 => create_token(u64::from(near(u32::try_from(state.next_token).unwrap_or(0), chance)), name, name),
         9 => Change::DeleteToken { id: TokenId(u64::from(id)) },
         10 => register(["n", "m"][chance.random_range(0..2)], 1, chance.random_range(0..4)),
-        11 => {
-            let known = state.nodes.get(&node("n")).map_or(0, |n| n.epoch.0);
-            open(["n", "n", "m"][chance.random_range(0..3)], near(known + 1, chance))
-        }
+        11 => open(["n", "n", "m"][chance.random_range(0..3)], near(epoch + 1, chance)),
         12 => Change::CloseEpoch { node: node("n"), epoch: Epoch(id) },
         13 | 14 => {
-            let epoch = state.nodes.get(&node("n")).map_or(0, |n| n.epoch.0);
             let past = state.version / 10;
             persist(near(epoch, chance), past, past + u64::from(id), &[(id, file, past)])
         }

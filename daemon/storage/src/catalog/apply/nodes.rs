@@ -3,23 +3,30 @@
 use std::sync::Arc;
 
 use super::{Outcome, all_differ};
-use crate::catalog::{Change, Node, State};
+use crate::catalog::{Change, Compactor, Description, Node, State};
 use crate::model::{Epoch, NodeId, Position, Stamp};
 
 impl State {
-    /// Takes a node in. Said again of a known node, it may only bring another number of cores.
+    /// Takes a node in. Said again of a known node, it may only bring another number of cores; of one that was removed,
+    /// it is a new node whose log goes on where the old one ended.
     pub(super) fn register_node(&mut self, change: &Change) -> Outcome {
         let Change::RegisterNode { node: id, instance, writer, core_count, at_ms } = change else {
             return Err("not the registration of a node".into());
         };
-        if let Some(other) = self.nodes.values().find(|n| n.writer == *writer && n.id != *id) {
-            return Err(format!("writer slot {} of node {id} belongs to node {}", writer.slot(), other.id));
+        let is_new = self.nodes.get(id).is_none_or(|known| known.removed_at_ms.is_some());
+        if is_new && !self.is_free(*writer) {
+            return Err(format!("writer slot {} cannot be given to node {id}, it belongs to another", writer.slot()));
         }
         if let Some(known) = self.nodes.get_mut(id) {
+            let known = Arc::make_mut(known);
+            if known.removed_at_ms.take().is_some() {
+                (known.instance, known.writer) = (*instance, *writer);
+                (known.registered_at_ms, known.description) = (*at_ms, Description::default());
+            }
             if known.instance != *instance || known.writer != *writer {
                 return Err(format!("node {id} is registered with another instance or writer slot"));
             }
-            Arc::make_mut(known).core_count = *core_count;
+            known.core_count = *core_count;
             return Ok(());
         }
         let node = Node {
@@ -35,6 +42,9 @@ impl State {
             sealed: true,
             registered_at_ms: *at_ms,
             core_count: *core_count,
+            description: Description::default(),
+            stopping: false,
+            removed_at_ms: None,
         };
         self.nodes.insert(id.clone(), Arc::new(node));
         Ok(())
@@ -42,7 +52,7 @@ impl State {
 
     pub(super) fn open_epoch(&mut self, id: &NodeId, epoch: Epoch, process: u128) -> Outcome {
         let settled = self.settled();
-        let node = self.node_mut(id)?;
+        let node = self.member_mut(id)?;
         if node.epoch.0.checked_add(1) != Some(epoch.0) {
             return Err(format!("epoch {epoch} of node {id} does not follow epoch {}", node.epoch));
         }
@@ -53,7 +63,43 @@ impl State {
         }
         node.epoch = epoch;
         node.process = process;
-        node.sealed = false;
+        (node.sealed, node.stopping) = (false, false);
+        Ok(())
+    }
+
+    pub(super) fn describe_node(&mut self, id: &NodeId, epoch: Epoch, description: &Description) -> Outcome {
+        self.newest_mut(id, epoch)?.description = description.clone();
+        Ok(())
+    }
+
+    pub(super) fn stop_node(&mut self, id: &NodeId) -> Outcome {
+        self.member_mut(id)?.stopping = true;
+        Ok(())
+    }
+
+    pub(super) fn remove_node(&mut self, id: &NodeId, at_ms: u64) -> Outcome {
+        let node = self.member_mut(id)?;
+        if !node.sealed {
+            return Err(format!("node {id} may have rows outside files"));
+        }
+        node.removed_at_ms = Some(at_ms);
+        Ok(())
+    }
+
+    pub(super) fn take_compactor(&mut self, id: &NodeId, epoch: Epoch, term: u64) -> Outcome {
+        self.newest_mut(id, epoch)?;
+        if self.compactor.term.checked_add(1) != Some(term) {
+            return Err(format!("term {term} of the compactor does not follow term {}", self.compactor.term));
+        }
+        self.compactor = Compactor { term, holder: Some((id.clone(), epoch)) };
+        Ok(())
+    }
+
+    pub(super) fn leave_compactor(&mut self, id: &NodeId, term: u64) -> Outcome {
+        if self.compactor.term != term || self.compactor.holder.as_ref().is_none_or(|(holder, _)| holder != id) {
+            return Err(format!("node {id} is not the compactor of term {term}"));
+        }
+        self.compactor.holder = None;
         Ok(())
     }
 
@@ -90,12 +136,24 @@ impl State {
         self.nodes.get_mut(id).map(Arc::make_mut).ok_or_else(|| format!("node {id} does not exist"))
     }
 
+    fn member_mut(&mut self, id: &NodeId) -> Result<&mut Node, String> {
+        let node = self.node_mut(id)?;
+        if node.removed_at_ms.is_some() { Err(format!("node {id} was removed")) } else { Ok(node) }
+    }
+
+    /// The node, when `epoch` is its newest.
+    fn newest_mut(&mut self, id: &NodeId, epoch: Epoch) -> Result<&mut Node, String> {
+        let node = self.member_mut(id)?;
+        if node.epoch == epoch {
+            Ok(node)
+        } else {
+            Err(format!("epoch {epoch} of node {id} is not the newest, which is {}", node.epoch))
+        }
+    }
+
     /// The node, when `epoch` is its newest and is open.
     fn owned_mut(&mut self, id: &NodeId, epoch: Epoch) -> Result<&mut Node, String> {
-        let node = self.node_mut(id)?;
-        if node.epoch != epoch {
-            return Err(format!("epoch {epoch} of node {id} is not the newest, which is {}", node.epoch));
-        }
+        let node = self.newest_mut(id, epoch)?;
         if node.sealed {
             return Err(format!("epoch {epoch} of node {id} is closed"));
         }
@@ -103,7 +161,10 @@ impl State {
     }
 
     pub(super) fn check_nodes(&self) -> Outcome {
-        all_differ("writer slot", self.nodes.values().map(|n| n.writer.slot()))?;
+        all_differ("writer slot", self.members().map(|n| n.writer.slot()))?;
+        if let Some(node) = self.nodes.values().find(|node| node.removed_at_ms.is_some() && !node.sealed) {
+            return Err(format!("node {} was removed and is not sealed", node.id));
+        }
         match self.nodes.iter().find(|(id, node)| **id != node.id || node.persisted_epoch > node.epoch) {
             Some((id, _)) => Err(format!("node {id} is not where it belongs, or ahead of its epoch")),
             None => Ok(()),

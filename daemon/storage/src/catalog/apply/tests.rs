@@ -1,5 +1,5 @@
 use super::*;
-use crate::catalog::{Action, Dropped, Permission, Resource};
+use crate::catalog::{Action, Description, Dropped, Permission, Resource};
 use crate::model::{
     Column, ColumnId, ColumnKind, DatabaseId, Epoch, FieldType, FileId, FileRecord, NodeId, Position, SeriesKey, Stamp,
     TableId, TimeRange, Writer,
@@ -127,8 +127,70 @@ fn a_node_keeps_its_instance_and_its_slot() {
     check(&made, register("n", 1, 3), Ok(()));
     check(&made, register("n", 2, 3), Err("another instance or writer slot"));
     check(&made, register("n", 1, 4), Err("another instance or writer slot"));
-    check(&made, register("m", 1, 3), Err("slot 3 of node m belongs to node n"));
+    check(&made, register("m", 1, 3), Err("slot 3 cannot be given to node m"));
     check(&made, register("m", 1, 4), Ok(()));
+}
+
+#[test]
+fn a_node_is_removed_once_it_is_sealed_and_may_come_back_as_a_new_one() {
+    let remove = || Change::RemoveNode { node: node("n"), at_ms: 9 };
+    let close = Change::CloseEpoch { node: node("n"), epoch: Epoch(1) };
+    let opened = vec![register("n", 1, 3), open("n", 1), persist(1, 4, 40, &[])];
+    check(&opened, remove(), Err("node n may have rows outside files"));
+    let removed = [opened, vec![close, remove()]].concat();
+    check(&removed, remove(), Err("node n was removed"));
+    check(&removed, open("n", 2), Err("node n was removed"));
+    check(&removed, describe("n", 1, "x"), Err("node n was removed"));
+    check(&removed, Change::StopNode { node: node("n") }, Err("node n was removed"));
+    check(&removed, register("m", 2, 3), Ok(()));
+    let back = [removed, vec![register("n", 2, 5), open("n", 2)]].concat();
+    let state = state_of(&back);
+    let known = &state.nodes[&node("n")];
+    assert_eq!((known.instance, known.writer.slot(), known.epoch), (2, 5, Epoch(2)));
+    assert_eq!((known.persisted, known.removed_at_ms), (Position(4), None), "its log goes on where it ended");
+}
+
+#[test]
+fn a_slot_is_given_away_once_its_rows_have_settled() {
+    let mut changes = vec![register("n", 1, 3), register("m", 1, 4), open("n", 1), open("m", 1)];
+    changes.extend([persist(1, 4, 40, &[]), Change::CloseEpoch { node: node("n"), epoch: Epoch(1) }]);
+    changes.push(Change::RemoveNode { node: node("n"), at_ms: 9 });
+    check(&changes, register("o", 1, 3), Err("slot 3 cannot be given to node o"));
+    let Change::Persist { epoch, persisted, persisted_epoch, stamp, files, .. } = persist(1, 1, 40, &[]) else {
+        unreachable!()
+    };
+    changes.push(Change::Persist { node: node("m"), epoch, persisted, persisted_epoch, stamp, files });
+    check(&changes, register("o", 1, 3), Ok(()));
+}
+
+#[test]
+fn what_a_process_says_of_itself_and_a_wish_to_stop_go_with_its_epoch() {
+    let made = vec![register("n", 1, 3), open("n", 1), describe("n", 1, "x"), Change::StopNode { node: node("n") }];
+    let state = state_of(&made);
+    assert!(state.nodes[&node("n")].stopping);
+    assert_eq!(state.nodes[&node("n")].description.http.as_deref(), Some("x"));
+    check(&made, describe("n", 2, "y"), Err("epoch 2 of node n is not the newest"));
+    check(&made, Change::StopNode { node: node("m") }, Err("node m does not exist"));
+    let state = state_of(&[made, vec![open("n", 2)]].concat());
+    assert!(!state.nodes[&node("n")].stopping);
+}
+
+#[test]
+fn one_process_at_a_time_is_the_compactor() {
+    let leave = |name: &str, term| Change::LeaveCompactor { node: node(name), term };
+    let made = vec![register("n", 1, 3), register("m", 1, 4), open("n", 1), open("m", 1)];
+    check(&made, take("n", 1, 2), Err("term 2 of the compactor does not follow term 0"));
+    check(&made, take("n", 2, 1), Err("epoch 2 of node n is not the newest"));
+    let taken = [made, vec![take("n", 1, 1)]].concat();
+    assert_eq!(state_of(&taken).compactor_node().map(|n| n.id.clone()), Some(node("n")));
+    check(&taken, take("m", 1, 1), Err("does not follow term 1"));
+    check(&taken, leave("m", 1), Err("node m is not the compactor of term 1"));
+    check(&taken, leave("n", 1), Ok(()));
+    let lost = [taken.clone(), vec![open("n", 2)]].concat();
+    assert_eq!(state_of(&lost).compactor_node(), None, "another process of the node is another holder");
+    let next = [taken, vec![take("m", 1, 2)]].concat();
+    check(&next, leave("n", 1), Err("node n is not the compactor of term 1"));
+    assert_eq!(state_of(&next).compactor_node().map(|n| n.id.clone()), Some(node("m")));
 }
 
 #[test]
@@ -371,6 +433,15 @@ pub(super) fn register(name: &str, instance: u128, slot: u16) -> Change {
 
 pub(super) fn open(name: &str, epoch: u32) -> Change {
     Change::OpenEpoch { node: node(name), epoch: Epoch(epoch), process: 1, at_ms: 1 }
+}
+
+pub(super) fn describe(name: &str, epoch: u32, http: &str) -> Change {
+    let description = Description { http: Some(http.into()), ..Description::default() };
+    Change::DescribeNode { node: node(name), epoch: Epoch(epoch), description }
+}
+
+pub(super) fn take(name: &str, epoch: u32, term: u64) -> Change {
+    Change::TakeCompactor { node: node(name), epoch: Epoch(epoch), term }
 }
 
 /// The snapshot of node `n`; files as table, id and stamp.
