@@ -97,9 +97,19 @@ pub struct Client {
 impl Client {
     /// `base` is `http://host:port`.
     pub fn new(base: &str) -> Self {
+        Self::patient(base, Duration::from_secs(120))
+    }
+
+    /// One that gives up after so long.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { token: self.token.clone(), ..Self::patient(&self.base, timeout) }
+    }
+
+    fn patient(base: &str, timeout: Duration) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(120)))
+            .timeout_global(Some(timeout))
             .max_redirects(0)
             .build();
         Self { agent: ureq::Agent::new_with_config(config), base: base.to_owned(), token: None }

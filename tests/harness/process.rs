@@ -49,6 +49,18 @@ impl Process {
         let _ = kill_process(self.pid(), Signal::TERM);
     }
 
+    /// Stops the whole group where it stands, as a machine that hangs.
+    pub fn pause(&self) {
+        // A group that is gone stands still as well.
+        let _ = kill_process_group(self.pid(), Signal::STOP);
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        // As above.
+        let _ = kill_process_group(self.pid(), Signal::CONT);
+    }
+
     /// Waits for it to end by itself.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {

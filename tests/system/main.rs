@@ -21,3 +21,4 @@ mod client_tls;
 mod measured;
 mod object_stores;
 mod store_faults;
+mod chaos;
