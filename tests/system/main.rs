@@ -11,6 +11,7 @@ mod compaction;
 mod one_owner;
 mod two_nodes;
 mod start_up;
+mod damaged_log;
 mod stopping;
 mod cases;
 mod bad_input;

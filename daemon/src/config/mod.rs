@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use storage::bucket::Remote;
 use storage::model::NodeId;
+use storage::wal::OnDamage;
 
 pub(crate) use host::{Host, ThreadCounts, ThreadWishes};
 pub(crate) use values::{
@@ -27,9 +28,12 @@ pub(crate) struct NodeConfig {
     pub(crate) identity: Identity,
     pub(crate) store: Store,
     pub(crate) http: HttpConfig,
+    /// Where the address is written to once the node listens.
+    pub(crate) address_file: Option<PathBuf>,
     pub(crate) threads: ThreadCounts,
     pub(crate) wal: WalConfig,
     pub(crate) snapshot: SnapshotConfig,
+    pub(crate) peers: PeerConfig,
     pub(crate) compact: CompactConfig,
     pub(crate) query: QueryConfig,
     pub(crate) limits: Limits,
@@ -115,6 +119,19 @@ pub(crate) struct WalConfig {
     pub(crate) waiting_writes_max: usize,
     /// Log files kept after what they hold is in data files.
     pub(crate) files_to_keep: usize,
+    /// What a start does when it meets a damaged log file.
+    pub(crate) on_damage: OnDamage,
+}
+
+/// How this node learns of the others.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerConfig {
+    /// How often their logs are read.
+    pub(crate) replication_interval: Duration,
+    /// How often the catalog is read while it changes.
+    pub(crate) catalog_sync_interval: Duration,
+    /// How long a start waits for their newest rows.
+    pub(crate) wait_at_start: Duration,
 }
 
 #[derive(Debug, Clone)]
