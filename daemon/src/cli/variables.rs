@@ -144,6 +144,16 @@ pub(crate) struct Findings {
     pub(crate) warnings: Vec<String>,
 }
 
+impl Findings {
+    /// The name under which the value of this variable was found.
+    pub(crate) fn name_of(&self, variable: &str) -> String {
+        let old = old_names(variable);
+        let is_it =
+            |applied: &&Applied| old.iter().map(|(name, _)| &**name).chain([variable]).any(|n| n == applied.variable);
+        self.applied.iter().find(is_it).map_or(variable, |applied| &applied.variable).to_owned()
+    }
+}
+
 /// Makes the variables that flags name the defaults of these flags, here and in every subcommand.
 pub(crate) fn apply(command: Command, read: &dyn Fn(&str) -> Option<String>, findings: &mut Findings) -> Command {
     let command = command.mut_args(|arg| match arg.get_env().and_then(|name| name.to_str()).map(str::to_owned) {
