@@ -9,12 +9,14 @@
 //! # Not here
 //! - What the rooms do: `storage::node` starts those that keep rows, `sql` answers, `api` speaks.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use metrics::Registry;
 use storage::bucket::{LocalFiles, Store};
+use storage::catalog::{Adopted, Catalog};
 use storage::clock::Clock;
 use storage::node::{Node, World};
 use storage::tasks::{Cpu, Tasks};
@@ -25,7 +27,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::api::http::{self, Readiness, Server, ServerLimits};
-use crate::config::{self, CompactConfig, NodeConfig, WalConfig};
+use crate::config::{self, CompactConfig, GivenResources, NodeConfig, TokenFiles, WalConfig};
 
 /// A snapshot is due at so many bytes of rows, however large the machine is: more would only lengthen a restart.
 const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
@@ -60,6 +62,9 @@ pub(crate) enum Error {
     /// The file that was to tell the address cannot be written.
     #[error("write the address to {path}: {source}")]
     AddressFile { path: String, source: std::io::Error },
+    /// The tokens of a file cannot be made.
+    #[error("token file {path}: {source}")]
+    Tokens { path: String, source: catalog::Error },
     /// The data folder cannot be used.
     #[error("data folder {folder}: {source}")]
     Folder { folder: String, source: std::io::Error },
@@ -98,7 +103,7 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
             tracing::info!("stopped before it was ready");
             return Ok(());
         }
-        node = Node::start(storage_config(&config), world) => node?,
+        node = start(&config, world) => node?,
     };
 
     let engine = engine(&config, &node, (registry.clone(), datafusion.clone()))?;
@@ -164,6 +169,42 @@ async fn leave(node: Node, tasks: &Tasks) -> Option<String> {
     tasks.failure()
 }
 
+/// Starts the rooms that keep rows, and takes the tokens of files.
+async fn start(config: &NodeConfig, world: World) -> Result<Node, Error> {
+    let node = Node::start(storage_config(config), world).await?;
+    match adopt_tokens(&node.catalog, &config.tokens).await {
+        Ok(()) => Ok(node),
+        Err(error) => {
+            node.stop().await;
+            Err(error)
+        }
+    }
+}
+
+async fn adopt_tokens(catalog: &Catalog, files: &TokenFiles) -> Result<(), Error> {
+    let TokenFiles { admin, resources } = files;
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |source| Error::Tokens { path, source }
+    };
+    if let Some((path, token)) = admin {
+        tell_adopted(path, catalog.adopt_admin_token(token).await.map_err(failed(path))?);
+    }
+    if let Some((path, GivenResources { databases, tokens })) = resources {
+        tell_adopted(path, catalog.adopt_resource_tokens(databases, tokens).await.map_err(failed(path))?);
+    }
+    Ok(())
+}
+
+fn tell_adopted(path: &Path, adopted: Adopted) {
+    let path = path.display();
+    match adopted {
+        Adopted::Now => tracing::info!(%path, "the cluster has the tokens of this file from now on"),
+        Adopted::Before => tracing::debug!(%path, "the cluster has the tokens of this file"),
+        Adopted::Never => tracing::warn!(%path, "this token file is not used: the cluster has other tokens already"),
+    }
+}
+
 async fn bind(config: &NodeConfig) -> Result<Server, Error> {
     let server = Server::bind(&config.http.bind).await.map_err(Error::Bind)?;
     if let Some(path) = &config.address_file {
@@ -220,6 +261,7 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
         identity,
         store: _,
         http,
+        tokens: _,
         address_file: _,
         threads,
         wal,

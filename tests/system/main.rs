@@ -17,6 +17,7 @@ mod cases;
 mod bad_input;
 mod fuzz;
 mod auth;
+mod token_files;
 mod client_commands;
 mod client_tls;
 mod measured;

@@ -84,6 +84,12 @@ pub(crate) struct HttpFlags {
     /// Serve every request without a token
     #[arg(long, env = "INFLUXDB3_WITHOUT_AUTH", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub(crate) without_auth: bool,
+    /// JSON file with an admin token, which is made when the cluster has none
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_ADMIN_TOKEN_FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
+    /// JSON file with tokens and their permissions, which are made when the cluster has none with permissions
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_PERMISSION_TOKENS_FILE")]
+    pub(crate) permission_tokens_file: Option<PathBuf>,
     /// Endpoints that need no token
     #[arg(long, value_name = "LIST", value_delimiter = ',', env = "INFLUXDB3_DISABLE_AUTHZ")]
     pub(crate) disable_authz: Vec<OpenEndpoint>,

@@ -10,7 +10,7 @@ use super::logging::{self, LogFlags};
 use super::store as store_flags;
 use crate::config::{
     self, AuthConfig, CompactConfig, Host, HttpConfig, Identity, Limits, Memory, NodeConfig, PeerConfig, QueryConfig,
-    SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes, WalConfig,
+    SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes, TokenFiles, WalConfig,
 };
 
 /// What missing flags mean.
@@ -55,6 +55,7 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
     let config = NodeConfig {
         identity: self::identity(identity, kind, around, &mut warnings)?,
         store: store_flags::resolve(store, kind, around)?,
+        tokens: tokens(&http, &mut warnings)?,
         address_file: http.tcp_listener_file_path.clone(),
         http: self::http(http, host),
         threads,
@@ -183,6 +184,8 @@ fn http(flags: HttpFlags, host: Host) -> HttpConfig {
         tcp_listener_file_path: _,
         shutdown_timeout,
         without_auth,
+        admin_token_file: _,
+        permission_tokens_file: _,
         disable_authz,
     } = flags;
     // A sixteenth of memory lets many small writes wait at once; four of the largest are always let in.
@@ -195,6 +198,20 @@ fn http(flags: HttpFlags, host: Host) -> HttpConfig {
         connections_max: CONNECTIONS_MAX,
         shutdown_timeout,
     }
+}
+
+fn tokens(flags: &HttpFlags, warnings: &mut Vec<String>) -> Result<TokenFiles, String> {
+    let mut files = TokenFiles::default();
+    if let Some(path) = &flags.admin_token_file {
+        let admin = config::read_admin_token(path, warnings).map_err(|error| format!("--admin-token-file {error}"))?;
+        files.admin = Some((path.clone(), admin));
+    }
+    if let Some(path) = &flags.permission_tokens_file {
+        let read = config::read_permission_tokens(path, warnings);
+        let resources = read.map_err(|error| format!("--permission-tokens-file {error}"))?;
+        files.resources = Some((path.clone(), resources));
+    }
+    Ok(files)
 }
 
 fn query(flags: QueryFlags, memory_bytes: u64, threads: ThreadCounts) -> QueryConfig {

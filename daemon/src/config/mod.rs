@@ -8,6 +8,7 @@
 //! - Where a value came from: flags, variables and defaults are turned into this by `cli`.
 
 mod host;
+mod tokens;
 mod values;
 
 use std::path::PathBuf;
@@ -18,6 +19,9 @@ use storage::model::NodeId;
 use storage::wal::OnDamage;
 
 pub(crate) use host::{Host, ThreadCounts, ThreadWishes};
+pub(crate) use tokens::{
+    GivenResources, TokenFiles, add_permission_token, read_admin_token, read_permission_tokens, write_admin_token,
+};
 pub(crate) use values::{
     Memory, Retention, parse_duration, parse_interval, parse_memory, parse_option, parse_request_retention,
     parse_request_size, with_legacy_unit,
@@ -28,6 +32,8 @@ pub(crate) struct NodeConfig {
     pub(crate) identity: Identity,
     pub(crate) store: Store,
     pub(crate) http: HttpConfig,
+    /// Tokens for a cluster that has none.
+    pub(crate) tokens: TokenFiles,
     /// Where the address is written to once the node listens.
     pub(crate) address_file: Option<PathBuf>,
     pub(crate) threads: ThreadCounts,
