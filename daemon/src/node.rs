@@ -9,16 +9,17 @@
 //! # Not here
 //! - What the rooms do: `storage::node` starts those that keep rows, `sql` answers, `api` speaks.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use metrics::Registry;
 use storage::bucket::{LocalFiles, Store};
+use storage::catalog::{Adopted, Catalog};
 use storage::clock::Clock;
 use storage::node::{Node, World};
 use storage::tasks::{Cpu, Tasks};
-use storage::wal::OnDamage;
 use storage::{catalog, cluster, compaction, ingest, replica, snapshot, sweep};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -26,7 +27,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::api::http::{self, Readiness, Server, ServerLimits};
-use crate::config::{self, NodeConfig};
+use crate::config::{self, CompactConfig, GivenResources, NodeConfig, TokenFiles, WalConfig};
 
 /// A snapshot is due at so many bytes of rows, however large the machine is: more would only lengthen a restart.
 const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
@@ -39,12 +40,6 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// The files of one compaction plan, which are held in memory.
 const COMPACT_INPUT_BYTES_MAX: u64 = 256 << 20;
-
-/// How often the logs of other nodes are read.
-const REPLICATION_INTERVAL: Duration = Duration::from_millis(250);
-
-/// How long a start waits for the newest rows of other nodes.
-const START_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a write waits for the object store.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -64,6 +59,12 @@ pub(crate) enum Error {
     /// The port is taken or the address is not ours.
     #[error("{0}")]
     Bind(std::io::Error),
+    /// The file that was to tell the address cannot be written.
+    #[error("write the address to {path}: {source}")]
+    AddressFile { path: String, source: std::io::Error },
+    /// The tokens of a file cannot be made.
+    #[error("token file {path}: {source}")]
+    Tokens { path: String, source: catalog::Error },
     /// The data folder cannot be used.
     #[error("data folder {folder}: {source}")]
     Folder { folder: String, source: std::io::Error },
@@ -84,7 +85,7 @@ pub(crate) enum Error {
 /// Runs a node until a signal or an error ends it. `datafusion` is the pool for queries and other long work.
 pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Error> {
     // Ports first: a node that cannot listen must not touch the bucket.
-    let server = Server::bind(&config.http.bind).await.map_err(Error::Bind)?;
+    let server = bind(&config).await?;
     let registry = registry(&datafusion);
     let tasks = Tasks::new(Cpu::pool(datafusion.clone(), config.threads.datafusion));
     let mut signals = Signals::listen().map_err(Error::Signals)?;
@@ -102,7 +103,7 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
             tracing::info!("stopped before it was ready");
             return Ok(());
         }
-        node = Node::start(storage_config(&config), world) => node?,
+        node = start(&config, world) => node?,
     };
 
     let engine = engine(&config, &node, (registry.clone(), datafusion.clone()))?;
@@ -168,6 +169,51 @@ async fn leave(node: Node, tasks: &Tasks) -> Option<String> {
     tasks.failure()
 }
 
+/// Starts the rooms that keep rows, and takes the tokens of files.
+async fn start(config: &NodeConfig, world: World) -> Result<Node, Error> {
+    let node = Node::start(storage_config(config), world).await?;
+    match adopt_tokens(&node.catalog, &config.tokens).await {
+        Ok(()) => Ok(node),
+        Err(error) => {
+            node.stop().await;
+            Err(error)
+        }
+    }
+}
+
+async fn adopt_tokens(catalog: &Catalog, files: &TokenFiles) -> Result<(), Error> {
+    let TokenFiles { admin, resources } = files;
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |source| Error::Tokens { path, source }
+    };
+    if let Some((path, token)) = admin {
+        tell_adopted(path, catalog.adopt_admin_token(token).await.map_err(failed(path))?);
+    }
+    if let Some((path, GivenResources { databases, tokens })) = resources {
+        tell_adopted(path, catalog.adopt_resource_tokens(databases, tokens).await.map_err(failed(path))?);
+    }
+    Ok(())
+}
+
+fn tell_adopted(path: &Path, adopted: Adopted) {
+    let path = path.display();
+    match adopted {
+        Adopted::Now => tracing::info!(%path, "the cluster has the tokens of this file from now on"),
+        Adopted::Before => tracing::debug!(%path, "the cluster has the tokens of this file"),
+        Adopted::Never => tracing::warn!(%path, "this token file is not used: the cluster has other tokens already"),
+    }
+}
+
+async fn bind(config: &NodeConfig) -> Result<Server, Error> {
+    let server = Server::bind(&config.http.bind).await.map_err(Error::Bind)?;
+    if let Some(path) = &config.address_file {
+        let failed = |source| Error::AddressFile { path: path.display().to_string(), source };
+        std::fs::write(path, server.address().to_string()).map_err(failed)?;
+    }
+    Ok(server)
+}
+
 fn registry(datafusion: &Handle) -> Registry {
     let registry = Registry::new();
     metrics::process::register(&registry);
@@ -215,9 +261,12 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
         identity,
         store: _,
         http,
+        tokens: _,
+        address_file: _,
         threads,
         wal,
         snapshot,
+        peers,
         compact,
         query: _,
         limits,
@@ -236,7 +285,7 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
                 config::TakeOver::Refuse => cluster::TakeOver::Refuse,
                 config::TakeOver::Insist => cluster::TakeOver::Insist,
             },
-            follow_every: Duration::from_secs(1),
+            follow_every: peers.catalog_sync_interval,
             checkpoint_every: 100,
         },
         limits: catalog::Limits {
@@ -245,7 +294,7 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
             columns_per_table: limits.columns_per_table,
             ..catalog::Limits::default()
         },
-        on_damage: OnDamage::Fail,
+        on_damage: wal.on_damage,
         ingest: ingest::Config {
             flush_interval: wal.flush_interval,
             group_bytes_max: GROUP_BYTES_MAX,
@@ -262,28 +311,32 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
         },
         compaction: compaction::Config {
             check_every: compact.check_every,
-            widths: compact.widths,
+            widths: compact.widths.clone(),
             files_max: compact.files_max,
             rows_max: compact.rows_max,
             input_bytes_max: COMPACT_INPUT_BYTES_MAX,
         },
-        sweep: sweep::Config {
-            every: Duration::from_secs(10),
-            file_wait: compact.cleanup_wait,
-            wal_objects_kept: wal.files_to_keep as u64,
-            retention_every: retention_check_interval,
-            catalog_kept: Duration::from_secs(24 * 60 * 60),
-            garbage_every: Duration::from_secs(3600),
-            orphan_age: Duration::from_secs(24 * 60 * 60),
-            clock_trusted_after: Duration::from_secs(60 * 60),
+        sweep: sweep_config(&compact, &wal, retention_check_interval),
+        replica: replica::Config {
+            interval: peers.replication_interval,
+            // Another node may hold as much as this one.
+            bytes_max: buffer_bytes_max,
+            start_within: peers.wait_at_start,
         },
-        // Another node may hold as much as this one.
-        replica: replica_config(buffer_bytes_max),
     }
 }
 
-fn replica_config(bytes_max: usize) -> replica::Config {
-    replica::Config { interval: REPLICATION_INTERVAL, bytes_max, start_within: START_WITHIN }
+fn sweep_config(compact: &CompactConfig, wal: &WalConfig, retention_every: Duration) -> sweep::Config {
+    sweep::Config {
+        every: Duration::from_secs(10),
+        file_wait: compact.cleanup_wait,
+        wal_objects_kept: wal.files_to_keep as u64,
+        retention_every,
+        catalog_kept: Duration::from_secs(24 * 60 * 60),
+        garbage_every: Duration::from_secs(3600),
+        orphan_age: Duration::from_secs(24 * 60 * 60),
+        clock_trusted_after: Duration::from_secs(60 * 60),
+    }
 }
 
 /// SIGTERM and SIGINT.

@@ -1,5 +1,6 @@
 //! The flags of `serve`, in the words of the help text. What they add up to is decided in `serve`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser, value_parser};
@@ -24,6 +25,8 @@ pub(crate) struct ServeFlags {
     pub(crate) query: QueryFlags,
     #[command(flatten)]
     pub(crate) wal: WalFlags,
+    #[command(flatten)]
+    pub(crate) peers: PeerFlags,
     #[command(flatten)]
     pub(crate) compact: CompactFlags,
     #[command(flatten)]
@@ -71,6 +74,9 @@ pub(crate) struct HttpFlags {
     #[arg(long, value_name = "SIZE", env = "INFLUXDB3_MAX_HTTP_REQUEST_SIZE", default_value = "10mb",
           value_parser = config::parse_request_size)]
     pub(crate) max_http_request_size: usize,
+    /// File the address is written to once the node listens, for a port of 0
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_TCP_LISTENER_FILE_PATH", hide = true)]
+    pub(crate) tcp_listener_file_path: Option<PathBuf>,
     /// How long a stop waits for requests to end; 0s does not wait
     #[arg(long, value_name = "DURATION", env = "INFLUXDB3_SHUTDOWN_TIMEOUT", default_value = "30s",
           value_parser = config::parse_duration)]
@@ -78,6 +84,12 @@ pub(crate) struct HttpFlags {
     /// Serve every request without a token
     #[arg(long, env = "INFLUXDB3_WITHOUT_AUTH", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub(crate) without_auth: bool,
+    /// JSON file with an admin token, which is made when the cluster has none
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_ADMIN_TOKEN_FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
+    /// JSON file with tokens and their permissions, which are made when the cluster has none with permissions
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_PERMISSION_TOKENS_FILE")]
+    pub(crate) permission_tokens_file: Option<PathBuf>,
     /// Endpoints that need no token
     #[arg(long, value_name = "LIST", value_delimiter = ',', env = "INFLUXDB3_DISABLE_AUTHZ")]
     pub(crate) disable_authz: Vec<OpenEndpoint>,
@@ -154,6 +166,28 @@ pub(crate) struct WalFlags {
     #[arg(long, value_name = "DURATION", env = "INFLUXDB3_GEN1_DURATION", default_value = "10m",
           value_parser = config::parse_gen1_duration, hide = true)]
     pub(crate) gen1_duration: Duration,
+    /// Whether a start ends at a log file that is damaged. If not, its rows are lost and an error in the log names it
+    #[arg(long, env = "INFLUXDB3_WAL_REPLAY_FAIL_ON_ERROR", action = ArgAction::Set,
+          value_parser = BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true",
+          default_value = "true")]
+    pub(crate) wal_replay_fail_on_error: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Other nodes")]
+pub(crate) struct PeerFlags {
+    /// How often the logs of other nodes are read
+    #[arg(long, value_name = "DURATION", env = "INFLUXDB3_REPLICATION_INTERVAL", default_value = "250ms",
+          value_parser = config::parse_interval)]
+    pub(crate) replication_interval: Duration,
+    /// How often the catalog is read while it changes
+    #[arg(long, value_name = "DURATION", env = "INFLUXDB3_CATALOG_SYNC_INTERVAL", default_value = "1s",
+          value_parser = config::parse_interval)]
+    pub(crate) catalog_sync_interval: Duration,
+    /// How long a start waits for the newest rows of other nodes
+    #[arg(long, value_name = "DURATION", env = "INFLUXDB3_WAIT_FOR_RUNNING_INGESTER", default_value = "10s",
+          value_parser = config::parse_duration, hide = true)]
+    pub(crate) wait_for_running_ingester: Duration,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -13,6 +13,7 @@ mod create;
 mod delete;
 mod flags;
 mod logging;
+mod no_effect;
 mod query;
 mod serve;
 mod show;
@@ -103,7 +104,7 @@ pub(crate) fn parse(
 ) -> Result<Task, clap::Error> {
     let mut findings = Findings::default();
     let args = variables::modernise(args, &mut findings.warnings);
-    let mut command = variables::apply(CommandLine::command(), read_variable, &mut findings);
+    let mut command = variables::apply(no_effect::add(CommandLine::command()), read_variable, &mut findings);
     command = hide_quick_start(command);
     let args = show_all(args, &mut command);
     let matches = command.try_get_matches_from_mut(args).map_err(|error| name_variable(error, &findings))?;
@@ -120,12 +121,18 @@ pub(crate) fn parse(
             (flags, Kind::Serve)
         }
     };
+    let of_node = matches.subcommand_matches("serve").unwrap_or(&matches);
+    let idle = no_effect::judge(of_node, &findings).map_err(|message| wrong(&mut command, message))?;
+    findings.warnings.extend(no_effect::removed(read_variable).chain(idle));
     let around = Surroundings { host: Host::detect(), host_name: host_name(), home: home(), read_variable };
-    let mut start =
-        serve::resolve(*flags, kind, &around).map_err(|message| command.error(ErrorKind::ValueValidation, message))?;
+    let mut start = serve::resolve(*flags, kind, &around).map_err(|message| wrong(&mut command, message))?;
     findings.warnings.append(&mut start.warnings);
     start.warnings = findings.warnings;
     Ok(Task::Serve(Box::new(start)))
+}
+
+fn wrong(command: &mut clap::Command, message: String) -> clap::Error {
+    command.error(ErrorKind::ValueValidation, message)
 }
 
 /// Says on standard error why the command failed.

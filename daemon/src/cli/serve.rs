@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::flags::{CompactFlags, HttpFlags, IdentityFlags, MemoryFlags, Mode, QueryFlags, ServeFlags};
+use storage::wal::OnDamage;
+
+use super::flags::{CompactFlags, HttpFlags, IdentityFlags, MemoryFlags, Mode, PeerFlags, QueryFlags, ServeFlags};
 use super::logging::{self, LogFlags};
 use super::store as store_flags;
 use crate::config::{
-    self, AuthConfig, CompactConfig, Host, HttpConfig, Identity, Limits, Memory, NodeConfig, QueryConfig,
-    SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes, WalConfig,
+    self, AuthConfig, CompactConfig, Host, HttpConfig, Identity, Limits, Memory, NodeConfig, PeerConfig, QueryConfig,
+    SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes, TokenFiles, WalConfig,
 };
 
 /// What missing flags mean.
@@ -40,7 +42,7 @@ pub(crate) struct Surroundings<'a> {
 }
 
 pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) -> Result<Start, String> {
-    let ServeFlags { identity, store, http, threads, memory, query, wal, compact, limits, log } = flags;
+    let ServeFlags { identity, store, http, threads, memory, query, wal, peers, compact, limits, log } = flags;
     let mut warnings = Vec::new();
     check_modes(&identity.mode)?;
     let host = around.host;
@@ -53,12 +55,15 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
     let config = NodeConfig {
         identity: self::identity(identity, kind, around, &mut warnings)?,
         store: store_flags::resolve(store, kind, around)?,
+        tokens: tokens(&http, &mut warnings)?,
+        address_file: http.tcp_listener_file_path.clone(),
         http: self::http(http, host),
         threads,
         wal: WalConfig {
             flush_interval: wal.wal_flush_interval,
             waiting_writes_max: index(wal.wal_max_buffered_writes),
             files_to_keep: index(wal.snapshotted_wal_files_to_keep),
+            on_damage: if wal.wal_replay_fail_on_error { OnDamage::Fail } else { OnDamage::Skip },
         },
         snapshot: SnapshotConfig {
             wal_files: index(wal.wal_files_per_snapshot),
@@ -66,6 +71,7 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
             age_max: memory.force_snapshot_max_age,
             gen1_duration: wal.gen1_duration,
         },
+        peers: self::peers(peers),
         compact: self::compact(compact, wal.gen1_duration)?,
         query: self::query(query, memory.exec_mem_pool_size.resolve(host.memory_bytes), threads),
         limits: Limits {
@@ -103,6 +109,11 @@ fn check_modes(modes: &[Mode]) -> Result<(), String> {
         Err("a node with only some of the modes ingest, query and compact is not supported yet; use --mode all"
             .to_owned())
     }
+}
+
+fn peers(flags: PeerFlags) -> PeerConfig {
+    let PeerFlags { replication_interval, catalog_sync_interval, wait_for_running_ingester } = flags;
+    PeerConfig { replication_interval, catalog_sync_interval, wait_at_start: wait_for_running_ingester }
 }
 
 fn compact(flags: CompactFlags, gen1: Duration) -> Result<CompactConfig, String> {
@@ -167,7 +178,16 @@ fn id_prefix(host_name: Option<&str>) -> String {
 const CONNECTIONS_MAX: usize = 8192;
 
 fn http(flags: HttpFlags, host: Host) -> HttpConfig {
-    let HttpFlags { http_bind, max_http_request_size, shutdown_timeout, without_auth, disable_authz } = flags;
+    let HttpFlags {
+        http_bind,
+        max_http_request_size,
+        tcp_listener_file_path: _,
+        shutdown_timeout,
+        without_auth,
+        admin_token_file: _,
+        permission_tokens_file: _,
+        disable_authz,
+    } = flags;
     // A sixteenth of memory lets many small writes wait at once; four of the largest are always let in.
     let share = usize::try_from(host.memory_bytes / 16).unwrap_or(usize::MAX);
     HttpConfig {
@@ -178,6 +198,20 @@ fn http(flags: HttpFlags, host: Host) -> HttpConfig {
         connections_max: CONNECTIONS_MAX,
         shutdown_timeout,
     }
+}
+
+fn tokens(flags: &HttpFlags, warnings: &mut Vec<String>) -> Result<TokenFiles, String> {
+    let mut files = TokenFiles::default();
+    if let Some(path) = &flags.admin_token_file {
+        let admin = config::read_admin_token(path, warnings).map_err(|error| format!("--admin-token-file {error}"))?;
+        files.admin = Some((path.clone(), admin));
+    }
+    if let Some(path) = &flags.permission_tokens_file {
+        let read = config::read_permission_tokens(path, warnings);
+        let resources = read.map_err(|error| format!("--permission-tokens-file {error}"))?;
+        files.resources = Some((path.clone(), resources));
+    }
+    Ok(files)
 }
 
 fn query(flags: QueryFlags, memory_bytes: u64, threads: ThreadCounts) -> QueryConfig {

@@ -1,3 +1,5 @@
+mod options;
+
 use super::*;
 use crate::config::{AuthConfig, OpenEndpoint, Store};
 use std::time::Duration;

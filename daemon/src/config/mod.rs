@@ -8,6 +8,7 @@
 //! - Where a value came from: flags, variables and defaults are turned into this by `cli`.
 
 mod host;
+mod tokens;
 mod values;
 
 use std::path::PathBuf;
@@ -15,8 +16,12 @@ use std::time::Duration;
 
 use storage::bucket::Remote;
 use storage::model::NodeId;
+use storage::wal::OnDamage;
 
 pub(crate) use host::{Host, ThreadCounts, ThreadWishes};
+pub(crate) use tokens::{
+    GivenResources, TokenFiles, add_permission_token, read_admin_token, read_permission_tokens, write_admin_token,
+};
 pub(crate) use values::{
     Memory, Retention, parse_duration, parse_interval, parse_memory, parse_option, parse_request_retention,
     parse_request_size, with_legacy_unit,
@@ -27,9 +32,14 @@ pub(crate) struct NodeConfig {
     pub(crate) identity: Identity,
     pub(crate) store: Store,
     pub(crate) http: HttpConfig,
+    /// Tokens for a cluster that has none.
+    pub(crate) tokens: TokenFiles,
+    /// Where the address is written to once the node listens.
+    pub(crate) address_file: Option<PathBuf>,
     pub(crate) threads: ThreadCounts,
     pub(crate) wal: WalConfig,
     pub(crate) snapshot: SnapshotConfig,
+    pub(crate) peers: PeerConfig,
     pub(crate) compact: CompactConfig,
     pub(crate) query: QueryConfig,
     pub(crate) limits: Limits,
@@ -115,6 +125,19 @@ pub(crate) struct WalConfig {
     pub(crate) waiting_writes_max: usize,
     /// Log files kept after what they hold is in data files.
     pub(crate) files_to_keep: usize,
+    /// What a start does when it meets a damaged log file.
+    pub(crate) on_damage: OnDamage,
+}
+
+/// How this node learns of the others.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerConfig {
+    /// How often their logs are read.
+    pub(crate) replication_interval: Duration,
+    /// How often the catalog is read while it changes.
+    pub(crate) catalog_sync_interval: Duration,
+    /// How long a start waits for their newest rows.
+    pub(crate) wait_at_start: Duration,
 }
 
 #[derive(Debug, Clone)]

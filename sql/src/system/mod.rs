@@ -15,6 +15,7 @@ mod log;
 mod nodes;
 mod parquet_files;
 mod queries;
+mod retention;
 mod tables;
 mod tokens;
 
@@ -71,6 +72,7 @@ const TABLES: &[Definition] = &[
     nodes::TABLE,
     parquet_files::TABLE,
     queries::TABLE,
+    retention::TABLE,
     tables::TABLE,
     tokens::TABLE,
 ];
