@@ -23,16 +23,18 @@ pub(super) enum Shape {
     /// A size, or percent of memory.
     Memory,
     OneOf(&'static [&'static str]),
+    /// Host and port, which may be left out.
+    Address,
     Text,
 }
 
-use Shape::{Duration, Fraction, Memory, Number, OneOf, Switch, Text};
+use Shape::{Address, Duration, Fraction, Memory, Number, OneOf, Switch, Text};
 
 /// Flag, variable, form of the value.
 #[rustfmt::skip]
 pub(super) const NO_EFFECT: &[(&str, &str, Shape)] = &[
     // Tokens and users.
-    ("admin-token-recovery-http-bind", "INFLUXDB3_ADMIN_TOKEN_RECOVERY_HTTP_BIND", Text),
+    ("admin-token-recovery-http-bind", "INFLUXDB3_ADMIN_TOKEN_RECOVERY_HTTP_BIND", Address),
     ("admin-token-recovery-tcp-listener-file-path", "INFLUXDB3_ADMIN_TOKEN_RECOVERY_TCP_LISTENER_FILE_PATH", Text),
     ("user-auth-type", "INFLUXDB3_USER_AUTH_TYPE", Text),
     ("without-user-auth", "INFLUXDB3_WITHOUT_USER_AUTH", Switch),
@@ -215,8 +217,7 @@ fn arg((flag, variable): (&'static str, &'static str), shape: Shape, fate: &str)
     let arg = arg.value_parser(shape.parser());
     match shape {
         Switch | OneOf(&["true"]) => arg.num_args(0..=1).default_missing_value("true"),
-        // The one text that may be left out is an address with a default.
-        Text if flag == "admin-token-recovery-http-bind" => arg.num_args(0..=1).default_missing_value(""),
+        Address => arg.num_args(0..=1).default_missing_value("127.0.0.1:8182"),
         _ => arg,
     }
 }
@@ -230,7 +231,7 @@ impl Shape {
             Duration => ValueParser::new(config::parse_duration),
             Memory => ValueParser::new(config::parse_memory),
             OneOf(values) => PossibleValuesParser::new(values).into(),
-            Text => ValueParser::string(),
+            Address | Text => ValueParser::string(),
         }
     }
 
@@ -242,6 +243,7 @@ impl Shape {
             Duration => "DURATION",
             Memory => "SIZE",
             OneOf(_) => "WORD",
+            Address => "HOST:PORT",
             Text => "TEXT",
         }
     }

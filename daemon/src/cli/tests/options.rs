@@ -34,36 +34,44 @@ fn outcome(base: &str, flag: &str, variable: Option<(&str, &str)>) -> Outcome {
 
 #[test]
 fn every_option_of_the_original_is_taken_or_refused_by_name() {
-    let (mut base, mut count) = ("", 0);
+    let mut base = Base { command: "", node: String::new() };
+    let mut count = 0;
     for line in OPTIONS.lines() {
         if let Some(command) = line.strip_prefix("> ") {
-            base = command;
+            let (node, _) = outcome(command, "", None).expect("the command line starts a node");
+            base = Base { command, node };
             continue;
         }
         let parts: Vec<&str> = line.split('|').map(str::trim).collect();
         let [flag, value, fate, variables] = parts[..] else {
             panic!("four parts, though the last may be empty: {line}")
         };
-        check_option(base, (flag, value), fate, &variables.split_whitespace().collect::<Vec<_>>());
+        check_option(&base, (flag, value), fate, &variables.split_whitespace().collect::<Vec<_>>());
         count += 1;
     }
     assert!(count >= 228, "{count} options");
 }
 
+/// A command line, and the node it starts as text.
+struct Base {
+    command: &'static str,
+    node: String,
+}
+
 #[track_caller]
-fn check_option(base: &str, (flag, value): (&str, &str), fate: &str, variables: &[&str]) {
-    let without = outcome(base, "", None).expect("the command line starts a node");
+fn check_option(base: &Base, (flag, value): (&str, &str), fate: &str, variables: &[&str]) {
+    let outcome = |said: &str, variable| outcome(base.command, said, variable);
     let said = if value.is_empty() { flag.to_owned() } else { format!("{flag}={value}") };
-    let by_flag = outcome(base, &said, None);
-    check_fate(&without, &by_flag, fate, flag);
+    let by_flag = outcome(&said, None);
+    check_fate(&base.node, &by_flag, fate, flag);
     if !value.is_empty() {
-        let in_two = outcome(base, &format!("{flag} {value}"), None);
+        let in_two = outcome(&format!("{flag} {value}"), None);
         assert_eq!(in_two, by_flag, "{flag}: with a space or with =");
     }
     for (index, variable) in variables.iter().enumerate() {
         let value = if value.is_empty() { "true" } else { value };
-        let by_variable = outcome(base, "", Some((variable, value)));
-        check_fate(&without, &by_variable, fate, variable);
+        let by_variable = outcome("", Some((variable, value)));
+        check_fate(&base.node, &by_variable, fate, variable);
         if let (Ok((flag_node, _)), Ok((variable_node, warnings))) = (&by_flag, &by_variable) {
             assert_eq!(flag_node, variable_node, "{variable} is {flag}");
             let deprecated = warnings.iter().any(|w| w.contains(&format!("variable {variable} is deprecated")));
@@ -73,15 +81,15 @@ fn check_option(base: &str, (flag, value): (&str, &str), fate: &str, variables: 
 }
 
 #[track_caller]
-fn check_fate(without: &(String, Vec<String>), with: &Outcome, fate: &str, name: &str) {
+fn check_fate(without: &str, with: &Outcome, fate: &str, name: &str) {
     match (fate, with) {
         ("effect", Ok((node, warnings))) => {
-            assert_ne!(*node, without.0, "{name} changes something");
+            assert_ne!(*node, without, "{name} changes something");
             assert!(!warnings.iter().any(|warning| warning.contains("no effect")), "{name}: {warnings:?}");
         }
         ("accepted", Ok(_)) => {}
         ("idle", Ok((node, warnings))) => {
-            assert_eq!(*node, without.0, "{name} changes nothing");
+            assert_eq!(*node, without, "{name} changes nothing");
             let told: Vec<_> = warnings.iter().filter(|warning| warning.starts_with("accepted, no effect: ")).collect();
             assert_eq!(told.len(), 1, "{name}: {warnings:?}");
             let flag = variables::modernise([name.into()], &mut Vec::new()).remove(0);
