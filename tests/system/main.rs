@@ -8,6 +8,7 @@ mod real_data;
 mod ledger;
 mod kill_loop;
 mod compaction;
+mod long_query;
 mod one_owner;
 mod two_nodes;
 mod start_up;

@@ -1,0 +1,81 @@
+//! A query that takes long goes on with the files it began with, though they were replaced meanwhile.
+//!
+//! # Promises
+//! - Files that a query of any node reads stay in the store, long after the waiting time of the clean-up.
+//! - The query ends with every row it began with; after that the files go.
+//!
+//! `WEIR_LONG_QUERY_SECONDS` says how long the query takes (20): a clean-up and several heartbeats lie within.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use harness::data::{self, Oracle};
+use harness::http::{Client, sql_request};
+use harness::node::{Node, Options};
+use harness::wait::eventually;
+
+use crate::compaction::{live, stored};
+use crate::real_data::load;
+
+/// Their rows fill many times what server, network and client hold of an answer that is not read.
+const LINES: usize = 150_000;
+
+fn options(id: &str) -> Options {
+    let mut options = Options::open().option("--wal-files-per-snapshot", "1").option("--compaction-cleanup-wait", "1s");
+    options.node_id = id.to_owned();
+    options.option("--compaction-check-interval", "200ms")
+}
+
+#[test]
+fn a_long_query_ends_with_the_files_it_began_with() {
+    let seconds = std::env::var("WEIR_LONG_QUERY_SECONDS").map_or(20, |s| s.parse().expect("WEIR_LONG_QUERY_SECONDS"));
+    let text = data::line_protocol("flights");
+    let lines: Vec<&str> = text.lines().take(LINES).collect();
+    let mut oracle = Oracle::default();
+    lines.iter().for_each(|line| oracle.write(line));
+
+    let writer = Node::start(options("a"));
+    load(&writer.client(), &lines, 5_000);
+    let mut reader = writer.beside(options("b"));
+    reader.restart();
+    eventually_all_in_files(&reader.client(), oracle.rows() as i64);
+    let query = sql_request("nyc", "SELECT * FROM flights", "jsonl");
+    let mut answer = BufReader::new(reader.client().stream(query).expect("the query begins"));
+    let began = Instant::now();
+    let mut first = String::new();
+    answer.read_line(&mut first).expect("a row");
+    let files = live(&reader.client());
+    assert!(!files.is_empty());
+
+    // The same rows once more: what is merged with them is replaced.
+    load(&writer.client(), &lines, 5_000);
+    eventually("other files take the place of all", || {
+        let left: BTreeSet<_> = live(&writer.client()).intersection(&files).cloned().collect();
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
+    sleep(Duration::from_secs(seconds).saturating_sub(began.elapsed()));
+    assert!(files.is_subset(&stored(&writer)), "a file of a query that is not at its end has gone");
+
+    let mut rest = String::new();
+    answer.read_to_string(&mut rest).expect("the query ends");
+    assert_eq!(1 + rest.lines().count(), oracle.rows());
+    eventually("the files go", || {
+        let left = stored(&writer).intersection(&files).count();
+        if left == 0 { Ok(()) } else { Err(left) }
+    });
+    assert_eq!(reader.client().number("nyc", "SELECT count(*) AS n FROM flights"), oracle.rows() as i64);
+}
+
+/// So that the query has no row from memory.
+#[track_caller]
+fn eventually_all_in_files(client: &Client, rows: i64) {
+    eventually("all rows are in files", || {
+        let text = "SELECT count(*) AS n FROM flights";
+        let found = client.number("nyc", text);
+        let files =
+            client.number("nyc", "SELECT CAST(coalesce(sum(row_count), 0) AS BIGINT) AS n FROM system.parquet_files");
+        if found == rows && files >= rows { Ok(()) } else { Err((found, files)) }
+    });
+}
