@@ -17,8 +17,8 @@ const POD: (&str, &str) = ("POD", "p-7");
 /// What a start came to: the node as text, the warnings; or the error.
 type Outcome = Result<(String, Vec<String>), String>;
 
-fn outcome(base: &str, flag: &str, variable: Option<(&str, &str)>) -> Outcome {
-    let line = format!("{base} {flag}");
+fn outcome(plain: &str, flag: &str, variable: Option<(&str, &str)>) -> Outcome {
+    let line = format!("{plain} {flag}");
     let environment: Vec<_> = variable.into_iter().chain([POD]).collect();
     match start(words(line.trim_end()), &environment) {
         Ok(start) => {
@@ -34,36 +34,36 @@ fn outcome(base: &str, flag: &str, variable: Option<(&str, &str)>) -> Outcome {
 
 #[test]
 fn every_option_of_the_original_is_taken_or_refused_by_name() {
-    let mut base = Base { command: "", node: String::new() };
+    let mut plain = Plain { command: "", node: String::new() };
     let mut count = 0;
     for line in OPTIONS.lines() {
         if let Some(command) = line.strip_prefix("> ") {
             let (node, _) = outcome(command, "", None).expect("the command line starts a node");
-            base = Base { command, node };
+            plain = Plain { command, node };
             continue;
         }
         let parts: Vec<&str> = line.split('|').map(str::trim).collect();
         let [flag, value, fate, variables] = parts[..] else {
             panic!("four parts, though the last may be empty: {line}")
         };
-        check_option(&base, (flag, value), fate, &variables.split_whitespace().collect::<Vec<_>>());
+        check_option(&plain, (flag, value), fate, &variables.split_whitespace().collect::<Vec<_>>());
         count += 1;
     }
     assert!(count >= 228, "{count} options");
 }
 
 /// A command line, and the node it starts as text.
-struct Base {
+struct Plain {
     command: &'static str,
     node: String,
 }
 
 #[track_caller]
-fn check_option(base: &Base, (flag, value): (&str, &str), fate: &str, variables: &[&str]) {
-    let outcome = |said: &str, variable| outcome(base.command, said, variable);
+fn check_option(plain: &Plain, (flag, value): (&str, &str), fate: &str, variables: &[&str]) {
+    let outcome = |said: &str, variable| outcome(plain.command, said, variable);
     let said = if value.is_empty() { flag.to_owned() } else { format!("{flag}={value}") };
     let by_flag = outcome(&said, None);
-    check_fate(&base.node, &by_flag, fate, flag);
+    check_fate(&plain.node, &by_flag, fate, flag);
     if !value.is_empty() {
         let in_two = outcome(&format!("{flag} {value}"), None);
         assert_eq!(in_two, by_flag, "{flag}: with a space or with =");
@@ -71,7 +71,7 @@ fn check_option(base: &Base, (flag, value): (&str, &str), fate: &str, variables:
     for (index, variable) in variables.iter().enumerate() {
         let value = if value.is_empty() { "true" } else { value };
         let by_variable = outcome("", Some((variable, value)));
-        check_fate(&base.node, &by_variable, fate, variable);
+        check_fate(&plain.node, &by_variable, fate, variable);
         if let (Ok((flag_node, _)), Ok((variable_node, warnings))) = (&by_flag, &by_variable) {
             assert_eq!(flag_node, variable_node, "{variable} is {flag}");
             let deprecated = warnings.iter().any(|w| w.contains(&format!("variable {variable} is deprecated")));
