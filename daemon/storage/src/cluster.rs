@@ -8,10 +8,15 @@
 //! - A process that lost its epoch learns so at its next look at the catalog at the latest, and stops the node.
 //! - A heartbeat says which catalog version the oldest query of its process reads, and no later one reads an older.
 //!
+//! - Of the nodes that may compact one does, see `role`; it opens the next epoch of nodes that are dead, see `living`. A
+//!   node whose log was ended so starts again at once.
+//!
 //! # Not here
-//! - Fencing the WAL: `wal` does, at its next object.
+//! - Fencing the WAL: `wal` does, at its next object. Putting it into files: `adopt`.
 
 mod in_use;
+mod living;
+mod role;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +24,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use in_use::InUse;
+pub use role::{Dead, NotOurs, Role, Standby};
 
 use crate::bucket::{self, Bucket, Frame, Kind};
 use crate::catalog::{self, Catalog, Change, Node, Pins, State};
@@ -261,8 +267,9 @@ impl Member {
             let looked = if is_fresh { Ok(self.catalog.state()) } else { self.catalog.refresh().await };
             match looked {
                 Ok(state) if self.holds_epoch(&state) => {}
-                Ok(_) => {
-                    tasks.fail(format!("node id '{}' was taken over by another process", self.config.node));
+                Ok(state) => {
+                    let by = state.owner_of(&self.config.node);
+                    tasks.fail(format!("node id '{}' was taken over by {by}", self.config.node));
                     return;
                 }
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -307,6 +314,10 @@ impl Member {
         let Some((nonce, heartbeat)) = self.heartbeat().await? else { return Ok(()) };
         // What it says of its process counts only if that process is the one the catalog knows.
         let owner = self.record();
+        // Its process counted as dead, and its log has ended: nobody is pushed aside by going on behind it.
+        if owner.as_ref().is_some_and(|owner| self.catalog.state().is_adopted(owner)) {
+            return Ok(());
+        }
         let is_of_owner = |heartbeat: &Heartbeat| owner.as_ref().is_some_and(|owner| heartbeat.is_of(owner));
         let is_owner = is_of_owner(&heartbeat);
         if heartbeat.stopped && is_owner {

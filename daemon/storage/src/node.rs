@@ -14,14 +14,15 @@ use std::time::Duration;
 
 use metrics::Registry;
 
+use crate::adopt::Adopter;
 use crate::bucket::{Bucket, Keys, Store};
 use crate::buffer::Buffer;
 use crate::catalog::{self, Catalog, Change, Limits, Pins, State};
 use crate::clock::Clock;
-use crate::cluster::{self, InUse, Member};
+use crate::cluster::{self, InUse, Member, Role, Standby};
 use crate::compaction::{self, Compactor, Events};
 use crate::ingest::{self, Ingest};
-use crate::model::{ErrorKind, NodeId};
+use crate::model::{ErrorKind, Mode, NodeId};
 use crate::replica::{self, Replica};
 use crate::snapshot::{self, Snapshot};
 use crate::sweep::{self, Sweep};
@@ -121,6 +122,14 @@ impl Node {
         tracing::info!(objects, rows, epoch = member.epoch().0, "the log is replayed");
 
         let (node, epoch, stamps) = (member.node().clone(), member.epoch(), writer.stamps());
+        let adopter = Adopter {
+            bucket: bucket.clone(),
+            catalog: Arc::clone(&catalog),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            gen1: snapshot.gen1,
+            part_bytes_max: snapshot.bytes_max,
+        };
         let parts = ingest::Parts {
             catalog: Arc::clone(&catalog),
             buffer: Arc::clone(&buffer),
@@ -142,11 +151,14 @@ impl Node {
             metrics: snapshot::Metrics::register(&registry),
         };
         let snapshot = Snapshot::start(snapshot, parts, flushed);
-        let ground = Ground { bucket, catalog, clock, tasks, node };
+        let ground = Ground { bucket, catalog, clock, tasks, node, role: Role::of(&member) };
         let events = ground.start_compaction(compaction, &registry);
+        if record.description.modes.has(Mode::Compact) {
+            ground.start_role(adopter, &registry);
+        }
         ground.start_sweep(sweep, Arc::clone(&pins));
         let replica = ground.start_replica(replica, stamps).await;
-        let Ground { bucket, catalog, clock, tasks, node } = ground;
+        let Ground { bucket, catalog, clock, tasks, node, role: _ } = ground;
         let origin = Origin { node, epoch, buffer };
         let views = Arc::new(Views::new((Arc::clone(&catalog), pins), clock, origin, replica));
         Ok(Self { bucket, catalog, ingest, snapshot, events, views, member, tasks })
@@ -166,9 +178,16 @@ struct Ground {
     clock: Clock,
     tasks: Tasks,
     node: NodeId,
+    role: Role,
 }
 
 impl Ground {
+    /// Stands by for the role of the compactor, who adopts the logs of dead nodes as well.
+    fn start_role(&self, adopter: Adopter, registry: &Registry) {
+        let standby = Standby::new(self.role.clone(), (self.bucket.clone(), self.clock.clone()), registry);
+        adopter.start(self.role.clone(), standby.start(&self.tasks));
+    }
+
     fn start_compaction(&self, config: compaction::Config, registry: &Registry) -> Arc<Events> {
         let parts = compaction::Parts {
             bucket: self.bucket.clone(),
@@ -176,6 +195,7 @@ impl Ground {
             clock: self.clock.clone(),
             tasks: self.tasks.clone(),
             node: self.node.clone(),
+            role: self.role.clone(),
             metrics: compaction::Metrics::register(registry),
         };
         Compactor::new(config, parts).start()
@@ -190,6 +210,7 @@ impl Ground {
             node: self.node.clone(),
             pins,
             others: InUse::new(self.bucket.clone(), self.clock.clone(), self.node.clone()),
+            role: self.role.clone(),
         };
         sweep.start(&self.tasks);
     }
