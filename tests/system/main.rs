@@ -10,6 +10,8 @@ mod kill_loop;
 mod compaction;
 mod one_owner;
 mod two_nodes;
+mod topologies;
+mod leaving;
 mod start_up;
 mod stopping;
 mod cases;

@@ -65,7 +65,7 @@ async fn a_log_larger_than_memory_becomes_files_part_by_part_and_the_node_goes_o
     let record = node.member.record().unwrap();
     assert_eq!((record.epoch, record.persisted, record.sealed), (Epoch(3), Position(11), false));
     write(&node, "t,h=a v0=1i 100\n").await;
-    let view = node.views.open().unwrap().table(TableId(1), TimeRange::ALL).unwrap();
+    let view = node.views.as_ref().unwrap().open().unwrap().table(TableId(1), TimeRange::ALL).unwrap();
     let in_memory: usize = view.chunks.iter().map(|chunk| chunk.batch.num_rows()).sum();
     assert_eq!((in_memory, view.files.iter().map(|file| file.rows).sum::<u64>()), (1, 10));
 }
@@ -128,7 +128,7 @@ async fn a_process_that_only_slept_learns_at_its_next_write_that_its_log_has_end
         bad_lines: BadLines::Refuse,
         answer: Answer::WhenStored,
     };
-    assert!(node.ingest.write(late).await.is_err());
+    assert!(node.ingest.as_ref().unwrap().write(late).await.is_err());
     assert!(tasks.failure().is_some(), "it stops");
     check_in_files(&adopter.catalog.refresh().await.unwrap(), 1);
 }
