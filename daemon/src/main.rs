@@ -2,6 +2,7 @@
 
 mod config;
 mod api;
+mod modes;
 mod node;
 mod cli;
 

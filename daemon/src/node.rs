@@ -4,11 +4,14 @@
 //! - The port is bound before the bucket is touched; the bucket is checked before anything is written.
 //! - Every step of the start is logged with how long it took; a step that fails gives one line that names the cause.
 //! - A first SIGTERM or SIGINT ends requests, stores what waits, writes a snapshot and closes the epoch. A second one,
-//!   unless it came with the first, leaves at once: what is acknowledged is in the log.
+//!   unless it came with the first, leaves at once: what is acknowledged is in the log. A stop that the catalog asks for
+//!   (`weir stop node`) is like a first signal.
 //!
 //! # Not here
 //! - What the rooms do: `storage::node` starts those that keep rows, `sql` answers, `api` speaks.
+//! - Which of them a node needs: `modes` knows.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,29 +23,15 @@ use storage::catalog::{Adopted, Catalog};
 use storage::clock::Clock;
 use storage::node::{Node, World};
 use storage::tasks::{Cpu, Tasks};
-use storage::{catalog, cluster, compaction, ingest, replica, snapshot, sweep};
+use storage::{catalog, cluster, snapshot, sweep};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::api::http::{self, Readiness, Server, ServerLimits};
+use crate::api::http::{self, Readiness, Server, ServerLimits, VERSION};
 use crate::config::{self, CompactConfig, GivenResources, NodeConfig, TokenFiles, WalConfig};
-
-/// A snapshot is due at so many bytes of rows, however large the machine is: more would only lengthen a restart.
-const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
-
-/// Rows may wait for files up to here at least, so that a small threshold does not refuse one large request.
-const BUFFER_BYTES_MIN: usize = 128 << 20;
-
-/// A WAL object holds about so many bytes of line protocol.
-const GROUP_BYTES_MAX: usize = 4 << 20;
-
-/// The files of one compaction plan, which are held in memory.
-const COMPACT_INPUT_BYTES_MAX: u64 = 256 << 20;
-
-/// How long a write waits for the object store.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+use crate::modes;
 
 /// How long a last snapshot may take before the node leaves it to the next start.
 const STOP_WITHIN: Duration = Duration::from_secs(120);
@@ -103,15 +92,18 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
             tracing::info!("stopped before it was ready");
             return Ok(());
         }
-        node = start(&config, world) => node?,
+        node = start(&config, server.address(), world) => node?,
     };
 
-    let engine = engine(&config, &node, (registry.clone(), datafusion.clone()))?;
+    let engine = modes::engine(&config, &node, (registry.clone(), datafusion.clone())).map_err(Error::Query)?;
     let readiness = Arc::new(Readiness::starting());
     let parts = http::Parts {
         catalog: Arc::clone(&node.catalog),
-        ingest: Arc::new(node.ingest.clone()),
-        engine: Arc::new(engine),
+        ingest: node.ingest.clone(),
+        engine,
+        member: node.member.clone(),
+        modes: config.modes,
+        cluster: config.identity.cluster.clone(),
         registry,
         readiness: Arc::clone(&readiness),
         datafusion,
@@ -121,15 +113,17 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
     let limits =
         ServerLimits { connections_max: config.http.connections_max, shutdown_timeout: config.http.shutdown_timeout };
     readiness.serve();
-    tracing::info!(address = %server.address(), %store, node = %config.identity.node, "ready");
+    tracing::info!(address = %server.address(), %store, node = %config.identity.node, modes = %config.modes, "ready");
 
     let (mut failure, asked) = (None, Notify::new());
+    let asked_by_the_catalog = node.member.asked_to_stop().clone();
     let end = async {
         tokio::select! {
             biased;
-            // Both only say that the end has come.
+            // They only say that the end has come.
             reason = tasks.failed() => failure = Some(reason),
             () = asked.notified() => tracing::info!("stopping; a second signal leaves at once"),
+            () = asked_by_the_catalog.cancelled() => tracing::info!("stopping, as an operator asked this node to"),
         }
         readiness.refuse("this node is stopping");
     };
@@ -170,8 +164,8 @@ async fn leave(node: Node, tasks: &Tasks) -> Option<String> {
 }
 
 /// Starts the rooms that keep rows, and takes the tokens of files.
-async fn start(config: &NodeConfig, world: World) -> Result<Node, Error> {
-    let node = Node::start(storage_config(config), world).await?;
+async fn start(config: &NodeConfig, bound: SocketAddr, world: World) -> Result<Node, Error> {
+    let node = Node::start(storage_config(config, bound), world).await?;
     match adopt_tokens(&node.catalog, &config.tokens).await {
         Ok(()) => Ok(node),
         Err(error) => {
@@ -236,31 +230,30 @@ fn open_store(store: &config::Store) -> Result<Store, Error> {
     }
 }
 
-fn engine(config: &NodeConfig, node: &Node, hands: (Registry, Handle)) -> Result<sql::Engine, Error> {
-    let (registry, runtime) = hands;
-    let query = &config.query;
-    let engine = sql::EngineConfig {
-        memory_bytes: usize::try_from(query.memory_bytes).unwrap_or(usize::MAX),
-        target_partitions: config.threads.datafusion,
-        options: query.options.clone(),
-        query_log_entries: query.log_entries,
-        concurrent_queries_max: query.concurrent_max,
-        default_timeout: query.timeout,
-        runtime,
-        registry,
-        node_id: config.identity.node.to_string(),
-        compactions: Arc::clone(&node.events),
-    };
-    sql::Engine::new(engine, Arc::clone(&node.views) as _, node.bucket.reader()).map_err(Error::Query)
+/// What the catalog is told of this process.
+fn description(config: &NodeConfig, bound: SocketAddr) -> catalog::Description {
+    let http = &config.http;
+    let advertised = http.advertise.clone().unwrap_or_else(|| config::advertised(&http.bind, bound));
+    catalog::Description {
+        modes: config.modes,
+        http: Some(advertised.into()),
+        internode: None,
+        version: VERSION.into(),
+        options: config.options.as_str().into(),
+    }
 }
 
 /// The parts of the config that belong to `storage`.
-fn storage_config(config: &NodeConfig) -> storage::node::Config {
+fn storage_config(config: &NodeConfig, bound: SocketAddr) -> storage::node::Config {
+    let description = description(config, bound);
+    let modes::Parts { ingest, compaction, replica } = modes::Parts::of(config);
     // Taken apart by name: a new part does not compile until it is used here.
     let NodeConfig {
         identity,
+        modes: _,
+        options: _,
         store: _,
-        http,
+        http: _,
         tokens: _,
         address_file: _,
         threads,
@@ -272,14 +265,12 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
         limits,
         retention_check_interval,
     } = config.clone();
-    let force_bytes = usize::try_from(snapshot.memory_bytes_max).unwrap_or(usize::MAX);
-    // Twice what a snapshot waits for, so that writes go on while it is written.
-    let buffer_bytes_max = force_bytes.max(BUFFER_BYTES_MIN).max(2 * force_bytes.min(SNAPSHOT_BYTES_MAX));
     storage::node::Config {
         cluster: identity.cluster,
         member: cluster::Config {
             node: identity.node,
             core_count: u32::try_from(threads.io + threads.datafusion).unwrap_or(u32::MAX),
+            description,
             place: cluster::Place::here(),
             take_over: match identity.take_over {
                 config::TakeOver::Refuse => cluster::TakeOver::Refuse,
@@ -295,34 +286,16 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
             ..catalog::Limits::default()
         },
         on_damage: wal.on_damage,
-        ingest: ingest::Config {
-            flush_interval: wal.flush_interval,
-            group_bytes_max: GROUP_BYTES_MAX,
-            waiting_writes_max: wal.waiting_writes_max,
-            waiting_bytes_max: http.in_flight_bytes_max,
-            buffer_bytes_max,
-            answer_within: ANSWER_WITHIN,
-        },
+        ingest,
         snapshot: snapshot::Config {
-            bytes_max: force_bytes.min(SNAPSHOT_BYTES_MAX),
+            bytes_max: snapshot.bytes_max(),
             periods_max: snapshot.wal_files as u64,
             age_max: snapshot.age_max,
             gen1: snapshot.gen1_duration,
         },
-        compaction: compaction::Config {
-            check_every: compact.check_every,
-            widths: compact.widths.clone(),
-            files_max: compact.files_max,
-            rows_max: compact.rows_max,
-            input_bytes_max: COMPACT_INPUT_BYTES_MAX,
-        },
+        compaction,
         sweep: sweep_config(&compact, &wal, retention_check_interval),
-        replica: replica::Config {
-            interval: peers.replication_interval,
-            // Another node may hold as much as this one.
-            bytes_max: buffer_bytes_max,
-            start_within: peers.wait_at_start,
-        },
+        replica,
     }
 }
 

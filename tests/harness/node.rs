@@ -37,6 +37,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// A node of this name with these modes, which asks nobody for a token.
+    pub fn of(node_id: &str, modes: &str) -> Self {
+        let options = Self::open().option("--mode", modes);
+        Self { node_id: node_id.to_owned(), ..options }
+    }
+
     /// A node that asks nobody for a token.
     pub fn open() -> Self {
         Self::with_tokens().flag("--without-auth")
@@ -109,7 +115,7 @@ impl Node {
         Self::on(Arc::new(Folder::new(&options.node_id)), options)
     }
 
-    /// Another node on the same store, with an address and a log of its own; not started yet.
+    /// Another node on the same store, with an address and a log of its own, named by its id; not started yet.
     pub fn beside(&self, options: Options) -> Self {
         Self::on(Arc::clone(&self.folder), options)
     }

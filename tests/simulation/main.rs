@@ -151,7 +151,7 @@ struct Held {
 
 impl Held {
     async fn open(process: &Process) -> Result<Self, String> {
-        let view = process.node.views.open().map_err(|error| error.to_string())?;
+        let view = process.views().open().map_err(|error| error.to_string())?;
         let cells = process.read_view(&view).await.ok_or("a file is gone although all is well")?;
         Ok(Self { view, cells })
     }
@@ -251,7 +251,7 @@ impl Run {
             }
         }
         for node in &nodes {
-            if !node.node.snapshot.take().await {
+            if !node.take_snapshot().await {
                 return Err("no snapshot although all is well".into());
             }
         }
@@ -338,7 +338,7 @@ impl Run {
                         biased;
                         () = process.store.died() => {}
                         _ = process.tasks.failed() => {}
-                        _ = process.node.snapshot.take() => {}
+                        _ = process.take_snapshot() => {}
                     }
                 }
                 1 => {
@@ -382,7 +382,7 @@ impl Run {
                     biased;
                     () = second.store.died() => {}
                     _ = second.tasks.failed() => {}
-                    _ = second.node.snapshot.take() => {}
+                    _ = second.take_snapshot() => {}
                 }
             }
             choice => {

@@ -11,6 +11,8 @@ mod compaction;
 mod long_query;
 mod one_owner;
 mod two_nodes;
+mod topologies;
+mod leaving;
 mod start_up;
 mod damaged_log;
 mod stopping;

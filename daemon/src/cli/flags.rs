@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser, value_parser
 
 use super::logging::LogFlags;
 use super::store::StoreFlags;
-use crate::config::{self, Memory, OpenEndpoint};
+use crate::config::{self, Forward, Memory, OpenEndpoint};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServeFlags {
@@ -37,11 +37,18 @@ pub(crate) struct ServeFlags {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
+    /// ingest, query and compact
     All,
+    /// Takes writes
     Ingest,
+    /// Answers queries
     Query,
+    /// Merges files, one node at a time
     Compact,
+    #[value(hide = true)]
     Process,
+    #[value(hide = true)]
+    Webui,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -56,8 +63,8 @@ pub(crate) struct IdentityFlags {
     /// Name of the cluster; the prefix of everything it stores
     #[arg(long, value_name = "ID", env = "INFLUXDB3_CLUSTER_ID")]
     pub(crate) cluster_id: Option<String>,
-    /// What this node does
-    #[arg(long, value_delimiter = ',', env = "INFLUXDB3_MODE", default_value = "all")]
+    /// What this node does; may be said several times
+    #[arg(long, value_name = "LIST", value_delimiter = ',', env = "INFLUXDB3_MODE", default_value = "all")]
     pub(crate) mode: Vec<Mode>,
     /// Start even if another process seems to run under this node id; that process then stops
     #[arg(long, env = "INFLUXDB3_TAKE_OVER", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
@@ -70,6 +77,15 @@ pub(crate) struct HttpFlags {
     /// Address to listen on
     #[arg(long, value_name = "HOST:PORT", env = "INFLUXDB3_HTTP_BIND_ADDR", default_value = "0.0.0.0:8181")]
     pub(crate) http_bind: String,
+    /// Where other nodes reach this address [default: the host of --http-bind, or the address by which this machine
+    /// reaches others]; InfluxDB 3 has no such option
+    #[arg(long, value_name = "HOST:PORT", env = "INFLUXDB3_HTTP_ADVERTISE_ADDR",
+          value_parser = config::parse_address)]
+    pub(crate) http_advertise_addr: Option<String>,
+    /// Whether requests that this node does not serve, by its modes, go on to a node that does; InfluxDB 3 has no such
+    /// option
+    #[arg(long, env = "INFLUXDB3_FORWARD", default_value = "on")]
+    pub(crate) forward: Forward,
     /// Largest request body, before and after decompression
     #[arg(long, value_name = "SIZE", env = "INFLUXDB3_MAX_HTTP_REQUEST_SIZE", default_value = "10mb",
           value_parser = config::parse_request_size)]

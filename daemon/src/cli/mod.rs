@@ -14,6 +14,8 @@ mod delete;
 mod flags;
 mod logging;
 mod no_effect;
+mod nodes;
+mod options;
 mod query;
 mod serve;
 mod show;
@@ -30,7 +32,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::Host;
+use crate::config::{self, Host};
 use flags::ServeFlags;
 use serve::{Kind, Surroundings};
 pub(crate) use serve::{Start, announce};
@@ -77,6 +79,12 @@ pub(crate) enum ClientCommand {
     /// Change a database or table
     #[command(subcommand)]
     Update(delete::UpdateCommand),
+    /// Stop a node
+    #[command(subcommand)]
+    Stop(nodes::StopCommand),
+    /// Remove a node that has stopped
+    #[command(subcommand)]
+    Remove(nodes::RemoveCommand),
 }
 
 /// Runs a client command to its end.
@@ -88,6 +96,8 @@ pub(crate) fn run(command: ClientCommand) -> Result<(), String> {
         ClientCommand::Show(command) => show::run(command),
         ClientCommand::Delete(command) => delete::delete(command),
         ClientCommand::Update(command) => delete::update(command),
+        ClientCommand::Stop(command) => nodes::stop(command),
+        ClientCommand::Remove(command) => nodes::remove(command),
     }
 }
 
@@ -112,6 +122,11 @@ pub(crate) fn parse(
     if line.command.is_some() {
         check_place(&matches, &mut command)?;
     }
+    let served = (command.find_subcommand("serve"), matches.subcommand_matches("serve"));
+    let options = match served {
+        (Some(serve), Some(said)) => options::said(serve, said, &findings),
+        _ => options::said(&command, &matches, &findings),
+    };
     let (flags, kind) = match line.command {
         None => (line.quick_start, Kind::QuickStart),
         Some(Command::Client(command)) => return Ok(Task::Ask(command)),
@@ -124,7 +139,8 @@ pub(crate) fn parse(
     let of_node = matches.subcommand_matches("serve").unwrap_or(&matches);
     let idle = no_effect::judge(of_node, &findings).map_err(|message| wrong(&mut command, message))?;
     findings.warnings.extend(no_effect::removed(read_variable).chain(idle));
-    let around = Surroundings { host: Host::detect(), host_name: host_name(), home: home(), read_variable };
+    let (host, host_name) = (Host::detect(), config::host_name());
+    let around = Surroundings { host, host_name, home: home(), read_variable, options };
     let mut start = serve::resolve(*flags, kind, &around).map_err(|message| wrong(&mut command, message))?;
     findings.warnings.append(&mut start.warnings);
     start.warnings = findings.warnings;
@@ -187,10 +203,6 @@ fn name_variable(mut error: clap::Error, findings: &Findings) -> clap::Error {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
-}
-
-fn host_name() -> Option<String> {
-    rustix::system::uname().nodename().to_str().ok().map(str::to_owned)
 }
 
 fn home() -> Option<PathBuf> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use storage::model::{self, Modes};
 use storage::wal::OnDamage;
 
 use super::flags::{CompactFlags, HttpFlags, IdentityFlags, MemoryFlags, Mode, PeerFlags, QueryFlags, ServeFlags};
@@ -39,12 +40,14 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) host_name: Option<String>,
     pub(crate) home: Option<PathBuf>,
     pub(crate) read_variable: &'a dyn Fn(&str) -> Option<String>,
+    /// What was said, as a JSON object without secrets.
+    pub(crate) options: String,
 }
 
 pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) -> Result<Start, String> {
     let ServeFlags { identity, store, http, threads, memory, query, wal, peers, compact, limits, log } = flags;
     let mut warnings = Vec::new();
-    check_modes(&identity.mode)?;
+    let modes = self::modes(&identity.mode)?;
     let host = around.host;
     let threads = host.threads(ThreadWishes {
         cores: threads.num_cores.map(usize::from),
@@ -54,6 +57,8 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
     warn_of_large_shares(&memory, &mut warnings);
     let config = NodeConfig {
         identity: self::identity(identity, kind, around, &mut warnings)?,
+        modes,
+        options: around.options.clone(),
         store: store_flags::resolve(store, kind, around)?,
         tokens: tokens(&http, &mut warnings)?,
         address_file: http.tcp_listener_file_path.clone(),
@@ -99,16 +104,15 @@ pub(crate) fn announce(start: Start) -> Result<NodeConfig, String> {
     Ok(config)
 }
 
-fn check_modes(modes: &[Mode]) -> Result<(), String> {
-    let everything = [Mode::Ingest, Mode::Query, Mode::Compact].iter().all(|mode| modes.contains(mode));
-    if modes.contains(&Mode::Process) && !modes.contains(&Mode::All) {
-        Err("mode process is not supported yet; use --mode all".to_owned())
-    } else if everything || modes.contains(&Mode::All) {
-        Ok(())
-    } else {
-        Err("a node with only some of the modes ingest, query and compact is not supported yet; use --mode all"
-            .to_owned())
-    }
+fn modes(said: &[Mode]) -> Result<Modes, String> {
+    said.iter().try_fold([].into_iter().collect(), |modes: Modes, mode| match mode {
+        Mode::All => Ok(Modes::ALL.iter().fold(modes, Modes::with)),
+        Mode::Ingest => Ok(modes.with(model::Mode::Ingest)),
+        Mode::Query => Ok(modes.with(model::Mode::Query)),
+        Mode::Compact => Ok(modes.with(model::Mode::Compact)),
+        Mode::Process => Err("--mode process needs --plugin-dir, and plugins are not supported yet".to_owned()),
+        Mode::Webui => Err("--mode webui is not supported: there is no web interface".to_owned()),
+    })
 }
 
 fn peers(flags: PeerFlags) -> PeerConfig {
@@ -180,6 +184,8 @@ const CONNECTIONS_MAX: usize = 8192;
 fn http(flags: HttpFlags, host: Host) -> HttpConfig {
     let HttpFlags {
         http_bind,
+        http_advertise_addr,
+        forward,
         max_http_request_size,
         tcp_listener_file_path: _,
         shutdown_timeout,
@@ -192,6 +198,8 @@ fn http(flags: HttpFlags, host: Host) -> HttpConfig {
     let share = usize::try_from(host.memory_bytes / 16).unwrap_or(usize::MAX);
     HttpConfig {
         bind: http_bind,
+        advertise: http_advertise_addr,
+        forward,
         auth: if without_auth { AuthConfig::Off } else { AuthConfig::On { open: disable_authz } },
         request_bytes_max: max_http_request_size,
         in_flight_bytes_max: share.max(max_http_request_size.saturating_mul(4)),

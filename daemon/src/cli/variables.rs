@@ -8,6 +8,7 @@
 //! clap reads the environment itself, but knows one name for each flag and cannot be tested without changing the
 //! environment of the test process. Here the names are taken from the flags, and the values become defaults.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use clap::{Arg, Command};
@@ -140,6 +141,8 @@ pub(crate) struct Applied {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) applied: Vec<Applied>,
+    /// The ids of the flags whose values these are.
+    pub(crate) flags: BTreeSet<String>,
     /// One sentence for each old name in use.
     pub(crate) warnings: Vec<String>,
 }
@@ -172,6 +175,7 @@ fn with_variable(arg: Arg, variable: &str, read: &dyn Fn(&str) -> Option<String>
             if !findings.applied.contains(&applied) {
                 findings.applied.push(applied);
             }
+            findings.flags.insert(arg.get_id().to_string());
             let takes_value = arg.get_action().takes_values();
             let arg = arg.default_value(value);
             if takes_value { arg.hide_default_value(true) } else { arg }

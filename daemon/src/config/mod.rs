@@ -7,6 +7,7 @@
 //! # Not here
 //! - Where a value came from: flags, variables and defaults are turned into this by `cli`.
 
+mod address;
 mod host;
 mod tokens;
 mod values;
@@ -15,9 +16,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use storage::bucket::Remote;
-use storage::model::NodeId;
+use storage::model::{Modes, NodeId};
 use storage::wal::OnDamage;
 
+pub(crate) use address::{advertised, host_name, parse_address};
 pub(crate) use host::{Host, ThreadCounts, ThreadWishes};
 pub(crate) use tokens::{
     GivenResources, TokenFiles, add_permission_token, read_admin_token, read_permission_tokens, write_admin_token,
@@ -30,6 +32,9 @@ pub(crate) use values::{
 #[derive(Debug, Clone)]
 pub(crate) struct NodeConfig {
     pub(crate) identity: Identity,
+    pub(crate) modes: Modes,
+    /// What the node was started with, as a JSON object without secrets.
+    pub(crate) options: String,
     pub(crate) store: Store,
     pub(crate) http: HttpConfig,
     /// Tokens for a cluster that has none.
@@ -78,6 +83,9 @@ pub(crate) enum Store {
 pub(crate) struct HttpConfig {
     /// Host and port; the host may be a name.
     pub(crate) bind: String,
+    /// What other nodes are told instead.
+    pub(crate) advertise: Option<String>,
+    pub(crate) forward: Forward,
     pub(crate) auth: AuthConfig,
     /// The largest request body, before and after decompression.
     pub(crate) request_bytes_max: usize,
@@ -86,6 +94,15 @@ pub(crate) struct HttpConfig {
     pub(crate) connections_max: usize,
     /// How long a stop waits for requests; zero does not wait.
     pub(crate) shutdown_timeout: Duration,
+}
+
+/// What happens to a request that this node does not serve, by its modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Forward {
+    /// A node that serves it is asked.
+    On,
+    /// It is refused.
+    Off,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +167,21 @@ pub(crate) struct SnapshotConfig {
     pub(crate) age_max: Duration,
     /// The time width of first-level files.
     pub(crate) gen1_duration: Duration,
+}
+
+/// A snapshot is due at so many bytes of rows, however large the machine is: more would only lengthen a restart.
+const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
+
+impl SnapshotConfig {
+    /// Buffered rows that force a snapshot, as users said it.
+    pub(crate) fn forced_bytes(&self) -> usize {
+        usize::try_from(self.memory_bytes_max).unwrap_or(usize::MAX)
+    }
+
+    /// Buffered rows at which a snapshot is made.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.forced_bytes().min(SNAPSHOT_BYTES_MAX)
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -6,22 +6,34 @@
 //! - A process that finds the heartbeat of its id moving refuses to start, unless it was told to take over. On the same
 //!   host it looks for the process instead, so a restart after a crash waits for nothing.
 //! - A process that lost its epoch learns so at its next look at the catalog at the latest, and stops the node.
-//! - A heartbeat says which catalog version the oldest query of its process reads, and no later one reads an older.
+//! - A heartbeat says which catalog version the oldest query of its process reads, and no later one reads an older; and
+//!   whether the process is ready.
+//! - A process that the catalog asks to stop hears of it as soon as it has read so (`asked_to_stop`).
+//!
+//! - Of the nodes that may compact one does, see `role`; it opens the next epoch of nodes that are dead, see `living`. A
+//!   node whose log was ended so starts again at once.
 //!
 //! # Not here
-//! - Fencing the WAL: `wal` does, at its next object.
+//! - Fencing the WAL: `wal` does, at its next object. Putting it into files: `adopt`.
 
 mod in_use;
+mod lives;
+mod living;
+mod role;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 pub use in_use::InUse;
+pub use lives::{Condition, Lives};
+pub use role::{Dead, NotOurs, Role, Standby};
 
 use crate::bucket::{self, Bucket, Frame, Kind};
-use crate::catalog::{self, Catalog, Change, Node, Pins, State};
+use crate::catalog::{self, Catalog, Change, Description, Node, Pins, State};
 use crate::clock::Clock;
 use crate::model::{Epoch, ErrorKind, NodeId, Stamp, Writer};
 use crate::tasks::Tasks;
@@ -71,6 +83,13 @@ struct Heartbeat {
     /// No query of the process reads an older version of the catalog. `None` from a program that did not say it yet.
     #[serde(default)]
     in_use: Option<u64>,
+    /// The process takes requests. A program that did not say it yet is taken to.
+    #[serde(default = "yes")]
+    ready: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Heartbeat {
@@ -103,6 +122,8 @@ fn process_text(process: u128) -> String {
 pub struct Config {
     pub node: NodeId,
     pub core_count: u32,
+    /// What this process is and where it listens.
+    pub description: Description,
     pub place: Place,
     pub take_over: TakeOver,
     /// How often the catalog is read while it changes.
@@ -148,6 +169,9 @@ pub struct Member {
     config: Config,
     process: u128,
     epoch: Epoch,
+    lives: Arc<Lives>,
+    is_ready: Arc<AtomicBool>,
+    asked_to_stop: CancellationToken,
 }
 
 impl Member {
@@ -158,13 +182,25 @@ impl Member {
         clock: Clock,
         config: Config,
     ) -> Result<Self, Error> {
-        let member = Self { process: clock.random(), epoch: Epoch(0), bucket, catalog, pins, clock, config };
+        let member = Self {
+            process: clock.random(),
+            epoch: Epoch(0),
+            bucket,
+            catalog,
+            pins,
+            clock,
+            config,
+            lives: Arc::default(),
+            is_ready: Arc::default(),
+            asked_to_stop: CancellationToken::new(),
+        };
         if member.config.take_over == TakeOver::Refuse {
             member.expect_free().await?;
         }
         let node = member.config.node.clone();
         let at_ms = member.clock.now_ms();
         let (instance, process, core_count) = (member.clock.random(), member.process, member.config.core_count);
+        let description = &member.config.description;
         let decide = |state: &State| {
             let mut changes = Vec::new();
             let epoch = match state.nodes.get(&node) {
@@ -176,6 +212,7 @@ impl Member {
                 }
             };
             changes.push(Change::OpenEpoch { node: node.clone(), epoch, process, at_ms });
+            changes.push(Change::DescribeNode { node: node.clone(), epoch, description: description.clone() });
             Ok((changes, epoch))
         };
         let epoch = member.catalog.commit(decide).await?;
@@ -192,6 +229,21 @@ impl Member {
         self.epoch
     }
 
+    /// Cancelled once the catalog says that this process should leave.
+    #[must_use]
+    pub fn asked_to_stop(&self) -> &CancellationToken {
+        &self.asked_to_stop
+    }
+
+    /// Says that the process takes requests from here on.
+    pub async fn ready(&self) {
+        self.is_ready.store(true, Ordering::Relaxed);
+        // The next one says the same.
+        if let Err(error) = self.beat(0, Alive::Running).await {
+            tracing::warn!(%error, "heartbeat was not written");
+        }
+    }
+
     #[must_use]
     pub fn node(&self) -> &NodeId {
         &self.config.node
@@ -200,13 +252,15 @@ impl Member {
     /// The catalog's record of this node.
     #[must_use]
     pub fn record(&self) -> Option<Arc<Node>> {
-        self.catalog.state().nodes.get(&self.config.node).cloned()
+        self.node_in(&self.catalog.state()).cloned()
     }
 
     /// Keeps the heartbeat moving, the catalog read and its checkpoints written, and stops the node when its epoch went to another process.
     pub fn start(&self, tasks: &Tasks) {
         tasks.start("heartbeat", self.clone().keep_beating(tasks.clone()));
+        tasks.start("heartbeats of others", self.clone().keep_observing(tasks.clone()));
         tasks.start("catalog follow", self.clone().follow(tasks.clone()));
+        tasks.start("stop by the catalog", self.clone().hear_of_stop(tasks.clone()));
         self.catalog.start_checkpoints(self.config.checkpoint_every);
     }
 
@@ -242,6 +296,22 @@ impl Member {
         }
     }
 
+    async fn hear_of_stop(self, tasks: Tasks) {
+        let stopping = tasks.stopping();
+        let mut states = self.catalog.watch();
+        let is_asked = |state: &Arc<State>| self.holds_epoch(state) && self.node_in(state).is_some_and(|n| n.stopping);
+        tokio::select! {
+            biased;
+            // Both only say that something came to an end.
+            () = stopping.cancelled() => {}
+            asked = states.wait_for(is_asked) => {
+                if asked.is_ok() {
+                    self.asked_to_stop.cancel();
+                }
+            }
+        }
+    }
+
     async fn follow(self, tasks: Tasks) {
         let stopping = tasks.stopping();
         let (mut version, mut changed) = (self.catalog.state().version, self.clock.instant());
@@ -260,9 +330,15 @@ impl Member {
             let is_fresh = times > 1 && self.catalog.followed_at().elapsed() < self.config.follow_every * times;
             let looked = if is_fresh { Ok(self.catalog.state()) } else { self.catalog.refresh().await };
             match looked {
-                Ok(state) if self.holds_epoch(&state) => {}
-                Ok(_) => {
-                    tasks.fail(format!("node id '{}' was taken over by another process", self.config.node));
+                Ok(state) if self.holds_epoch(&state) => {
+                    if self.node_in(&state).is_some_and(|node| node.removed_at_ms.is_some()) {
+                        tasks.fail(format!("node '{}' was removed from the cluster", self.config.node));
+                        return;
+                    }
+                }
+                Ok(state) => {
+                    let by = state.owner_of(&self.config.node);
+                    tasks.fail(format!("node id '{}' was taken over by {by}", self.config.node));
                     return;
                 }
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -275,7 +351,11 @@ impl Member {
     }
 
     fn holds_epoch(&self, state: &State) -> bool {
-        state.nodes.get(&self.config.node).is_some_and(|n| n.epoch == self.epoch && n.process == self.process)
+        self.node_in(state).is_some_and(|n| n.epoch == self.epoch && n.process == self.process)
+    }
+
+    fn node_in<'a>(&self, state: &'a State) -> Option<&'a Arc<Node>> {
+        state.nodes.get(&self.config.node)
     }
 
     async fn beat(&self, count: u64, alive: Alive) -> Result<(), bucket::Error> {
@@ -288,6 +368,7 @@ impl Member {
             count,
             stopped: alive == Alive::Stopped,
             in_use: Some(oldest.min(version)),
+            ready: self.is_ready.load(Ordering::Relaxed),
         };
         let payload = serde_json::to_vec(&heartbeat).expect("a plain struct always has a JSON form");
         let frame = Frame {
@@ -299,7 +380,10 @@ impl Member {
             stamp: Stamp::SETTLED,
             payload: payload.into(),
         };
-        self.bucket.overwrite(&self.bucket.keys().heartbeat(&self.config.node), &frame).await
+        let (nonce, now) = (frame.nonce, self.clock.instant());
+        self.bucket.overwrite(&self.bucket.keys().heartbeat(&self.config.node), &frame).await?;
+        self.lives.see(&self.config.node, Some((nonce, heartbeat)), (&self.config.place, now));
+        Ok(())
     }
 
     /// Watches the heartbeat of whoever held the id last, until it is certain enough whether that process lives.
@@ -307,6 +391,10 @@ impl Member {
         let Some((nonce, heartbeat)) = self.heartbeat().await? else { return Ok(()) };
         // What it says of its process counts only if that process is the one the catalog knows.
         let owner = self.record();
+        // Its process counted as dead, and its log has ended: nobody is pushed aside by going on behind it.
+        if owner.as_ref().is_some_and(|owner| self.catalog.state().is_adopted(owner)) {
+            return Ok(());
+        }
         let is_of_owner = |heartbeat: &Heartbeat| owner.as_ref().is_some_and(|owner| heartbeat.is_of(owner));
         let is_owner = is_of_owner(&heartbeat);
         if heartbeat.stopped && is_owner {
@@ -401,6 +489,7 @@ mod tests {
         let config = Config {
             node: NodeId::new(node).unwrap(),
             core_count: 1,
+            description: Description::default(),
             place: Place { boot: format!("machine {number}"), pid_namespace: String::new(), pid: number, started: 0 },
             take_over: TakeOver::Insist,
             follow_every: Duration::from_secs(1),

@@ -32,6 +32,7 @@ use datafusion::datasource::TableType;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use storage::catalog::{Access, Database, Dropped, State};
+use storage::cluster::Lives;
 use storage::compaction::Events;
 
 pub(crate) use log::{End, Entry, Finished, QueryLog};
@@ -48,6 +49,7 @@ pub(crate) struct World {
     pub(crate) access: Access,
     pub(crate) log: Arc<QueryLog>,
     pub(crate) compactions: Arc<Events>,
+    pub(crate) lives: Arc<Lives>,
 }
 
 /// One system table.

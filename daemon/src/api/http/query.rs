@@ -62,7 +62,7 @@ async fn ask(services: &Services, access: Access, question: Question) -> Result<
     let Question { database, text, params, format } = question;
     let query = Query { text, database, params, access, door: "http", timeout: None };
     let (pieces, mut received) = mpsc::channel(PIECES_WAITING_MAX);
-    let engine = Arc::clone(&services.engine);
+    let engine = services.engine.clone().expect("a node without mode query forwards queries");
     // The task ends when the receiver is dropped, that is, when the client goes away or has everything.
     services.datafusion.spawn(async move {
         tokio::select! {

@@ -19,7 +19,7 @@ mod reader;
 mod write;
 
 pub use floor::StampFloor;
-pub use read::{OnDamage, Recovered, recover};
+pub use read::{Ended, OnDamage, Recovered, recover};
 pub use reader::{Found, Reader};
 pub use write::Writer;
 
@@ -34,6 +34,14 @@ pub struct Committed {
     pub stamp: Stamp,
     /// At most once for each table.
     pub tables: Vec<Rows>,
+}
+
+impl Committed {
+    /// How many rows there are.
+    #[must_use]
+    pub fn row_count(&self) -> u64 {
+        self.tables.iter().map(|rows| rows.len() as u64).sum()
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
