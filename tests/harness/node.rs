@@ -87,7 +87,7 @@ impl Options {
 pub struct Node {
     options: Options,
     folder: Arc<Folder>,
-    log_name: &'static str,
+    log_name: String,
     port: u16,
     process: Option<Process>,
     witness: Option<Witness>,
@@ -111,10 +111,12 @@ impl Node {
 
     /// Another node on the same store, with an address and a log of its own; not started yet.
     pub fn beside(&self, options: Options) -> Self {
-        Self::on(Arc::clone(&self.folder), options, "log-of-the-other")
+        let log_name = format!("log-of-{}", options.node_id);
+        Self::on(Arc::clone(&self.folder), options, &log_name)
     }
 
-    fn on(folder: Arc<Folder>, options: Options, log_name: &'static str) -> Self {
+    fn on(folder: Arc<Folder>, options: Options, log_name: &str) -> Self {
+        let log_name = log_name.to_owned();
         Self { options, folder, log_name, port: free_port(), process: None, witness: None, ready_after: Duration::ZERO }
     }
 
@@ -242,6 +244,16 @@ impl Node {
         self.process.take().expect("the node runs").kill();
     }
 
+    /// SIGSTOP: it does nothing until `resume`.
+    pub fn pause(&self) {
+        self.process.as_ref().expect("the node runs").pause();
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.process.as_ref().expect("the node runs").resume();
+    }
+
     /// SIGKILL to the whole group, and its machine loses power: see `start_on`.
     pub fn lose_power(&mut self, random: &mut Random) -> Lost {
         self.kill();
@@ -257,7 +269,7 @@ impl Node {
     }
 
     fn log_path(&self) -> PathBuf {
-        self.folder.path().join(self.log_name)
+        self.folder.path().join(&self.log_name)
     }
 }
 
