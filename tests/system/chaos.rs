@@ -115,6 +115,7 @@ fn start(store: Option<&RemoteStore>) -> Vec<Machine> {
         let mut options = store.map_or_else(Options::open, on_s3);
         options.node_id = format!("{role}-{number}");
         let options = options
+            .option("--mode", role)
             .option("--wal-files-per-snapshot", "20")
             .option("--compaction-check-interval", "1s")
             .option("--compaction-cleanup-wait", "2s")

@@ -13,6 +13,7 @@ mod one_owner;
 mod two_nodes;
 mod topologies;
 mod leaving;
+mod failover;
 mod start_up;
 mod damaged_log;
 mod stopping;
