@@ -112,16 +112,17 @@ impl Node {
 
     /// A node on an empty folder; not started yet.
     pub fn new(options: Options) -> Self {
-        Self::on(Arc::new(Folder::new(&options.node_id)), options, "log".to_owned())
+        Self::on(Arc::new(Folder::new(&options.node_id)), options, "log")
     }
 
     /// Another node on the same store, with an address and a log of its own, named by its id; not started yet.
     pub fn beside(&self, options: Options) -> Self {
         let log_name = format!("log-of-{}", options.node_id);
-        Self::on(Arc::clone(&self.folder), options, log_name)
+        Self::on(Arc::clone(&self.folder), options, &log_name)
     }
 
-    fn on(folder: Arc<Folder>, options: Options, log_name: String) -> Self {
+    fn on(folder: Arc<Folder>, options: Options, log_name: &str) -> Self {
+        let log_name = log_name.to_owned();
         Self { options, folder, log_name, port: free_port(), process: None, witness: None, ready_after: Duration::ZERO }
     }
 
@@ -129,7 +130,7 @@ impl Node {
     #[track_caller]
     pub fn start_on(disk: Disk, options: Options) -> Self {
         let folder = Folder::new(&options.node_id);
-        let mut node = Self::on(Arc::new(folder), options, "log".to_owned());
+        let mut node = Self::on(Arc::new(folder), options, "log");
         node.witness = Some(Witness::new(node.data_dir(), node.folder.path(), disk));
         node.restart();
         node
@@ -247,6 +248,16 @@ impl Node {
     /// SIGKILL to the whole group.
     pub fn kill(&mut self) {
         self.process.take().expect("the node runs").kill();
+    }
+
+    /// SIGSTOP: it does nothing until `resume`.
+    pub fn pause(&self) {
+        self.process.as_ref().expect("the node runs").pause();
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.process.as_ref().expect("the node runs").resume();
     }
 
     /// SIGKILL to the whole group, and its machine loses power: see `start_on`.

@@ -49,6 +49,15 @@ impl Process {
         let _ = kill_process(self.pid(), Signal::TERM);
     }
 
+    /// Stops the whole group where it stands, until `resume`.
+    pub fn pause(&self) {
+        kill_process_group(self.pid(), Signal::STOP).expect("the process runs");
+    }
+
+    pub fn resume(&self) {
+        kill_process_group(self.pid(), Signal::CONT).expect("the process is there");
+    }
+
     /// Waits for it to end by itself.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {

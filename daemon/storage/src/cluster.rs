@@ -323,7 +323,8 @@ impl Member {
             let times = if changed.elapsed() >= IDLE_AFTER { IDLE_TIMES } else { 1 };
             tokio::select! {
                 biased;
-                // Both are timers or flags; nothing is lost when one is dropped.
+                // All are timers or flags; nothing is lost when one is dropped.
+                _ = tasks.failed() => return self.explain().await,
                 () = stopping.cancelled() => return,
                 () = self.clock.sleep(self.config.follow_every * times) => {}
             }
@@ -337,8 +338,7 @@ impl Member {
                     }
                 }
                 Ok(state) => {
-                    let by = state.owner_of(&self.config.node);
-                    tasks.fail(format!("node id '{}' was taken over by {by}", self.config.node));
+                    tasks.fail(self.taken_over(&state));
                     return;
                 }
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -348,6 +348,19 @@ impl Member {
                 Err(error) => tracing::warn!(%error, "could not read the catalog"),
             }
         }
+    }
+
+    /// Says who has the node id, when another room noticed first that it is lost: a log tells only that it ended.
+    async fn explain(&self) {
+        match self.catalog.refresh().await {
+            Ok(state) if !self.holds_epoch(&state) => tracing::error!("{}", self.taken_over(&state)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    fn taken_over(&self, state: &State) -> String {
+        let node = &self.config.node;
+        format!("node id '{node}' was taken over by {}", state.owner_of(node))
     }
 
     fn holds_epoch(&self, state: &State) -> bool {

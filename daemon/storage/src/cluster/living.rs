@@ -31,6 +31,9 @@ const LOOK_CLOSELY_EVERY: Duration = Duration::from_secs(1);
 /// A heartbeat that is that old should have changed.
 const LATE_AFTER: Duration = HEARTBEAT_EVERY.saturating_mul(2);
 
+/// Before it is held for dead it was seen late for so long: whoever wakes together with us shows itself meanwhile.
+const LATE_FOR: Duration = Duration::from_secs(3);
+
 /// A look that ends that much later than it was due says nothing of how long nothing changed.
 const LOOK_SLACK: Duration = Duration::from_secs(5);
 
@@ -51,6 +54,8 @@ struct Seen {
     mark: Mark,
     /// The mark has not changed since.
     since: Instant,
+    /// When it was seen first that it should have.
+    late_since: Option<Instant>,
 }
 
 /// What changes while a node lives.
@@ -97,20 +102,25 @@ impl Living {
             let seen = self.seen_of(node, heartbeat, (before.remove(&node.id), now));
             self.seen.insert(node.id.clone(), seen);
         }
-        let age =
-            |id: &NodeId| self.seen.get(id).map_or(Duration::ZERO, |seen| began.saturating_duration_since(seen.since));
-        let own_age = age(&self.own.0);
-        let dead: Vec<NodeId> =
-            watched.iter().map(|node| &node.id).filter(|id| age(id) >= DEAD_AFTER).cloned().collect();
-        let is_late = |node: &&&Node| (LATE_AFTER..DEAD_AFTER).contains(&age(&node.id));
-        let next = if watched.iter().any(|node| is_late(&node)) { LOOK_CLOSELY_EVERY } else { LOOK_EVERY };
-        self.due = Some(now + next + LOOK_SLACK);
-        if own_age >= LATE_AFTER {
-            let own_id = &self.own.0;
-            self.seen.retain(|id, _| id == own_id);
-            return Ok(Look { dead: Vec::new(), next });
+        let mut look = Look { dead: Vec::new(), next: LOOK_EVERY };
+        let age = |seen: &Seen| began.saturating_duration_since(seen.since);
+        for (id, seen) in self.seen.iter_mut().filter(|(id, _)| **id != self.own.0) {
+            if age(seen) < LATE_AFTER {
+                continue;
+            }
+            let late_for = began.saturating_duration_since(*seen.late_since.get_or_insert(now));
+            if age(seen) >= DEAD_AFTER && late_for >= LATE_FOR {
+                look.dead.push(id.clone());
+            } else {
+                look.next = LOOK_CLOSELY_EVERY;
+            }
         }
-        Ok(Look { dead, next })
+        self.due = Some(now + look.next + LOOK_SLACK);
+        if self.seen.get(&self.own.0).is_some_and(|own| age(own) >= LATE_AFTER) {
+            self.seen.retain(|id, _| *id == self.own.0);
+            look.dead.clear();
+        }
+        Ok(look)
     }
 
     fn seen_of(&self, node: &Node, heartbeat: Option<Content>, (before, now): (Option<Seen>, Instant)) -> Seen {
@@ -120,9 +130,9 @@ impl Living {
             Some(before) => {
                 let epoch = if is_adopted { before.mark.epoch } else { node.epoch };
                 let mark = Mark { heartbeat, epoch };
-                if mark == before.mark { before } else { Seen { mark, since: now } }
+                if mark == before.mark { before } else { Seen { mark, since: now, late_since: None } }
             }
-            None => Seen { mark: Mark { heartbeat, epoch: node.epoch }, since: now },
+            None => Seen { mark: Mark { heartbeat, epoch: node.epoch }, since: now, late_since: None },
         }
     }
 }

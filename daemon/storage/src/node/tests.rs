@@ -1,4 +1,5 @@
 mod adopting;
+mod roles;
 mod sweeping;
 
 use bytes::Bytes;
