@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use futures::FutureExt;
 use metrics::Registry;
 use storage::bucket::{LocalFiles, Store};
@@ -95,21 +96,8 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
         node = start(&config, server.address(), world) => node?,
     };
 
-    let engine = modes::engine(&config, &node, (registry.clone(), datafusion.clone())).map_err(Error::Query)?;
     let readiness = Arc::new(Readiness::starting());
-    let parts = http::Parts {
-        catalog: Arc::clone(&node.catalog),
-        ingest: node.ingest.clone(),
-        engine,
-        member: node.member.clone(),
-        modes: config.modes,
-        cluster: config.identity.cluster.clone(),
-        registry,
-        readiness: Arc::clone(&readiness),
-        datafusion,
-        cluster_uuid: Uuid::from_u128(node.catalog.cluster()),
-    };
-    let router = http::router(parts, &config.http);
+    let router = router(&config, &node, (registry, datafusion, Arc::clone(&readiness)))?;
     let limits =
         ServerLimits { connections_max: config.http.connections_max, shutdown_timeout: config.http.shutdown_timeout };
     readiness.serve();
@@ -151,6 +139,27 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
         Some(reason) => Err(Error::Failed(reason)),
         None => Ok(()),
     }
+}
+
+/// The HTTP API over what this node has.
+fn router(
+    config: &NodeConfig,
+    node: &Node,
+    (registry, datafusion, readiness): (Registry, Handle, Arc<Readiness>),
+) -> Result<Router, Error> {
+    let parts = http::Parts {
+        catalog: Arc::clone(&node.catalog),
+        ingest: node.ingest.clone(),
+        engine: modes::engine(config, node, (registry.clone(), datafusion.clone())).map_err(Error::Query)?,
+        member: node.member.clone(),
+        modes: config.modes,
+        cluster: config.identity.cluster.clone(),
+        registry,
+        readiness,
+        datafusion,
+        cluster_uuid: Uuid::from_u128(node.catalog.cluster()),
+    };
+    Ok(http::router(parts, &config.http))
 }
 
 /// Stops the rooms that keep rows. A node that failed is given little time: its store may be what failed.

@@ -169,7 +169,10 @@ fn a_request_that_nobody_serves_is_refused_with_the_reason() {
 
     let mut other = lone.beside(Options::of("in", "ingest"));
     other.restart();
-    lone.client().write("plant", "t v=1 1\n");
+    eventually("a write through the node that was alone", || {
+        let answer = lone.client().ask(write_request("plant", "t v=1 1\n"));
+        if answer.status == 204 { Ok(()) } else { Err(answer.text()) }
+    });
     eventually("the node that takes writes", || {
         let refused = shut.client().ask(write_request("plant", "t v=1 1\n"));
         let told = refused.json()["error"].as_str().expect("a sentence").to_owned();

@@ -84,7 +84,7 @@ pub enum Error {
     #[error("replay WAL: {0}")]
     Wal(#[from] wal::Error),
     #[error("seal WAL: {0}")]
-    Seal(#[from] adopt::Error),
+    Seal(#[from] Box<adopt::Error>),
 }
 
 impl Error {
@@ -195,8 +195,9 @@ impl Ground {
     }
 
     /// Whatever an earlier process of this node left in the log becomes files, and the epoch is closed.
-    async fn seal(&self, adopter: &Adopter, on_damage: OnDamage) -> Result<(), adopt::Error> {
-        let Adopted { objects, rows, files } = adopter.adopt((&self.node, self.epoch), on_damage).await?;
+    async fn seal(&self, adopter: &Adopter, on_damage: OnDamage) -> Result<(), Box<adopt::Error>> {
+        let Adopted { objects, rows, files } =
+            adopter.adopt((&self.node, self.epoch), on_damage).await.map_err(Box::new)?;
         tracing::info!(
             objects,
             rows,

@@ -20,9 +20,6 @@ pub(super) const PATH: &str = "/api/v3/enterprise/configure/node";
 pub(super) const STOP_PATH: &str = "/api/v3/enterprise/configure/node/stop";
 pub(super) const REMOVE_PATH: &str = "/api/v3/enterprise/configure/node/remove";
 
-/// A look at the heartbeats that is that young is new enough.
-const LOOKED_WITHIN: Duration = Duration::from_secs(1);
-
 #[derive(Debug, Deserialize)]
 struct Which {
     node_id: String,
@@ -79,7 +76,7 @@ pub(super) async fn remove(
 /// A node of the cluster, as the catalog and its heartbeat have it now.
 async fn found(services: &Services, which: &Which) -> Result<(Arc<Node>, Condition), Refusal> {
     let state = services.catalog.refresh().await?;
-    services.member.observe(LOOKED_WITHIN).await;
+    services.member.observe(Duration::ZERO).await;
     let node = state.members().find(|node| node.id.as_str() == which.node_id).cloned().ok_or_else(|| {
         let shown: String = which.node_id.escape_debug().take(60).collect();
         Refusal::plain(StatusCode::NOT_FOUND, format!("the requested resource was not found: {shown}"))

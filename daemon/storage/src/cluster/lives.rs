@@ -30,6 +30,9 @@ use crate::tasks::Tasks;
 /// For so long after a question more are expected.
 const WANTED_FOR: Duration = Duration::from_secs(60);
 
+/// A look is new for so long only while a node is not ready.
+const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(500);
+
 /// No longer is a question kept waiting.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -187,10 +190,13 @@ impl Member {
 
     async fn look(&self, age_max: Duration) {
         let mut looked = self.lives.looked.lock().await;
+        let state = self.catalog.state();
+        let is_joining = |node: &Arc<Node>| self.lives.condition(node) == Condition::Joining;
+        // Who came a moment ago is ready a moment later.
+        let age_max = if state.members().any(is_joining) { age_max.min(LOOK_CLOSELY_EVERY) } else { age_max };
         if looked.is_some_and(|looked| looked.elapsed() <= age_max) {
             return;
         }
-        let state = self.catalog.state();
         self.lives.seen.lock().retain(|id, _| state.members().any(|node| node.id == *id));
         let mut looks: Vec<BoxFuture<'_, ()>> = Vec::new();
         for node in state.members().filter(|node| node.id != self.config.node && !self.lives.has_left(node)) {

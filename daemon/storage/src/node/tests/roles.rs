@@ -85,6 +85,6 @@ async fn a_node_that_comes_back_goes_on_with_its_own_log() {
     write(&second, "t,h=a v=1i 2\n").await;
     seconds(120).await;
     assert_eq!(tasks.failure(), None);
-    let record = first.catalog.state().nodes[&id("m")].clone();
+    let record = Arc::clone(&first.catalog.state().nodes[&id("m")]);
     assert_eq!((record.epoch, record.sealed), (Epoch(3), false));
 }
