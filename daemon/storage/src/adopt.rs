@@ -8,9 +8,9 @@
 //! - Only while this process has the node's newest epoch. Another process that opens the next one, its own restarted or
 //!   another adopter, wins: then `Error::Fenced` says who it is, and nothing more is changed.
 //! - An object that is damaged or missing is an error that names it, and nothing is sealed; what stands before it may be
-//!   in files by then.
+//!   in files by then. Only `OnDamage::Skip` leaves it out.
 //! - A node that the compactor holds for dead is sealed within a minute of its death, if its log can be read; what cannot
-//!   be done is said, and tried again after `TRY_AGAIN`.
+//!   be done is said, and tried again later, less and less often.
 //! - Memory: the rows of a log are put into files in parts of `part_bytes_max`, cut by position.
 //!
 //! # Not here
@@ -37,8 +37,13 @@ use crate::snapshot::{self, Persister, Summary};
 use crate::tasks::Tasks;
 use crate::wal::{self, Ended, OnDamage};
 
-/// How long a log that could not be put into files is left alone: it may be damaged, and somebody may mend it.
-const TRY_AGAIN: Duration = Duration::from_secs(30);
+/// A log that could not be put into files is left alone for so long, then for twice as long, up to `WAIT_MAX`: it may be
+/// damaged, and somebody may mend it.
+const WAIT_MIN: Duration = Duration::from_secs(10);
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+
+/// The same when the store gave no answer.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// What it takes to put the log of a node into files.
 #[derive(Debug, Clone)]
@@ -52,6 +57,9 @@ pub struct Adopter {
     /// Bytes of rows that are held in memory before they become files.
     pub part_bytes_max: usize,
 }
+
+/// Nodes whose logs could not be put into files: until when they are left alone, and for how long that was.
+type Troubled = BTreeMap<NodeId, (Instant, Duration)>;
 
 /// What was found in the log besides what was in files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -100,16 +108,21 @@ impl Adopter {
         if node.sealed {
             return Ok(Adopted::default());
         }
-        let log_of = |source| Error::Wal { node: id.clone(), source };
         let hands = (self.bucket.clone(), self.clock.clone(), self.tasks.clone());
-        let ended = Ended::new(hands, self.catalog.cluster(), node, on_damage).await.map_err(log_of)?;
+        let ended = match Ended::new(hands, self.catalog.cluster(), node, on_damage).await {
+            Ok(ended) => ended,
+            Err(error) => return Err(self.lost_or((id, epoch), error).await),
+        };
         let persister = self.persister(id.clone(), epoch);
         let buffer = Arc::new(Buffer::new(node.persisted, node.persisted_stamp));
         let apply = Apply::new(Arc::clone(&buffer));
         let mut adopted = Adopted::default();
         let mut rows = std::pin::pin!(ended.rows());
         while let Some(committed) = rows.next().await {
-            let committed = committed.map_err(log_of)?;
+            let committed = match committed {
+                Ok(committed) => committed,
+                Err(error) => return Err(self.lost_or((id, epoch), error).await),
+            };
             let next_in = committed.epoch;
             adopted.objects += 1;
             adopted.rows += committed.row_count();
@@ -124,6 +137,17 @@ impl Adopter {
         Ok(adopted)
     }
 
+    /// What a log that cannot be read means: once another process has adopted it, objects may be swept.
+    async fn lost_or(&self, (id, epoch): (&NodeId, Epoch), source: wal::Error) -> Error {
+        let node = id.clone();
+        match self.catalog.refresh().await {
+            Ok(state) if state.nodes.get(id).is_none_or(|known| known.epoch != epoch || known.sealed) => {
+                Error::Files { source: snapshot::Error::Fenced { node: node.clone(), by: state.owner_of(id) }, node }
+            }
+            Ok(_) | Err(_) => Error::Wal { node, source },
+        }
+    }
+
     /// Adopts whoever is held for dead, while `role` is ours.
     pub fn start(self, role: Role, dead: watch::Receiver<Dead>) {
         let tasks = self.tasks.clone();
@@ -132,63 +156,73 @@ impl Adopter {
 
     async fn watch(self, role: Role, mut dead: watch::Receiver<Dead>) {
         let stopping = self.tasks.stopping();
-        let mut due: BTreeMap<NodeId, Instant> = BTreeMap::new();
+        let mut troubled = Troubled::new();
         loop {
             tokio::select! {
                 biased;
-                // Timers, flags and changes lose nothing when dropped; an adoption that is dropped is gone on with by
+                // A look that is missed is followed by the next one. An adoption that is dropped is gone on with by
                 // whoever compacts next.
                 () = stopping.cancelled() => return,
-                () = self.adopt_all(&role, (&mut dead, &mut due)) => {}
+                () = async {
+                    // It comes with every look, and the last one when the node stops.
+                    if dead.changed().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                    self.adopt_all(&role, &mut dead, &mut troubled).await;
+                } => {}
             }
         }
     }
 
     /// One round over the nodes that are held for dead.
-    async fn adopt_all(&self, role: &Role, (dead, due): (&mut watch::Receiver<Dead>, &mut BTreeMap<NodeId, Instant>)) {
-        let known = dead.borrow_and_update().clone();
-        due.retain(|node, _| known.contains_key(node));
-        for (node, seen) in &known {
-            let now = self.clock.instant();
-            if !role.is_ours() || due.get(node).is_some_and(|due| now < *due) {
+    async fn adopt_all(&self, role: &Role, dead: &mut watch::Receiver<Dead>, troubled: &mut Troubled) {
+        let known: Vec<NodeId> = dead.borrow_and_update().nodes.keys().cloned().collect();
+        for node in known {
+            if troubled.get(&node).is_some_and(|(until, _)| self.clock.instant() < *until) {
                 continue;
             }
-            due.insert(node.clone(), now + TRY_AGAIN);
-            self.adopt_dead(role, (node, *seen)).await;
-        }
-        tokio::select! {
-            biased;
-            // As above. The watch ends with the node.
-            _ = dead.changed() => {}
-            () = self.clock.sleep(TRY_AGAIN) => {}
+            // The newest judgement for each: the work on those before may have taken long.
+            let newest = dead.borrow().clone();
+            let wait = match self.adopt_dead(role, &node, &newest).await {
+                Ok(()) => {
+                    troubled.remove(&node);
+                    continue;
+                }
+                Err(ErrorKind::Unavailable) => TRY_AGAIN,
+                Err(_) => troubled.get(&node).map_or(WAIT_MIN, |(_, wait)| (2 * *wait).clamp(WAIT_MIN, WAIT_MAX)),
+            };
+            troubled.insert(node, (self.clock.instant() + wait, wait));
         }
     }
 
-    async fn adopt_dead(&self, role: &Role, (node, seen): (&NodeId, Epoch)) {
+    /// Says what came of it; what is to be tried again is an error.
+    async fn adopt_dead(&self, role: &Role, node: &NodeId, dead: &Dead) -> Result<(), ErrorKind> {
         let started = self.clock.instant();
-        let adopted = match role.open_epoch_of((node, seen)).await {
-            Ok(None) => return,
+        let adopted = match role.open_epoch_of(node, dead).await {
+            Ok(None) => return Ok(()),
             Ok(Some(epoch)) => {
                 tracing::warn!(%node, %epoch, "the process of this node counts as dead; its log is put into files");
                 self.adopt((node, epoch), OnDamage::Fail).await
             }
             Err(error) => Err(error.into()),
         };
-        match adopted {
-            Ok(Adopted { objects, rows, files }) => {
-                let seconds = started.elapsed().as_secs_f64();
-                tracing::info!(%node, objects, rows, files, seconds, "the log of a dead node is in files");
-            }
-            Err(error) if error.kind() == ErrorKind::Fenced => {
+        let Err(error) = adopted.map(|Adopted { objects, rows, files }| {
+            let seconds = started.elapsed().as_secs_f64();
+            tracing::info!(%node, objects, rows, files, seconds, "the log of a dead node is in files");
+        }) else {
+            return Ok(());
+        };
+        match error.kind() {
+            ErrorKind::Fenced => {
                 tracing::info!(%error, "another process goes on with the log of a node that counted as dead");
+                return Ok(());
             }
-            Err(error) if error.kind() == ErrorKind::Unavailable => {
+            ErrorKind::Unavailable => {
                 tracing::warn!(%error, "could not put the log of a dead node into files, trying again");
             }
-            Err(error) => {
-                tracing::error!(%error, "the log of a dead node is not in files, and the node is not sealed");
-            }
+            _ => tracing::error!(%error, "the log of a dead node is not in files, and the node is not sealed"),
         }
+        Err(error.kind())
     }
 
     fn persister(&self, node: NodeId, epoch: Epoch) -> Persister {

@@ -9,7 +9,6 @@
 //! - A heartbeat says which catalog version the oldest query of its process reads, and no later one reads an older; and
 //!   whether the process is ready.
 //! - A process that the catalog asks to stop hears of it as soon as it has read so (`asked_to_stop`).
-//!
 //! - Of the nodes that may compact one does, see `role`; it opens the next epoch of nodes that are dead, see `living`. A
 //!   node whose log was ended so starts again at once.
 //!
@@ -30,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use in_use::InUse;
 pub use lives::{Condition, Lives};
+use living::Beats;
 pub use role::{Dead, NotOurs, Role, Standby};
 
 use crate::bucket::{self, Bucket, Frame, Kind};
@@ -44,7 +44,11 @@ pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 /// A heartbeat that has not changed for so long, by the observer's own clock, is that of a dead process.
 pub const DEAD_AFTER: Duration = Duration::from_secs(15);
 
-/// How often an observer looks.
+/// How long a heartbeat waits for a look at the catalog, and for its own answer.
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
+const BEAT_WITHIN: Duration = Duration::from_secs(3);
+
+/// How often a starting process looks at the heartbeat of its id, and how soon one that was not written is tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A catalog in which nobody changed anything for so long is read less often,
@@ -172,6 +176,7 @@ pub struct Member {
     lives: Arc<Lives>,
     is_ready: Arc<AtomicBool>,
     asked_to_stop: CancellationToken,
+    beats: Beats,
 }
 
 impl Member {
@@ -193,6 +198,7 @@ impl Member {
             lives: Arc::default(),
             is_ready: Arc::default(),
             asked_to_stop: CancellationToken::new(),
+            beats: Beats::default(),
         };
         if member.config.take_over == TakeOver::Refuse {
             member.expect_free().await?;
@@ -277,21 +283,26 @@ impl Member {
 
     async fn keep_beating(self, tasks: Tasks) {
         let stopping = tasks.stopping();
+        let mut wait = HEARTBEAT_EVERY;
         for count in 1.. {
             tokio::select! {
                 biased;
                 // Both are timers or flags; nothing is lost when one is dropped.
                 () = stopping.cancelled() => return,
-                () = self.clock.sleep(HEARTBEAT_EVERY) => {}
+                () = self.clock.sleep(wait) => {}
             }
             // A process that was pushed aside may live on for a while; the heartbeat is its successor's by then. Without
-            // an answer from the store what was known last must do: the heartbeat will hardly arrive either.
-            let state = self.catalog.refresh().await.unwrap_or_else(|_| self.catalog.state());
+            // an answer in time what was known last must do: others count the seconds.
+            let looked = tokio::time::timeout(LOOK_WITHIN, self.catalog.refresh()).await;
+            let state = looked.ok().and_then(Result::ok).unwrap_or_else(|| self.catalog.state());
             if !self.holds_epoch(&state) {
                 return;
             }
-            if let Err(error) = self.beat(count, Alive::Running).await {
-                tracing::warn!(%error, "heartbeat was not written");
+            wait = LOOK_EVERY;
+            match tokio::time::timeout(BEAT_WITHIN, self.beat(count, Alive::Running)).await {
+                Ok(Ok(())) => wait = HEARTBEAT_EVERY,
+                Ok(Err(error)) => tracing::warn!(%error, "heartbeat was not written, trying again"),
+                Err(_) => tracing::warn!("heartbeat was not written within {BEAT_WITHIN:?}, trying again"),
             }
         }
     }
@@ -393,8 +404,10 @@ impl Member {
             stamp: Stamp::SETTLED,
             payload: payload.into(),
         };
-        let (nonce, now) = (frame.nonce, self.clock.instant());
+        let nonce = frame.nonce;
         self.bucket.overwrite(&self.bucket.keys().heartbeat(&self.config.node), &frame).await?;
+        let now = self.clock.instant();
+        self.beats.stored(now);
         self.lives.see(&self.config.node, Some((nonce, heartbeat)), (&self.config.place, now));
         Ok(())
     }
@@ -404,13 +417,14 @@ impl Member {
         let Some((nonce, heartbeat)) = self.heartbeat().await? else { return Ok(()) };
         // What it says of its process counts only if that process is the one the catalog knows.
         let owner = self.record();
-        // Its process counted as dead, and its log has ended: nobody is pushed aside by going on behind it.
-        if owner.as_ref().is_some_and(|owner| self.catalog.state().is_adopted(owner)) {
-            return Ok(());
-        }
         let is_of_owner = |heartbeat: &Heartbeat| owner.as_ref().is_some_and(|owner| heartbeat.is_of(owner));
         let is_owner = is_of_owner(&heartbeat);
         if heartbeat.stopped && is_owner {
+            return Ok(());
+        }
+        // Its process counted as dead, and its log has ended: nobody is pushed aside by going on behind it.
+        let has_ended = |owner: &Arc<Node>| self.catalog.state().is_adopted(owner) || (owner.sealed && !is_owner);
+        if owner.as_ref().is_some_and(has_ended) {
             return Ok(());
         }
         let holder = format!("process {} of boot {}", heartbeat.place.pid, heartbeat.place.boot);

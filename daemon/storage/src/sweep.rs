@@ -5,7 +5,8 @@
 //!   it: those of this node say so themselves, the others by their heartbeats. A node that stood still for so long that
 //!   it counts as dead may find a file gone; it says so, and its answer is an error.
 //! - A WAL object goes only behind the persisted position; the last object of an epoch, which may be its fence, never.
-//!   Each node sweeps its own log, and the compactor those of sealed nodes, whose processes may be gone. Whoever follows the log from another node and comes late finds in the catalog that the rows are in files.
+//!   Each node sweeps its own log, and the compactor those of sealed nodes, whose processes may be gone.
+//!   Whoever follows the log from another node and comes late finds in the catalog that the rows are in files.
 //! - Catalog entries, checkpoints and their parts go only at or below the mark, which is raised first, and not before
 //!   an entry above it is `catalog_kept` old. What carries a number above the mark stays.
 //! - What goes because of its age (files beyond retention, what was dropped for good, files that nobody names) goes only

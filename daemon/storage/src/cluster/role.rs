@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use metrics::{Gauge, Registry};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Member;
-use super::living::{Living, Look};
+use super::living::{Beats, Living, Look};
 use crate::bucket::Bucket;
 use crate::catalog::{self, Catalog, Change, Node, State};
 use crate::clock::Clock;
@@ -29,8 +30,26 @@ use crate::tasks::Tasks;
 /// How long to wait after the catalog or the heartbeats could not be read or written.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// Nodes that are held for dead, each with its newest epoch then.
-pub type Dead = BTreeMap<NodeId, Epoch>;
+/// Nodes that are held for dead.
+#[derive(Debug, Clone)]
+pub struct Dead {
+    /// Each with its newest epoch then.
+    pub nodes: BTreeMap<NodeId, Epoch>,
+    /// Later it is not known any more.
+    until: Instant,
+}
+
+impl Dead {
+    /// Nobody is.
+    fn none(now: Instant) -> Self {
+        Self { nodes: BTreeMap::new(), until: now }
+    }
+
+    /// Whether the node still counts as dead, with this epoch.
+    fn has(&self, id: &NodeId, epoch: Epoch, now: Instant) -> bool {
+        now <= self.until && self.nodes.get(id) == Some(&epoch)
+    }
+}
 
 /// The role of the compactor, as this process may hold it.
 #[derive(Debug, Clone)]
@@ -39,6 +58,8 @@ pub struct Role {
     node: NodeId,
     epoch: Epoch,
     process: u128,
+    clock: Clock,
+    beats: Beats,
 }
 
 /// Another node compacts, or none.
@@ -60,7 +81,8 @@ impl Role {
     #[must_use]
     pub fn of(member: &Member) -> Self {
         let (catalog, node) = (Arc::clone(&member.catalog), member.node().clone());
-        Self { catalog, node, epoch: member.epoch, process: member.process }
+        let (epoch, process, clock) = (member.epoch, member.process, member.clock.clone());
+        Self { catalog, node, epoch, process, clock, beats: member.beats.clone() }
     }
 
     /// Whether this process may do what only the compactor does, by this state.
@@ -79,9 +101,9 @@ impl Role {
     }
 
     /// Opens the next epoch of a node that is held for dead, for this process, if that is still right: this process
-    /// compacts, and the node has had no other epoch since. Returns the epoch that is ours; `None` when there is nothing
+    /// compacts, the node has had no other epoch since, and the judgement is fresh. Returns the epoch that is ours; `None` when there is nothing
     /// to be done for the node.
-    pub async fn open_epoch_of(&self, (id, seen): (&NodeId, Epoch)) -> Result<Option<Epoch>, catalog::Error> {
+    pub async fn open_epoch_of(&self, id: &NodeId, dead: &Dead) -> Result<Option<Epoch>, catalog::Error> {
         let at_ms = self.catalog.now_ms();
         let decide = |state: &State| {
             let node = state.nodes.get(id).filter(|node| !node.sealed && node.removed_at_ms.is_none());
@@ -90,7 +112,7 @@ impl Role {
                 // Ours since an earlier attempt.
                 return Ok((Vec::new(), Some(node.epoch)));
             }
-            if node.epoch != seen {
+            if !dead.has(id, node.epoch, self.clock.instant()) {
                 return Ok((Vec::new(), None));
             }
             let epoch = Epoch(node.epoch.0 + 1);
@@ -107,7 +129,8 @@ impl Role {
     /// Takes the role, unless somebody else has it who is not `dead`. An empty entry when it is ours already.
     async fn take(&self, dead: &Dead) -> Result<(), catalog::Error> {
         let decide = |state: &State| {
-            let is_free = |holder: &Arc<Node>| dead.get(&holder.id) == Some(&holder.epoch);
+            let now = self.clock.instant();
+            let is_free = |holder: &Arc<Node>| dead.has(&holder.id, holder.epoch, now);
             let term = state.compactor.term + 1;
             let take = Change::TakeCompactor { node: self.node.clone(), epoch: self.epoch, term };
             let take = state.compactor_node().is_none_or(is_free).then_some(take);
@@ -143,8 +166,10 @@ impl Standby {
     pub fn new(role: Role, (bucket, clock): (Bucket, Clock), registry: &Registry) -> Self {
         let help = "1 while this node is the one that compacts, 0 while it stands by.";
         let is_compactor = registry.gauge("influxdb3_compactor_is_active", help);
-        let living = Living::new(bucket, clock.clone(), (role.node.clone(), role.process));
-        Self { role, living, clock, dead: watch::Sender::new(Dead::new()), is_compactor, said: false }
+        let own = (role.node.clone(), role.process);
+        let dead = watch::Sender::new(Dead::none(clock.instant()));
+        let living = Living::new((bucket, clock.clone()), role.beats.clone(), own);
+        Self { role, living, clock, dead, is_compactor, said: false }
     }
 
     /// Stands by from now on. Returns the nodes that are held for dead, as they become known while the role is ours.
@@ -183,7 +208,7 @@ impl Standby {
     }
 
     /// Looks, and takes the role when it is to be had. Returns how long to wait.
-    async fn step(&mut self, due: &mut tokio::time::Instant) -> Duration {
+    async fn step(&mut self, due: &mut Instant) -> Duration {
         let state = self.role.catalog.state();
         let holder = state.compactor_node().map(|node| node.id.clone());
         if holder.is_some() && self.clock.instant() < *due {
@@ -193,22 +218,24 @@ impl Standby {
         // Besides the compactor those whose logs it must put into files when they are dead: whoever takes the role knows
         // of them already.
         let watched = |node: &Node| !node.sealed || Some(&node.id) == holder.as_ref();
-        let Look { dead, next } = match self.living.look(&state, watched).await {
+        let Look { dead, next, until } = match self.living.look(&state, watched).await {
             Ok(look) => look,
             Err(error) => {
                 tracing::warn!(%error, "could not look at the heartbeats of the other nodes");
+                self.dead.send_replace(Dead::none(self.clock.instant()));
                 return TRY_AGAIN;
             }
         };
-        *due = self.clock.instant() + next;
         let epoch_of = |id: NodeId| state.nodes.get(&id).map(|node| (id, node.epoch));
-        let dead: Dead = dead.into_iter().filter_map(epoch_of).collect();
-        let may_take = !is_ours && holder.is_none_or(|holder| dead.contains_key(&holder));
+        let dead = Dead { nodes: dead.into_iter().filter_map(epoch_of).collect(), until };
+        let may_take = !is_ours && holder.is_none_or(|holder| dead.nodes.contains_key(&holder));
         if may_take && let Err(error) = self.role.take(&dead).await {
             tracing::warn!(%error, "could not take the role of the compactor, trying again");
             return TRY_AGAIN;
         }
-        self.dead.send_if_modified(|known| std::mem::replace(known, dead.clone()) != dead);
+        *due = self.clock.instant() + next;
+        // Only the compactor does something for the dead.
+        self.dead.send_replace(if self.role.is_ours() { dead } else { Dead::none(until) });
         if may_take { Duration::ZERO } else { next }
     }
 

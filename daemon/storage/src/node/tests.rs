@@ -35,7 +35,6 @@ async fn six_idle_nodes_ask_the_store_less_than_three_times_a_second_and_each_on
     let bound = logs * (SECONDS + 100);
     assert!(gets < bound && lists < bound / 58, "{gets} looks at {logs} logs, {lists} behind them, in {SECONDS} s");
     let calls = store.calls("", "").len() - gets - lists;
-    println!("{calls} calls of {NODES} idle nodes in {SECONDS} s, besides those for the logs of others");
     assert!(calls < 3 * SECONDS, "{calls} other calls of {NODES} nodes in {SECONDS} s");
     let known = ["catalog/log/", "heartbeat", "list c/nodes", "c/wal/"];
     let others = |call: &&String| !known.iter().any(|known| call.contains(known));

@@ -68,8 +68,14 @@ impl Persister {
         }
         let mut written = Vec::new();
         for (id, pieces) in tables {
-            // A table that was dropped for good meanwhile takes its rows with it.
-            let Some(table) = catalog.state().table(id).cloned() else { continue };
+            let state = catalog.state();
+            let Some(table) = state.table(id).cloned() else {
+                if id.0 >= state.next_table {
+                    return Err(Error::NoTable { table: id });
+                }
+                // A table that was dropped for good meanwhile takes its rows with it.
+                continue;
+            };
             self.write_table(&table, pieces, &mut written).await?;
         }
         let persist = |state: &State| {
