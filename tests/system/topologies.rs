@@ -118,6 +118,16 @@ fn nodes_of_several_modes_over_s3_are_one_database() {
 }
 
 #[test]
+fn a_request_that_was_sent_on_to_another_node_is_refused() {
+    let node = &cluster(&[("a", "all")])[0];
+    let write = write_request("plant", "t v=1i 1\n").header("weir-forwarded-to", "0123/b");
+    let answer = node.client().ask(write);
+    assert_eq!(answer.status, 421, "{}", answer.text());
+    assert!(answer.text().contains("was sent on to another node"), "{}", answer.text());
+    assert_eq!(node.client().ask(sql_request("plant", "SELECT * FROM t", "json")).status, 404, "nothing was written");
+}
+
+#[test]
 fn large_bodies_and_answers_pass_through_a_node_that_serves_neither() {
     let nodes = cluster(&[("in", "ingest"), ("ask", "query"), ("compactor", "compact")]);
     let between = nodes[2].client();

@@ -2,7 +2,7 @@
 //!
 //! # Promises
 //! - Bodies stream both ways, and all headers pass but those of the connection; the token is checked here and there.
-//! - A request that was forwarded is never forwarded again.
+//! - A request that was forwarded is never forwarded again, and a node that it was not meant for refuses it.
 //! - Only nodes are asked whose heartbeat moves and that say they are ready, each in its turn. One that cannot be connected
 //!   to is passed over for the next. Once anything of a request may have reached a node, no other is asked: the sender is
 //!   told that the outcome is not known. (Sending a write again is safe: the same rows unite.)
@@ -42,6 +42,9 @@ use crate::config::Forward;
 
 /// Says which node sent a request on.
 const FORWARDED_BY: HeaderName = HeaderName::from_static("weir-forwarded-by");
+
+/// Says which node of which cluster a request was sent on to: an address may belong to another one by now.
+const FORWARDED_TO: HeaderName = HeaderName::from_static("weir-forwarded-to");
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The system asks the other end of a silent connection for a sign of life after so long, so often, so many times.
@@ -119,6 +122,22 @@ impl Forwarder {
         self.origin.modes.has(mode)
     }
 
+    /// Refuses a request that was sent on to somebody else, who had this address before.
+    pub(super) fn expect_for_us(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let us = self.addressee(self.origin.member.node());
+        match headers.get(&FORWARDED_TO) {
+            Some(whom) if whom.as_bytes() != us.as_bytes() => {
+                let message = format!("this is {us}, and the request was sent on to another node");
+                Err(Refusal::json(StatusCode::MISDIRECTED_REQUEST, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn addressee(&self, node: &NodeId) -> String {
+        format!("{:032x}/{node}", self.origin.catalog.cluster())
+    }
+
     async fn forward(&self, mode: Mode, request: Request) -> Result<Response, Failed> {
         let by = request.headers().get(&FORWARDED_BY).map(|by| String::from_utf8_lossy(by.as_bytes()).into_owned());
         let (parts, body) = request.into_parts();
@@ -144,6 +163,12 @@ impl Forwarder {
                 () = self.gone(&node) => return Err(broken(&node, &"it does not show any more that it lives")),
             };
             match answered {
+                Ok(answer) if answer.status() == StatusCode::MISDIRECTED_REQUEST => {
+                    tracing::warn!(node = %node.id, "another node answers at the address of this one");
+                    if !lender.is_whole() {
+                        return Err(broken(&node, &"another one answers at its address"));
+                    }
+                }
                 Ok(answer) => return Ok(incoming(answer)),
                 Err(error) if error.is_connect() && lender.is_whole() => {
                     tracing::info!(node = %node.id, %error, "a node that should serve cannot be reached");
@@ -209,6 +234,7 @@ impl Forwarder {
         let mut request = Request::builder().method(parts.method.clone()).uri(uri).version(Version::HTTP_11);
         let headers = request.headers_mut()?;
         *headers = end_to_end(&parts.headers);
+        headers.insert(FORWARDED_TO, HeaderValue::from_str(&self.addressee(&node.id)).ok()?);
         headers.insert(FORWARDED_BY, HeaderValue::from_str(self.origin.member.node().as_str()).ok()?);
         request.body(lender.lend()).ok()
     }
