@@ -232,12 +232,15 @@ fn rows_of(client: &Client, writer: usize) -> Result<Vec<Value>, Refused> {
     let text = format!("SELECT CAST(time AS BIGINT) AS t, version, odd, even FROM chaos WHERE writer = 'w{writer}'");
     let answer = client.send(sql_request("chaos", &text, "json"));
     let answer = answer.map_err(|_| Refused::For("no answer".to_owned()))?;
-    match (answer.status, answer.json()) {
-        (200, Value::Array(rows)) => Ok(rows),
-        // Before the first rows have come, there is no table.
-        (404 | 400, reason) if reason.to_string().contains("not found") => Err(Refused::For("no table yet".to_owned())),
-        (status @ (500.. | 408 | 429), _) => Err(Refused::For(status.to_string())),
-        (status, reason) => Err(Refused::Wrong(format!("{status} {reason}"))),
+    let reason = answer.text();
+    match answer.status {
+        200 => answer.json().as_array().cloned().ok_or(Refused::Wrong(reason)),
+        // Before the first rows have come there is no table, and before the second no field of the third.
+        404 | 400 if reason.contains("not found") || reason.contains("No field named") => {
+            Err(Refused::For("no table yet".to_owned()))
+        }
+        status @ (500.. | 408 | 429) => Err(Refused::For(status.to_string())),
+        status => Err(Refused::Wrong(format!("{status} {reason}"))),
     }
 }
 

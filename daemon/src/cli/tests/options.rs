@@ -22,7 +22,9 @@ fn outcome(plain: &str, flag: &str, variable: Option<(&str, &str)>) -> Outcome {
     let environment: Vec<_> = variable.into_iter().chain([POD]).collect();
     match start(words(line.trim_end()), &environment) {
         Ok(start) => {
-            let Start { config, log, warnings, greeting: _ } = *start;
+            let Start { mut config, log, warnings, greeting: _ } = *start;
+            // What was said is no effect.
+            config.options.clear();
             Ok((format!("{config:?} {log:?}"), warnings))
         }
         Err(error) => {

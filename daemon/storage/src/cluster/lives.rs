@@ -30,9 +30,6 @@ use crate::tasks::Tasks;
 /// For so long after a question more are expected.
 const WANTED_FOR: Duration = Duration::from_secs(60);
 
-/// A look is new for so long only while a node is not ready.
-const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(500);
-
 /// No longer is a question kept waiting.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -101,8 +98,10 @@ pub struct Lives {
     seen: Mutex<BTreeMap<NodeId, Seen>>,
     /// When somebody last asked.
     wanted: Mutex<Option<Instant>>,
-    /// When the heartbeats were last looked at; held during a look.
-    looked: tokio::sync::Mutex<Option<Instant>>,
+    /// When the heartbeats were last looked at.
+    looked: Mutex<Option<Instant>>,
+    /// Held during a look.
+    looking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -149,6 +148,10 @@ impl Lives {
         lives.insert(node.clone(), Seen { pulse, heartbeat, is_gone });
     }
 
+    fn is_fresh(&self, age_max: Duration) -> bool {
+        self.looked.lock().is_some_and(|looked| looked.elapsed() < age_max)
+    }
+
     fn has_left(&self, node: &Node) -> bool {
         let lives = self.seen.lock();
         let heartbeat = lives.get(&node.id).and_then(|seen| seen.heartbeat.as_ref());
@@ -189,14 +192,15 @@ impl Member {
     }
 
     async fn look(&self, age_max: Duration) {
-        let mut looked = self.lives.looked.lock().await;
-        let state = self.catalog.state();
-        let is_joining = |node: &Arc<Node>| self.lives.condition(node) == Condition::Joining;
-        // Who came a moment ago is ready a moment later.
-        let age_max = if state.members().any(is_joining) { age_max.min(LOOK_CLOSELY_EVERY) } else { age_max };
-        if looked.is_some_and(|looked| looked.elapsed() <= age_max) {
+        // First without waiting for a look that is under way: the last one may be young enough.
+        if self.lives.is_fresh(age_max) {
             return;
         }
+        let _looking = self.lives.looking.lock().await;
+        if self.lives.is_fresh(age_max) {
+            return;
+        }
+        let state = self.catalog.state();
         self.lives.seen.lock().retain(|id, _| state.members().any(|node| node.id == *id));
         let mut looks: Vec<BoxFuture<'_, ()>> = Vec::new();
         for node in state.members().filter(|node| node.id != self.config.node && !self.lives.has_left(node)) {
@@ -206,7 +210,7 @@ impl Member {
         if tokio::time::timeout(LOOK_TIMEOUT, all).await.is_err() {
             tracing::debug!("the heartbeats of other nodes could not be read in time");
         }
-        *looked = Some(self.clock.instant());
+        *self.lives.looked.lock() = Some(self.clock.instant());
     }
 
     async fn look_at(&self, node: &NodeId) {
