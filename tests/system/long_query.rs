@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use harness::data::{self, Oracle};
 use harness::http::sql_request;
 use harness::node::{Node, Options};
-use harness::wait::eventually;
+use harness::wait::{DEADLINE, eventually};
 
 use crate::compaction::{live, stored};
 use crate::real_data::load;
@@ -44,7 +44,8 @@ fn a_long_query_ends_with_the_files_it_began_with() {
     let mut reader = writer.beside(options("b"));
     reader.restart();
     let query = sql_request("nyc", "SELECT * FROM flights", "jsonl");
-    let mut answer = BufReader::new(reader.client().stream(query).expect("the query begins"));
+    let client = reader.client().with_timeout(Duration::from_secs(seconds) + DEADLINE);
+    let mut answer = BufReader::new(client.stream(query).expect("the query begins"));
     let began = Instant::now();
     let mut line = String::new();
     answer.read_line(&mut line).expect("a row");
