@@ -22,16 +22,20 @@ use metrics::Registry;
 use storage::bucket::{LocalFiles, Store};
 use storage::catalog::{Adopted, Catalog};
 use storage::clock::Clock;
+use storage::model::Mode;
 use storage::node::{Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::{catalog, cluster, snapshot, sweep};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::api::auth::Auth;
 use crate::api::http::{self, Readiness, Server, ServerLimits, VERSION};
-use crate::config::{self, CompactConfig, GivenResources, NodeConfig, TokenFiles, WalConfig};
+use crate::api::pg;
+use crate::config::{self, CompactConfig, GivenResources, NodeConfig, PgBind, TokenFiles, WalConfig};
 use crate::modes;
 
 /// How long a last snapshot may take before the node leaves it to the next start.
@@ -76,6 +80,7 @@ pub(crate) enum Error {
 pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Error> {
     // Ports first: a node that cannot listen must not touch the bucket.
     let server = bind(&config).await?;
+    let postgres = bind_postgres(&config).await?;
     let registry = registry(&datafusion);
     let tasks = Tasks::new(Cpu::pool(datafusion.clone(), config.threads.datafusion));
     let mut signals = Signals::listen().map_err(Error::Signals)?;
@@ -97,13 +102,16 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
     };
 
     let readiness = Arc::new(Readiness::starting());
-    let router = router(&config, &node, (registry, datafusion, Arc::clone(&readiness)))?;
+    let engine = modes::engine(&config, &node, (registry.clone(), datafusion.clone())).map_err(Error::Query)?;
+    let postgres =
+        postgres.zip(engine.clone().map(|engine| postgres_parts(&config, &node, engine, (&registry, &datafusion))));
+    let router = router(&config, &node, engine, (registry, datafusion, Arc::clone(&readiness)));
     let limits =
         ServerLimits { connections_max: config.http.connections_max, shutdown_timeout: config.http.shutdown_timeout };
     readiness.serve();
     tracing::info!(address = %server.address(), %store, node = %config.identity.node, modes = %config.modes, "ready");
 
-    let (mut failure, asked) = (None, Notify::new());
+    let (mut failure, asked, stopping) = (None, Notify::new(), CancellationToken::new());
     let asked_by_the_catalog = node.member.asked_to_stop().clone();
     let end = async {
         tokio::select! {
@@ -114,9 +122,11 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
             () = asked_by_the_catalog.cancelled() => tracing::info!("stopping, as an operator asked this node to"),
         }
         readiness.refuse("this node is stopping");
+        stopping.cancel();
     };
     let serving = async {
-        server.serve(router, limits, end).await;
+        let postgres = pg::serve(postgres, limits.shutdown_timeout, stopping.cancelled());
+        tokio::join!(server.serve(router, limits, end), postgres);
         leave(node, &tasks).await
     };
     let second_signal = async {
@@ -145,12 +155,13 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
 fn router(
     config: &NodeConfig,
     node: &Node,
+    engine: Option<sql::Engine>,
     (registry, datafusion, readiness): (Registry, Handle, Arc<Readiness>),
-) -> Result<Router, Error> {
+) -> Router {
     let parts = http::Parts {
         catalog: Arc::clone(&node.catalog),
         ingest: node.ingest.clone(),
-        engine: modes::engine(config, node, (registry.clone(), datafusion.clone())).map_err(Error::Query)?,
+        engine,
         member: node.member.clone(),
         modes: config.modes,
         cluster: config.identity.cluster.clone(),
@@ -159,7 +170,7 @@ fn router(
         datafusion,
         cluster_uuid: Uuid::from_u128(node.catalog.cluster()),
     };
-    Ok(http::router(parts, &config.http))
+    http::router(parts, &config.http)
 }
 
 /// Stops the rooms that keep rows. A node that failed is given little time: its store may be what failed.
@@ -217,6 +228,35 @@ async fn bind(config: &NodeConfig) -> Result<Server, Error> {
     Ok(server)
 }
 
+/// What Postgres clients are served with.
+fn postgres_parts(
+    config: &NodeConfig,
+    node: &Node,
+    engine: sql::Engine,
+    (registry, datafusion): (&Registry, &Handle),
+) -> pg::Parts {
+    let auth = Auth::new(config.http.auth.clone(), Arc::clone(&node.catalog));
+    pg::Parts { engine, auth, registry: registry.clone(), datafusion: datafusion.clone() }
+}
+
+/// The port for Postgres clients, on a node that answers queries.
+async fn bind_postgres(config: &NodeConfig) -> Result<Option<Server>, Error> {
+    let server = match &config.pg {
+        _ if !config.modes.has(Mode::Query) => return Ok(None),
+        PgBind::Nowhere => return Ok(None),
+        PgBind::Said(address) => Server::bind(address).await.map_err(Error::Bind)?,
+        PgBind::IfFree(address) => match Server::bind(address).await {
+            Ok(server) => server,
+            Err(error) => {
+                tracing::warn!(%error, "no Postgres client is served; --pg-bind names another address, or none");
+                return Ok(None);
+            }
+        },
+    };
+    tracing::info!(address = %server.address(), "listens for Postgres clients");
+    Ok(Some(server))
+}
+
 fn registry(datafusion: &Handle) -> Registry {
     let registry = Registry::new();
     metrics::process::register(&registry);
@@ -263,6 +303,7 @@ fn storage_config(config: &NodeConfig, bound: SocketAddr) -> storage::node::Conf
         options: _,
         store: _,
         http: _,
+        pg: _,
         tokens: _,
         address_file: _,
         threads,

@@ -8,8 +8,10 @@ mod functions;
 mod exec;
 mod tables;
 mod system;
+mod postgres;
 mod session;
 mod run;
 
-pub use run::{Answer, Engine, EngineConfig, Error, Param, Query, QueryErrorKind};
+pub use postgres::{PgSession, PgType, SERVER_VERSION, Scalar};
+pub use run::{Answer, Description, Engine, EngineConfig, Error, Param, Query, QueryErrorKind};
 pub use tables::{Moment, Moments};

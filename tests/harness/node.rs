@@ -182,6 +182,9 @@ impl Node {
             None => command.args(["--object-store", "file", "--data-dir"]).arg(self.data_dir()),
         };
         command.args(["--http-bind", &format!("127.0.0.1:{}", self.port)]).args(&self.options.flags);
+        if !self.options.flags.iter().any(|flag| flag == "--pg-bind") {
+            command.args(["--pg-bind", "none"]);
+        }
         command.env("RUST_BACKTRACE", "1").env("NO_COLOR", "1");
         command.envs(self.options.variables.iter().map(|(name, value)| (name, value)));
         if let Some(witness) = &mut self.witness {

@@ -19,6 +19,7 @@ mod cases;
 mod bad_input;
 mod fuzz;
 mod auth;
+mod postgres;
 mod token_files;
 mod client_commands;
 mod client_tls;

@@ -1,4 +1,4 @@
-//! The ways in: HTTP here, later Flight on the same port and Postgres on its own. What crosses a protocol is written
+//! The ways in: HTTP, Postgres on a port of its own, later Flight on the port of HTTP. What crosses a protocol is written
 //! down beside that protocol.
 //!
 //! # Promises
@@ -9,3 +9,4 @@
 
 pub(crate) mod auth;
 pub(crate) mod http;
+pub(crate) mod pg;

@@ -86,6 +86,9 @@ pub(crate) struct HttpFlags {
     /// option
     #[arg(long, env = "INFLUXDB3_FORWARD", default_value = "on")]
     pub(crate) forward: Forward,
+    /// Address for Postgres clients, or none [default: 127.0.0.1:5433 if it is free]; InfluxDB 3 has no such option
+    #[arg(long, value_name = "HOST:PORT", env = "INFLUXDB3_PG_BIND_ADDR")]
+    pub(crate) pg_bind: Option<String>,
     /// Largest request body, before and after decompression
     #[arg(long, value_name = "SIZE", env = "INFLUXDB3_MAX_HTTP_REQUEST_SIZE", default_value = "10mb",
           value_parser = config::parse_request_size)]

@@ -10,8 +10,8 @@ use super::flags::{CompactFlags, HttpFlags, IdentityFlags, MemoryFlags, Mode, Pe
 use super::logging::{self, LogFlags};
 use super::store as store_flags;
 use crate::config::{
-    self, AuthConfig, CompactConfig, Host, HttpConfig, Identity, Limits, Memory, NodeConfig, PeerConfig, QueryConfig,
-    SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes, TokenFiles, WalConfig,
+    self, AuthConfig, CompactConfig, Host, HttpConfig, Identity, Limits, Memory, NodeConfig, PeerConfig, PgBind,
+    QueryConfig, SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes, TokenFiles, WalConfig,
 };
 
 /// What missing flags mean.
@@ -62,6 +62,7 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
         store: store_flags::resolve(store, kind, around)?,
         tokens: tokens(&http, &mut warnings)?,
         address_file: http.tcp_listener_file_path.clone(),
+        pg: pg(http.pg_bind.as_deref()),
         http: self::http(http, host),
         threads,
         wal: WalConfig {
@@ -186,6 +187,7 @@ fn http(flags: HttpFlags, host: Host) -> HttpConfig {
         http_bind,
         http_advertise_addr,
         forward,
+        pg_bind: _,
         max_http_request_size,
         tcp_listener_file_path: _,
         shutdown_timeout,
@@ -205,6 +207,14 @@ fn http(flags: HttpFlags, host: Host) -> HttpConfig {
         in_flight_bytes_max: share.max(max_http_request_size.saturating_mul(4)),
         connections_max: CONNECTIONS_MAX,
         shutdown_timeout,
+    }
+}
+
+fn pg(said: Option<&str>) -> PgBind {
+    match said {
+        Some("none") => PgBind::Nowhere,
+        Some(address) => PgBind::Said(address.to_owned()),
+        None => PgBind::IfFree("127.0.0.1:5433"),
     }
 }
 

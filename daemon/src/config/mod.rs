@@ -37,6 +37,7 @@ pub(crate) struct NodeConfig {
     pub(crate) options: String,
     pub(crate) store: Store,
     pub(crate) http: HttpConfig,
+    pub(crate) pg: PgBind,
     /// Tokens for a cluster that has none.
     pub(crate) tokens: TokenFiles,
     /// Where the address is written to once the node listens.
@@ -94,6 +95,16 @@ pub(crate) struct HttpConfig {
     pub(crate) connections_max: usize,
     /// How long a stop waits for requests; zero does not wait.
     pub(crate) shutdown_timeout: Duration,
+}
+
+/// Where Postgres clients are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PgBind {
+    Nowhere,
+    /// The user said so: a node that cannot listen there does not start.
+    Said(String),
+    /// Nobody said anything: it is used when it is free, so that two nodes on one machine both start.
+    IfFree(&'static str),
 }
 
 /// What happens to a request that this node does not serve, by its modes.

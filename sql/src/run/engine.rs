@@ -69,7 +69,7 @@ pub(super) struct Shared {
     member: Option<Member>,
     moments: Arc<dyn Moments>,
     default_timeout: Option<Duration>,
-    runtime: tokio::runtime::Handle,
+    pub(super) runtime: tokio::runtime::Handle,
 }
 
 impl Engine {

@@ -5,7 +5,7 @@
 //! and a stack that overflows ends the process, not the query.
 
 use datafusion::common::{DataFusionError, Result, plan_err};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -18,11 +18,11 @@ const OPERATORS_MAX: usize = 2_000;
 const EXPLAIN_WEIGHT: usize = 500;
 
 /// Refuses a text that is too long, or whose tree could be too deep.
-pub(super) fn check(text: &str) -> Result<()> {
+pub(super) fn check(text: &str, dialect: &dyn Dialect) -> Result<()> {
     if text.len() > TEXT_BYTES_MAX {
         return plan_err!("the query has {} bytes; at most {TEXT_BYTES_MAX} are allowed", text.len());
     }
-    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize();
+    let tokens = Tokenizer::new(dialect, text).tokenize();
     let tokens = tokens.map_err(|error| DataFusionError::from(ParserError::from(error)))?;
     match operators(&tokens) {
         count if count > OPERATORS_MAX => {
@@ -147,6 +147,8 @@ fn is_operand(token: &Token) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::sql::sqlparser::dialect::GenericDialect;
+
     use super::*;
 
     #[track_caller]
@@ -172,8 +174,9 @@ mod tests {
 
     #[test]
     fn a_text_that_is_too_long_is_refused_with_the_numbers() {
-        assert!(check(&format!("SELECT 1{}", " ".repeat(TEXT_BYTES_MAX - 8))).is_ok());
-        let error = check(&format!("SELECT 1{}", " ".repeat(TEXT_BYTES_MAX - 7))).expect_err("too long").to_string();
+        let check = |spaces: usize| check(&format!("SELECT 1{}", " ".repeat(spaces)), &GenericDialect {});
+        assert!(check(TEXT_BYTES_MAX - 8).is_ok());
+        let error = check(TEXT_BYTES_MAX - 7).expect_err("too long").to_string();
         assert!(error.contains("2097153 bytes") && error.contains("2097152"), "{error}");
     }
 }

@@ -11,9 +11,11 @@
 //! # Not here
 //! - How rows are encoded: that is each protocol's.
 
+mod describe;
 mod engine;
 mod error;
 mod limits;
+mod lists;
 mod metrics;
 mod query;
 mod statement;
@@ -24,4 +26,4 @@ mod tests;
 
 pub use engine::{Engine, EngineConfig};
 pub use error::{Error, QueryErrorKind};
-pub use query::{Answer, Param, Query};
+pub use query::{Answer, Description, Param, Query};

@@ -1,13 +1,15 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
-use datafusion::common::ScalarValue;
+use arrow_schema::{DataType, SchemaRef};
+use datafusion::common::{Result, ScalarValue};
 use futures::stream::BoxStream;
 use storage::catalog::Access;
 
 use super::Error;
+use crate::postgres::PgSession;
 
 /// One question.
 #[derive(Debug, Clone)]
@@ -17,10 +19,14 @@ pub struct Query {
     /// The values of `$name` in the text.
     pub params: Vec<(String, Param)>,
     pub access: Access,
-    /// The way in it took: `http`.
+    /// The way in it took: `http`, `pg`.
     pub door: &'static str,
+    /// Its client speaks the SQL of Postgres, and this is its session.
+    pub postgres: Option<Arc<PgSession>>,
     /// The longest the query may take, waiting included; `None` is the engine's default.
     pub timeout: Option<Duration>,
+    /// How long its client may take to ask for more rows; `None` is the engine's default.
+    pub patience: Option<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -31,19 +37,43 @@ pub enum Param {
     UInt(u64),
     Float(f64),
     String(String),
+    Bytes(Vec<u8>),
+    /// Nanoseconds since 1970.
+    Time(i64),
+    /// A value of this type.
+    Cast(Box<Param>, DataType),
+    /// A list of values of this type.
+    List(Vec<Param>, DataType),
 }
 
-impl From<Param> for ScalarValue {
-    fn from(param: Param) -> Self {
-        match param {
-            Param::Null => Self::Null,
-            Param::Bool(v) => Self::Boolean(Some(v)),
-            Param::Int(v) => Self::Int64(Some(v)),
-            Param::UInt(v) => Self::UInt64(Some(v)),
-            Param::Float(v) => Self::Float64(Some(v)),
-            Param::String(v) => Self::Utf8(Some(v)),
-        }
+impl Param {
+    /// The value as the query engine has it. Fails when a text is no value of its type.
+    pub(super) fn value(self) -> Result<ScalarValue> {
+        Ok(match self {
+            Self::Null => ScalarValue::Null,
+            Self::Bool(v) => ScalarValue::Boolean(Some(v)),
+            Self::Int(v) => ScalarValue::Int64(Some(v)),
+            Self::UInt(v) => ScalarValue::UInt64(Some(v)),
+            Self::Float(v) => ScalarValue::Float64(Some(v)),
+            Self::String(v) => ScalarValue::Utf8(Some(v)),
+            Self::Bytes(v) => ScalarValue::Binary(Some(v)),
+            Self::Time(v) => ScalarValue::TimestampNanosecond(Some(v), None),
+            Self::Cast(v, to) => v.value()?.cast_to(&to)?,
+            Self::List(items, of) => {
+                let cast = |item: Self| item.value()?.cast_to(&of);
+                let items: Vec<ScalarValue> = items.into_iter().map(cast).collect::<Result<_>>()?;
+                ScalarValue::List(ScalarValue::new_list_nullable(&items, &of))
+            }
+        })
     }
+}
+
+/// What a statement would answer, and what it wants to know before.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// Types of `$1`, `$2` and so on.
+    pub params: Vec<DataType>,
+    pub schema: SchemaRef,
 }
 
 /// The rows of an answer, as they come. Dropping it cancels the query.

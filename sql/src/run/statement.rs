@@ -6,22 +6,48 @@ use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
-use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 
-use super::{Param, limits};
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
-/// The plan of the one statement in `text`.
+use super::{Param, limits, lists};
+use crate::postgres::{self, ClientDialect, PgSession};
+use crate::system::World;
+
+/// How many parameters a statement may have; the protocols count them in two bytes.
+pub(super) const PARAMS_MAX: usize = 65_535;
+
+/// What a Postgres client's statement is rewritten with.
+pub(super) type Speaker<'a> = Option<(&'a World, &'a PgSession)>;
+
+/// The plan of the one statement in `text`, with its parameters put in.
 pub(super) async fn plan(
     state: &SessionState,
     text: &str,
     params: Vec<(String, Param)>,
+    speaker: Speaker<'_>,
 ) -> Result<LogicalPlan, DataFusionError> {
-    limits::check(text)?;
-    let mut statements = parse(text)?;
-    let Some(statement) = statements.pop_front() else {
+    let plan = open_plan(state, text, speaker).await?;
+    let plan = if params.is_empty() {
+        plan
+    } else {
+        let value = |(name, param): (String, Param)| Ok((name, param.value()?));
+        lists::as_in_lists(plan.with_param_values(params.into_iter().map(value).collect::<Result<Vec<_>>>()?)?)?
+    };
+    match plan.get_parameter_names()?.iter().min() {
+        Some(name) => plan_err!("parameter {name} has no value"),
+        None => Ok(plan),
+    }
+}
+
+/// The plan, its parameters still open.
+pub(super) async fn open_plan(state: &SessionState, text: &str, speaker: Speaker<'_>) -> Result<LogicalPlan> {
+    let dialect: &(dyn Dialect + Sync) = if speaker.is_some() { &ClientDialect {} } else { &GenericDialect {} };
+    limits::check(text, dialect)?;
+    let mut statements = parse(text, dialect)?;
+    let Some(mut statement) = statements.pop_front() else {
         return plan_err!("the query has no statement");
     };
     if !statements.is_empty() {
@@ -32,23 +58,35 @@ pub(super) async fn plan(
         let word = text.split_whitespace().next().unwrap_or("this");
         return plan_err!("{word} is not supported: queries can only read");
     }
+    if let Some((world, session)) = speaker {
+        rewrite(&mut statement, world, session)?;
+    }
     let plan = state.statement_to_plan(statement).await?;
     // Before the parameters are put in: that would take a PREPARE apart and leave what it prepared.
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
-    let plan = if params.is_empty() {
-        plan
-    } else {
-        let values: Vec<(String, ScalarValue)> = params.into_iter().map(|(name, p)| (name, p.into())).collect();
-        plan.with_param_values(values)?
-    };
-    match plan.get_parameter_names()?.iter().min() {
-        Some(name) => plan_err!("parameter {name} has no value"),
-        None => Ok(plan),
-    }
+    lists::with_types(plan)
 }
 
-fn parse(text: &str) -> Result<VecDeque<Statement>> {
-    DFParserBuilder::new(text).with_dialect(&GenericDialect {}).build()?.parse_statements()
+/// The largest number of a parameter in a text; what is not planned counts too.
+pub(super) fn placeholders(text: &str) -> usize {
+    let tokens = Tokenizer::new(&ClientDialect {}, text).tokenize().unwrap_or_default();
+    let number = |token: &Token| match token {
+        Token::Placeholder(name) => name.strip_prefix('$')?.parse().ok(),
+        _ => None,
+    };
+    tokens.iter().filter_map(number).filter(|number| *number <= PARAMS_MAX).max().unwrap_or(0)
+}
+
+fn parse(text: &str, dialect: &dyn Dialect) -> Result<VecDeque<Statement>> {
+    DFParserBuilder::new(text).with_dialect(dialect).build()?.parse_statements()
+}
+
+fn rewrite(statement: &mut Statement, world: &World, session: &PgSession) -> Result<()> {
+    match statement {
+        Statement::Explain(explain) => rewrite(&mut explain.statement, world, session),
+        Statement::Statement(sql) => postgres::rewrite(sql, world, session),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the statement is one of those that read. What they contain is looked at in the plan.

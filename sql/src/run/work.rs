@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::engine::Shared;
 use super::{Error, Query, statement};
+use crate::postgres;
 use crate::session::Session;
 use crate::system::{End, Entry};
 
@@ -43,7 +44,8 @@ struct Progress {
 
 impl Work {
     pub(super) fn new(shared: Arc<Shared>, query: Query, parts: Parts) -> Self {
-        let entry = shared.log.open(&query.text);
+        let application = query.postgres.as_ref().map(|session| session.application_name.as_str());
+        let entry = shared.log.open(&query.text, query.door, application);
         shared.metrics.enter(None, "received");
         let progress = Progress { shared, entry, phase: "received", session: None, plan: None, rows: 0 };
         Self { query, schema: Some(parts.schema), rows: parts.rows, progress }
@@ -79,10 +81,12 @@ impl Work {
         let moment = self.progress.shared.open_moment()?;
         let world = self.progress.shared.world(moment.state(), &self.query)?;
         self.progress.entry.resolved(world.database.as_ref().map(|database| database.id));
-        let session = self.progress.shared.sessions.open(world, Arc::clone(&moment))?;
+        let postgres = self.query.postgres.as_ref();
+        let session = self.progress.shared.sessions.open(world.clone(), Arc::clone(&moment), postgres)?;
         let state = session.context.state();
         let params = std::mem::take(&mut self.query.params);
-        let logical = statement::plan(&state, &self.query.text, params).await?;
+        let speaker = postgres.map(|session| (&world, &**session));
+        let logical = statement::plan(&state, &self.query.text, params, speaker).await?;
         let plan = state.create_physical_plan(&logical).await?;
         self.progress.planned(session, Arc::clone(&plan));
 
@@ -91,7 +95,7 @@ impl Work {
         self.progress.permitted();
         let rows = execute_stream(plan, state.task_ctx())?;
         if let Some(schema) = self.schema.take() {
-            schema.send(Ok(rows.schema())).map_err(|_| Error::Cancelled)?;
+            schema.send(Ok(postgres::shown(&rows.schema()))).map_err(|_| Error::Cancelled)?;
         }
         self.send(rows).await
         // The moment lives until here: no file it names is deleted before.
@@ -100,7 +104,8 @@ impl Work {
     async fn send(&mut self, mut rows: SendableRecordBatchStream) -> Result<(), Error> {
         while let Some(batch) = rows.next().await.transpose()? {
             self.progress.rows += batch.num_rows();
-            let sent = tokio::time::timeout(self.progress.shared.read_timeout, self.rows.send(batch)).await;
+            let patience = self.query.patience.unwrap_or(self.progress.shared.read_timeout);
+            let sent = tokio::time::timeout(patience, self.rows.send(batch)).await;
             sent.map_err(|_| Error::Cancelled)?.map_err(|_| Error::Cancelled)?;
         }
         Ok(())

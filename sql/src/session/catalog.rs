@@ -8,14 +8,31 @@ use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, 
 use datafusion::common::{DataFusionError, Result};
 
 use super::{CATALOG, SYSTEM_SCHEMA, USER_SCHEMA};
+use crate::postgres::{CatalogTables, PgSession, Visible};
 use crate::system::{self, World};
 use crate::tables::{FileReaders, Moment, StoredTable, Touched};
 
 /// The one catalog of a query.
 #[derive(Debug)]
 pub(super) struct Catalogs {
-    database: Arc<Database>,
+    database: Arc<dyn CatalogProvider>,
+    /// What it is called; also found as `public`.
+    name: String,
 }
+
+/// One database as Postgres clients see it.
+#[derive(Debug)]
+struct PostgresDatabase {
+    database: Database,
+    public: Arc<Visible>,
+    catalog: Arc<CatalogTables>,
+    information: Arc<CatalogTables>,
+}
+
+/// Where a name without schema is looked for.
+const PUBLIC_SCHEMA: &str = "public";
+const PG_CATALOG_SCHEMA: &str = "pg_catalog";
+const INFORMATION_SCHEMA: &str = "information_schema";
 
 /// One database at one moment.
 #[derive(Debug)]
@@ -39,7 +56,19 @@ struct SystemSchema {
 
 impl Catalogs {
     pub(super) fn of(database: Database) -> Self {
-        Self { database: Arc::new(database) }
+        Self { database: Arc::new(database), name: CATALOG.to_owned() }
+    }
+
+    /// For a Postgres client, and the schema in which a name without one is looked for.
+    pub(super) fn of_postgres(database: Database, world: World, session: &Arc<PgSession>) -> (Self, String) {
+        let catalog = Arc::new(CatalogTables::pg_catalog(world.clone(), Arc::clone(session)));
+        let information = Arc::new(CatalogTables::information(world, Arc::clone(session)));
+        let users = Arc::clone(&database.users) as Arc<dyn SchemaProvider>;
+        let public = Arc::new(Visible { first: users, catalog: Arc::clone(&catalog) });
+        let database = Arc::new(PostgresDatabase { database, public, catalog, information });
+        let path = session.search_path.iter().find(|schema| database.schema(schema).is_some());
+        let first = path.map_or(PUBLIC_SCHEMA, String::as_str).to_owned();
+        (Self { database, name: session.database.clone() }, first)
     }
 }
 
@@ -57,11 +86,11 @@ impl CatalogProviderList for Catalogs {
     }
 
     fn catalog_names(&self) -> Vec<String> {
-        vec![CATALOG.to_owned()]
+        vec![self.name.clone()]
     }
 
     fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
-        (name == CATALOG).then(|| Arc::clone(&self.database) as _)
+        (name == self.name || name == CATALOG).then(|| Arc::clone(&self.database))
     }
 }
 
@@ -74,6 +103,25 @@ impl CatalogProvider for Database {
         match name {
             USER_SCHEMA => Some(Arc::clone(&self.users) as _),
             SYSTEM_SCHEMA => Some(Arc::clone(&self.system) as _),
+            _ => None,
+        }
+    }
+}
+
+impl CatalogProvider for PostgresDatabase {
+    fn schema_names(&self) -> Vec<String> {
+        [PUBLIC_SCHEMA, SYSTEM_SCHEMA, PG_CATALOG_SCHEMA, INFORMATION_SCHEMA].map(str::to_owned).to_vec()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        match name {
+            PUBLIC_SCHEMA | USER_SCHEMA => Some(Arc::clone(&self.public) as _),
+            SYSTEM_SCHEMA => {
+                let first = Arc::clone(&self.database.system) as _;
+                Some(Arc::new(Visible { first, catalog: Arc::clone(&self.catalog) }))
+            }
+            PG_CATALOG_SCHEMA => Some(Arc::clone(&self.catalog) as _),
+            INFORMATION_SCHEMA => Some(Arc::clone(&self.information) as _),
             _ => None,
         }
     }

@@ -1,7 +1,8 @@
 //! One query's world: what it may name, its memory, its options.
 //!
 //! # Promises
-//! - Users' tables are in `public.iox`, which is the default, and the system tables in `public.system`.
+//! - Users' tables are in `public.iox`, which is the default, and the system tables in `public.system`. A Postgres client
+//!   sees them as `postgres` says.
 //! - All tables are those of one moment, and of one database.
 //! - All queries together reserve at most `memory_bytes`; what one reserves is known to its log entry.
 //!
@@ -29,10 +30,12 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 
+use crate::exec::YieldingJoins;
 use crate::functions::BoundFunctions;
+use crate::postgres::PgSession;
 use crate::system::World;
 use crate::tables::{FileReaders, Moment, Touched, store_url};
-use catalog::Database;
+use catalog::{Catalogs, Database};
 pub(crate) use memory::QueryPool;
 
 const CATALOG: &str = "public";
@@ -74,6 +77,7 @@ impl Sessions {
             .with_config(config(target_partitions, options)?)
             .with_runtime_env(Arc::clone(&runtime))
             .with_analyzer_rule(Arc::new(BoundFunctions))
+            .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .build();
         Ok(Self { template, runtime, readers: Arc::new(readers) })
     }
@@ -83,17 +87,30 @@ impl Sessions {
         self.runtime.memory_pool.reserved()
     }
 
-    pub(crate) fn open(&self, world: World, moment: Arc<dyn Moment>) -> Result<Session> {
+    /// With `postgres` for a client of that kind.
+    pub(crate) fn open(
+        &self,
+        world: World,
+        moment: Arc<dyn Moment>,
+        postgres: Option<&Arc<PgSession>>,
+    ) -> Result<Session> {
         let touched = Arc::new(Touched::default());
         let memory = Arc::new(QueryPool::new(Arc::clone(&self.runtime.memory_pool)));
         let runtime = RuntimeEnvBuilder::from_runtime_env(&self.runtime)
             .with_memory_pool(Arc::clone(&memory) as Arc<dyn MemoryPool>)
             .build_arc()?;
-        let database = Database::new(world, moment, Arc::clone(&self.readers), Arc::clone(&touched));
-        let state = SessionStateBuilder::new_from_existing(self.template.clone())
-            .with_catalog_list(Arc::new(catalog::Catalogs::of(database)))
-            .with_runtime_env(runtime)
-            .build();
+        let database = Database::new(world.clone(), moment, Arc::clone(&self.readers), Arc::clone(&touched));
+        let mut builder = SessionStateBuilder::new_from_existing(self.template.clone()).with_runtime_env(runtime);
+        let catalogs = match postgres {
+            None => Catalogs::of(database),
+            Some(session) => {
+                let (catalogs, schema) = Catalogs::of_postgres(database, world, session);
+                let config = self.template.config().clone().with_information_schema(false);
+                builder = builder.with_config(config.with_default_catalog_and_schema(&session.database, schema));
+                catalogs
+            }
+        };
+        let state = builder.with_catalog_list(Arc::new(catalogs)).build();
         Ok(Session { context: SessionContext::new_with_state(state), memory, touched })
     }
 }

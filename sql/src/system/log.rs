@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 /// How much of a query's text is kept.
 const TEXT_BYTES_MAX: usize = 16 << 10;
+/// How much of the name of a client is kept.
+const NAME_BYTES_MAX: usize = 64;
 
 /// The newest queries, a fixed number of them; cleared at restart.
 #[derive(Debug)]
@@ -26,6 +28,9 @@ pub(super) struct Row {
     pub(super) phase: &'static str,
     pub(super) issued_ns: i64,
     pub(super) query_type: &'static str,
+    pub(super) door: &'static str,
+    /// What the client calls itself.
+    pub(super) application: Option<Arc<str>>,
     pub(super) text: Arc<str>,
     /// Whose tables it asks for; `None` until that is known, and for `_internal`.
     pub(super) database: Option<DatabaseId>,
@@ -78,12 +83,14 @@ impl QueryLog {
     }
 
     /// Logs the arrival of a query. The oldest entry goes when there are too many.
-    pub(crate) fn open(&self, text: &str) -> Entry {
+    pub(crate) fn open(&self, text: &str, door: &'static str, application: Option<&str>) -> Entry {
         let row = Row {
             id: Uuid::new_v4(),
             phase: "received",
             issued_ns: now_ns(),
             query_type: "sql",
+            door,
+            application: application.map(|name| name[..name.floor_char_boundary(NAME_BYTES_MAX)].into()),
             text: text[..text.floor_char_boundary(TEXT_BYTES_MAX)].into(),
             database: None,
             partitions: None,

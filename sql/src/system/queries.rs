@@ -34,6 +34,8 @@ fn schema() -> SchemaRef {
         full("running", DataType::Boolean),
         full("cancelled", DataType::Boolean),
         optional("trace_id", DataType::Utf8),
+        full("door", DataType::Utf8),
+        optional("application_name", DataType::Utf8),
     ])
 }
 
@@ -59,6 +61,8 @@ fn rows(world: &World) -> Result<Vec<ArrayRef>, ArrowError> {
         ended(None),
         ended(Some(End::Cancel)),
         Arc::new(StringArray::new_null(rows.len())),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.door))),
+        Arc::new(rows.iter().map(|r| r.application.as_deref()).collect::<StringArray>()),
     ])
 }
 

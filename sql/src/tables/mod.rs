@@ -25,4 +25,4 @@ pub(crate) mod fixture;
 
 pub(crate) use files::{FileError, FileReaders, store_url};
 pub use source::{Moment, Moments};
-pub(crate) use stored::{StoredTable, Touched};
+pub(crate) use stored::{StoredTable, Touched, user_schema};

@@ -60,7 +60,7 @@ const PIECE_ROWS: usize = 2048;
 
 async fn ask(services: &Services, access: Access, question: Question) -> Result<Response, Refusal> {
     let Question { database, text, params, format } = question;
-    let query = Query { text, database, params, access, door: "http", timeout: None };
+    let query = Query { text, database, params, access, door: "http", postgres: None, timeout: None, patience: None };
     let (pieces, mut received) = mpsc::channel(PIECES_WAITING_MAX);
     let engine = services.engine.clone().expect("a node without mode query forwards queries");
     // The task ends when the receiver is dropped, that is, when the client goes away or has everything.

@@ -62,6 +62,27 @@ impl Server {
         self.address
     }
 
+    /// The next connection, once there is room for it. `None` when there never will be.
+    pub(crate) async fn accept(&self, room: Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+        let permit = room.acquire_owned().await.ok()?;
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    // An answer is written at once; waiting to fill a packet would only delay it.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "a connection keeps waiting to fill packets");
+                    }
+                    return Some((stream, permit));
+                }
+                Err(error) if is_about_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "no connection can be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
     /// Serves until `stop` is done, then returns when the last request has ended or the time for that is over.
     pub(crate) async fn serve(self, router: Router, limits: ServerLimits, stop: impl Future<Output = ()>) {
         let ServerLimits { connections_max, shutdown_timeout } = limits;
@@ -74,7 +95,7 @@ impl Server {
                 biased;
                 () = &mut stop => break,
                 // Dropped only at the stop: a connection that was accepted and not served is closed like a late one.
-                accepted = accept(&self.listener, Arc::clone(&room)) => accepted,
+                accepted = self.accept(Arc::clone(&room)) => accepted,
             };
             let Some((stream, permit)) = accepted else { break };
             let ends = Ends { finish: finish.clone(), close: close.clone(), _permit: permit };
@@ -98,27 +119,6 @@ struct Ends {
     /// Nothing further at all.
     close: CancellationToken,
     _permit: OwnedSemaphorePermit,
-}
-
-/// The next connection, once there is room for it. `None` when there never will be.
-async fn accept(listener: &TcpListener, room: Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = room.acquire_owned().await.ok()?;
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // An answer is written at once; waiting to fill a packet would only delay it.
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "a connection keeps waiting to fill packets");
-                }
-                return Some((stream, permit));
-            }
-            Err(error) if is_about_one_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "no connection can be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
 }
 
 fn is_about_one_connection(error: &io::Error) -> bool {

@@ -1,6 +1,7 @@
 mod answers;
 mod damage;
 mod ends;
+mod postgres;
 mod refusals;
 mod system;
 
@@ -42,7 +43,9 @@ fn query(text: &str) -> Query {
         params: Vec::new(),
         access: Access::unrestricted(),
         door: "http",
+        postgres: None,
         timeout: None,
+        patience: None,
     }
 }
 

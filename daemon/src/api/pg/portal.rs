@@ -1,0 +1,224 @@
+//! Prepared statements and portals, and the messages that make them: the extended protocol.
+//!
+//! # Promises
+//! - A prepared statement is planned anew each time it runs; when its columns are other ones by then, and the client was
+//!   told of the old ones, it is refused.
+
+use bytes::Bytes;
+use sql::{Param, PgType};
+use tokio::time::Instant;
+
+use super::command::{Command, Scope};
+use super::errors::Refusal;
+use super::lex;
+use super::params::param;
+use super::rows::{Rows, described};
+use super::session::{Failure, Session};
+use super::wire::{Bind, ColumnInfo, Format, Message, Target, format_at};
+
+/// A statement that can be run many times.
+#[derive(Debug, Clone)]
+pub(super) struct Prepared {
+    /// `None` is the text without a statement.
+    pub(super) command: Option<Command>,
+    pub(super) params: Vec<PgType>,
+    /// `None` when it has no rows.
+    pub(super) columns: Option<Vec<ColumnInfo>>,
+    pub(super) bytes: usize,
+}
+
+/// A statement with its values, and the rows it has still to give.
+#[derive(Debug)]
+pub(super) struct Portal {
+    pub(super) command: Option<Command>,
+    pub(super) params: Vec<Param>,
+    pub(super) formats: Vec<Format>,
+    pub(super) columns: Option<Vec<ColumnInfo>>,
+    /// Once it runs.
+    pub(super) rows: Option<Rows>,
+    /// Rows that were sent.
+    pub(super) sent: usize,
+    pub(super) is_done: bool,
+    pub(super) life: Scope,
+    pub(super) bytes: usize,
+}
+
+impl Session {
+    /// A message of the extended protocol.
+    pub(super) async fn extended(&mut self, message: Message) -> Result<(), Failure> {
+        match message {
+            Message::Parse { name, text, types } => self.parse(name, &text, &types).await,
+            Message::Bind(bind) => self.bind(bind),
+            Message::Describe(Target::Statement, name) => self.describe_statement(&name),
+            Message::Describe(Target::Portal, name) => self.describe_portal(&name),
+            Message::Execute { portal, rows_max } => self.execute(portal, rows_max).await,
+            Message::Close(target, name) => {
+                match target {
+                    Target::Statement => drop(self.statements.remove(&name)),
+                    Target::Portal => drop(self.portals.remove(&name)),
+                }
+                self.out.empty(b'3');
+                Ok(())
+            }
+            _ => Err(Failure::Fatal(Refusal::new("08P01", "a message that has no place here"))),
+        }
+    }
+
+    async fn parse(&mut self, name: String, text: &str, types: &[u32]) -> Result<(), Failure> {
+        let declared = types.iter().map(|oid| match oid {
+            0 | 705 => Ok(None),
+            oid => {
+                PgType::by_oid(*oid).map(Some).ok_or_else(|| Refusal::new("42704", format!("type {oid} is unknown")))
+            }
+        });
+        let declared: Vec<Option<PgType>> = declared.collect::<Result<_, _>>()?;
+        if !name.is_empty() && self.statements.contains_key(&name) {
+            return Err(Refusal::new("42P05", format!("prepared statement \"{name}\" already exists")).into());
+        }
+        let mut statements = lex::statements(text);
+        if statements.len() > 1 {
+            return Err(Refusal::new("42601", "cannot insert multiple commands into a prepared statement").into());
+        }
+        let command = statements.pop().map(|(tokens, text)| Command::parse(&tokens, text)).transpose()?;
+        let prepared = self.prepared(command, &declared).await?;
+        self.keep_statement(name, prepared)?;
+        self.out.empty(b'1');
+        Ok(())
+    }
+
+    pub(super) fn keep_statement(&mut self, name: String, prepared: Prepared) -> Result<(), Refusal> {
+        // The statement without a name makes room for the next one.
+        self.statements.remove("");
+        self.check_room(prepared.bytes)?;
+        self.statements.insert(name, prepared);
+        Ok(())
+    }
+
+    /// Learns which parameters and columns a statement has.
+    pub(super) async fn prepared(
+        &mut self,
+        command: Option<Command>,
+        declared: &[Option<PgType>],
+    ) -> Result<Prepared, Failure> {
+        let asked = match &command {
+            Some(Command::Query(text)) => Some(text),
+            Some(Command::Declare(cursor)) => Some(&cursor.text),
+            Some(Command::Copy(copy)) => Some(&copy.text),
+            _ => None,
+        };
+        let bytes = asked.map_or(64, |text| text.len() + 256);
+        let (mut params, mut columns) = (Vec::new(), None);
+        if let Some(text) = asked {
+            self.check_transaction()?;
+            let text = text.clone();
+            let query = self.query(&text, Vec::new()).await?;
+            let running = self.begin_running();
+            let engine = self.services.runner.engine.clone();
+            let types = declared.iter().map(|of| of.map(PgType::arrow)).collect();
+            let describe = async move { engine.describe(query, types).await.map_err(Refusal::from) };
+            let description = self.watched(&running, describe).await?;
+            let inferred = description
+                .params
+                .iter()
+                .map(|of| PgType::of(&arrow_schema::Field::new("parameter", of.clone(), true)));
+            params = inferred.enumerate().map(|(i, of)| declared.get(i).copied().flatten().unwrap_or(of)).collect();
+            if matches!(command, Some(Command::Query(_))) {
+                columns = Some(described(&description.schema)?);
+            }
+        } else if let Some(command) = &command {
+            columns = self.columns_of(command)?;
+        }
+        Ok(Prepared { command, params, columns, bytes })
+    }
+
+    fn columns_of(&self, command: &Command) -> Result<Option<Vec<ColumnInfo>>, Refusal> {
+        Ok(match command {
+            Command::Show(name) => Some(super::perform::show_columns(name)),
+            Command::Fetch { name, takes: super::command::Takes::Rows, .. } => self.portal(name)?.columns.clone(),
+            Command::ExecutePrepared { name, .. } => self.statement(name)?.columns.clone(),
+            _ => None,
+        })
+    }
+
+    pub(super) fn statement(&self, name: &str) -> Result<&Prepared, Refusal> {
+        let missing = || Refusal::new("26000", format!("prepared statement \"{name}\" does not exist"));
+        self.statements.get(name).ok_or_else(missing)
+    }
+
+    pub(super) fn portal(&self, name: &str) -> Result<&Portal, Refusal> {
+        self.portals.get(name).ok_or_else(|| no_portal(name))
+    }
+
+    fn bind(&mut self, bind: Bind) -> Result<(), Failure> {
+        let Bind { portal, statement, formats, values, result_formats } = bind;
+        if !portal.is_empty() && self.portals.contains_key(&portal) {
+            return Err(Refusal::new("42P03", format!("portal \"{portal}\" already exists")).into());
+        }
+        let bytes = 256 + values.iter().flatten().map(Bytes::len).sum::<usize>();
+        let prepared = self.statement(&statement)?;
+        if values.len() != prepared.params.len() {
+            let wanted = prepared.params.len();
+            let message = format!("bind message supplies {} parameters, but the statement has {wanted}", values.len());
+            return Err(Refusal::new("08P01", message).into());
+        }
+        let value = |(index, value): (usize, &Option<Bytes>)| {
+            let how = (prepared.params[index], format_at(&formats, index));
+            param(index + 1, value.as_ref(), how)
+        };
+        let params = values.iter().enumerate().map(value).collect::<Result<_, _>>()?;
+        let bound = Portal {
+            command: prepared.command.clone(),
+            params,
+            formats: result_formats,
+            columns: prepared.columns.clone(),
+            rows: None,
+            sent: 0,
+            is_done: false,
+            life: Scope::Transaction,
+            bytes: bytes + prepared.bytes,
+        };
+        self.portals.remove("");
+        self.check_room(bound.bytes)?;
+        self.portals.insert(portal, bound);
+        self.out.empty(b'2');
+        Ok(())
+    }
+
+    fn describe_statement(&mut self, name: &str) -> Result<(), Failure> {
+        let Prepared { params, columns, .. } = self.statement(name)?.clone();
+        self.out.parameter_description(&params);
+        match columns {
+            Some(columns) => self.out.row_description(&columns, &[]),
+            None => self.out.empty(b'n'),
+        }
+        Ok(())
+    }
+
+    fn describe_portal(&mut self, name: &str) -> Result<(), Failure> {
+        let portal = self.portal(name)?;
+        match (portal.columns.clone(), portal.formats.clone()) {
+            (Some(columns), formats) => self.out.row_description(&columns, &formats),
+            (None, _) => self.out.empty(b'n'),
+        }
+        Ok(())
+    }
+
+    async fn execute(&mut self, name: String, rows_max: usize) -> Result<(), Failure> {
+        let begun = Instant::now();
+        // Taken out, so that a failure leaves nothing half-run behind.
+        let mut portal = self.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
+        let word = portal.command.as_ref().map_or("empty", Command::word);
+        let result = self.run_portal(&mut portal, rows_max).await;
+        let status = if result.is_ok() { "ok" } else { "error" };
+        self.services.meter.statement(word, begun, status);
+        result?;
+        if !matches!(portal.command, Some(Command::Discard(_))) {
+            self.portals.entry(name).or_insert(portal);
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn no_portal(name: &str) -> Refusal {
+    Refusal::new("34000", format!("cursor \"{name}\" does not exist"))
+}

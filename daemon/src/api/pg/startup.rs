@@ -1,0 +1,298 @@
+//! How a connection begins: which version, whether it is encrypted, who it is, which database it asks.
+//!
+//! # Promises
+//! - Before a client is known it may send 10 000 bytes in one message, and take 30 seconds for all.
+//! - A password is a token. It is asked for only where nobody can listen: on this machine, or inside TLS.
+//! - A token that is wrong is told apart from one that may not read the database, as over HTTP.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use storage::catalog::Access;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::command::Value;
+use super::errors::{Refusal, Severity};
+use super::session::{Failure, Login, Place, Session};
+use super::settings::Settings;
+use super::wire::{Body, Malformed, Message, Outbox, Reader};
+use super::{Ends, Services};
+
+const FIRST_BYTES_MAX: usize = 10_000;
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Whoever guesses tokens waits so long after each.
+const GUESS_PAUSE: Duration = Duration::from_millis(500);
+
+const CANCEL: i32 = 80_877_102;
+const SSL: i32 = 80_877_103;
+const GSS: i32 = 80_877_104;
+const VERSION_3: i32 = 3;
+
+/// The first message of a session.
+#[derive(Debug, PartialEq)]
+struct Opening {
+    minor_version: i32,
+    parameters: Vec<(String, String)>,
+}
+
+impl Opening {
+    fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    fn decode(version: i32, mut body: Body) -> Result<Self, Malformed> {
+        let mut parameters = Vec::new();
+        loop {
+            let name = body.text()?;
+            if name.is_empty() {
+                return Ok(Self { minor_version: version & 0xffff, parameters });
+            }
+            parameters.push((name, body.text()?));
+        }
+    }
+}
+
+/// Serves a connection from its first byte to its end; says how it ended.
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, services: Arc<Services>, ends: Ends) -> &'static str {
+    let (finish, close) = (ends.finish.clone(), ends.close.clone());
+    let opened = tokio::select! {
+        biased;
+        // Nothing has been promised to a client that is not logged in.
+        () = finish.cancelled() => return "stopped",
+        () = close.cancelled() => return "stopped",
+        opened = tokio::time::timeout(STARTUP_TIMEOUT, open(stream, peer, &services, ends)) => opened,
+    };
+    match opened {
+        Ok(Some(session)) => session.run().await,
+        Ok(None) => "not_opened",
+        Err(_) => "late",
+    }
+}
+
+/// `None` when there is no session: a cancel request, a client that went away, or one that was refused.
+async fn open(stream: TcpStream, peer: SocketAddr, services: &Arc<Services>, ends: Ends) -> Option<Session> {
+    let mut stream = stream;
+    let opening = match opening(&mut stream, services).await {
+        Ok(opening) => opening?,
+        Err(refusal) => {
+            refuse(&mut stream, &refusal).await;
+            return None;
+        }
+    };
+    let (read, mut write) = stream.into_split();
+    let mut reader = Reader::new(Box::new(read));
+    let Ok(permit) = Arc::clone(&services.room).try_acquire_owned() else {
+        refuse(&mut write, &Refusal::new("53300", "too many connections")).await;
+        return None;
+    };
+    match login(&mut reader, &mut write, (&opening, peer), services).await {
+        Ok((login, settings)) => {
+            let (backend, services) = (services.backends.enter(), Arc::clone(services));
+            let place = Place { backend, services, ends, permit };
+            Some(Session::new(reader, Box::new(write), (login, settings), place))
+        }
+        Err(Failure::Refused(refusal) | Failure::Fatal(refusal)) => {
+            refuse(&mut write, &refusal).await;
+            None
+        }
+        Err(Failure::Gone) => None,
+    }
+}
+
+async fn refuse(write: &mut (impl tokio::io::AsyncWrite + Unpin), refusal: &Refusal) {
+    let mut out = Outbox::default();
+    refusal.write_to(&mut out, Severity::Fatal);
+    // Whoever has hung up does not want to know.
+    let _ = write.write_all(&out.0).await;
+    let _ = write.shutdown().await;
+}
+
+/// The message that opens the session, once what may come before it is answered.
+async fn opening(stream: &mut TcpStream, services: &Services) -> Result<Option<Opening>, Refusal> {
+    // Each question about encryption is asked once.
+    for _ in 0..3 {
+        let Some((version, body)) = first_message(stream).await? else { return Ok(None) };
+        match version {
+            SSL | GSS => {
+                if stream.write_all(b"N").await.is_err() {
+                    return Ok(None);
+                }
+            }
+            CANCEL => {
+                cancel(body, services);
+                return Ok(None);
+            }
+            version if version >> 16 == VERSION_3 => {
+                let opening = Opening::decode(version, body);
+                return opening.map(Some).map_err(|error| Refusal::new("08P01", error.to_string()));
+            }
+            other => {
+                let (major, minor) = (other >> 16, other & 0xffff);
+                let message = format!("unsupported frontend protocol {major}.{minor}: server supports 3.0");
+                return Err(Refusal::new("0A000", message));
+            }
+        }
+    }
+    Err(Refusal::new("08P01", "too many questions before the session"))
+}
+
+async fn first_message(stream: &mut TcpStream) -> Result<Option<(i32, Body)>, Refusal> {
+    let Ok(len) = stream.read_i32().await else { return Ok(None) };
+    let len = usize::try_from(len).ok().filter(|len| (8..=FIRST_BYTES_MAX).contains(len));
+    let len = len.ok_or_else(|| Refusal::new("08P01", "invalid length of startup packet"))?;
+    let mut bytes = BytesMut::zeroed(len - 4);
+    if stream.read_exact(&mut bytes).await.is_err() {
+        return Ok(None);
+    }
+    let mut body = Body(Bytes::from(bytes));
+    let version = body.int().map_err(|error| Refusal::new("08P01", error.to_string()))?;
+    Ok(Some((version, body)))
+}
+
+fn cancel(mut body: Body, services: &Services) {
+    if let (Ok(number), Ok(secret)) = (body.int(), body.int()) {
+        services.backends.cancel(number, secret);
+    }
+}
+
+async fn login(
+    reader: &mut Reader,
+    write: &mut tokio::net::tcp::OwnedWriteHalf,
+    (opening, peer): (&Opening, SocketAddr),
+    services: &Services,
+) -> Result<(Login, Settings), Failure> {
+    let unknown: Vec<&str> =
+        opening.parameters.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with("_pq_.")).collect();
+    if opening.minor_version > 0 || !unknown.is_empty() {
+        write.write_all(&negotiation(&unknown).0).await?;
+    }
+    let user = opening.parameter("user").filter(|user| !user.is_empty());
+    let user = user.ok_or_else(|| Refusal::new("28000", "no user name in the startup packet"))?;
+    let (token, access) = authenticate(reader, write, (user, peer), services).await?;
+    let database = opening.parameter("database").filter(|name| !name.is_empty()).unwrap_or(user).to_owned();
+    let settings = settings(opening, user)?;
+    let login = Login { user: user.to_owned(), database, token, access };
+    check_database(&login, services).await?;
+    Ok((login, settings))
+}
+
+/// Says that the version is 3.0, and which options are not known.
+fn negotiation(unknown: &[&str]) -> Outbox {
+    let mut out = Outbox::default();
+    out.message(b'v', |body| {
+        body.extend_from_slice(&(VERSION_3 << 16).to_be_bytes());
+        body.extend_from_slice(&i32::try_from(unknown.len()).unwrap_or(0).to_be_bytes());
+        unknown.iter().for_each(|name| super::wire::put_text(body, name));
+    });
+    out
+}
+
+async fn authenticate(
+    reader: &mut Reader,
+    write: &mut tokio::net::tcp::OwnedWriteHalf,
+    (user, peer): (&str, SocketAddr),
+    services: &Services,
+) -> Result<(Option<String>, Access), Failure> {
+    if services.auth.is_off() {
+        return Ok((None, Access::unrestricted()));
+    }
+    if !peer.ip().to_canonical().is_loopback() {
+        let message = "a password would cross the network unencrypted: connect on this machine, or through a tunnel";
+        return Err(Refusal::new("28000", message).into());
+    }
+    let mut out = Outbox::default();
+    out.int(b'R', 3);
+    write.write_all(&out.0).await?;
+    let token = match reader.message(FIRST_BYTES_MAX).await? {
+        Some(Message::Password(token)) => token,
+        Some(_) => return Err(Refusal::new("08P01", "expected a password").into()),
+        None => return Err(Failure::Gone),
+    };
+    match services.auth.access(Some(&token)).await {
+        Ok(access) => Ok((Some(token), access)),
+        Err(_) => {
+            tokio::time::sleep(GUESS_PAUSE).await;
+            Err(Refusal::new("28P01", format!("password authentication failed for user \"{user}\"")).into())
+        }
+    }
+}
+
+/// What the client sets at the start: each parameter that is a setting, and `options` as of a command line.
+fn settings(opening: &Opening, user: &str) -> Result<Settings, Refusal> {
+    let mut settings = Settings::new(user);
+    let known = ["user", "database", "replication", "options"];
+    for (name, value) in &opening.parameters {
+        if !known.contains(&name.as_str()) && !name.starts_with("_pq_.") {
+            settings.set(name, &Value::Text(value.clone()))?;
+        }
+    }
+    if !["", "false", "off", "no", "0"].contains(&opening.parameter("replication").unwrap_or_default()) {
+        return Err(Refusal::unsupported("replication"));
+    }
+    for (name, value) in options(opening.parameter("options").unwrap_or_default()) {
+        settings.set(&name, &Value::Text(value))?;
+    }
+    settings.begin();
+    Ok(settings)
+}
+
+/// `-c name=value` and `--name=value`; a backslash keeps a blank in its value.
+fn options(text: &str) -> Vec<(String, String)> {
+    let (mut words, mut word, mut chars) = (Vec::new(), String::new(), text.chars());
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => word.extend(chars.next()),
+            c if c.is_whitespace() => words.push(std::mem::take(&mut word)),
+            c => word.push(c),
+        }
+    }
+    words.push(word);
+    let words = words.iter().filter(|word| !word.is_empty() && *word != "-c");
+    let plain = words.map(|word| word.strip_prefix("--").or(word.strip_prefix("-c")).unwrap_or(word));
+    plain.filter_map(|word| word.split_once('=')).map(|(n, v)| (n.replace('-', "_"), v.to_owned())).collect()
+}
+
+/// Whether the database is there and may be read.
+async fn check_database(login: &Login, services: &Services) -> Result<(), Refusal> {
+    let query = sql::Query {
+        text: "SELECT 1".to_owned(),
+        database: login.database.clone(),
+        params: Vec::new(),
+        access: login.access.clone(),
+        door: "pg",
+        postgres: None,
+        timeout: None,
+        patience: None,
+    };
+    let refused = |error: sql::Error| match error {
+        sql::Error::DatabaseNotFound(name) => Refusal::new("3D000", format!("database \"{name}\" does not exist")),
+        other => other.into(),
+    };
+    services.runner.engine.describe(query, Vec::new()).await.map(drop).map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_as_of_a_command_line() {
+        let expected = [("statement_timeout", "5s"), ("search_path", "a, b"), ("jit", "off")];
+        let expected: Vec<_> = expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        assert_eq!(options("-c statement_timeout=5s --search-path=a,\\ b -cjit=off"), expected);
+        assert_eq!(options(""), vec![]);
+    }
+
+    #[test]
+    fn the_first_message_ends_with_an_empty_name() {
+        let decode = |bytes: &'static [u8]| Opening::decode(3 << 16, Body(Bytes::from_static(bytes)));
+        let parameters = vec![("user".to_owned(), "me".to_owned()), ("database".to_owned(), String::new())];
+        assert_eq!(decode(b"user\0me\0database\0\0\0"), Ok(Opening { minor_version: 0, parameters }));
+        assert_eq!(decode(b"user\0me\0"), Err(Malformed::Short));
+        assert_eq!(decode(b"user"), Err(Malformed::Short));
+        assert_eq!(decode(b"\xff\0\0\0"), Err(Malformed::Text));
+    }
+}

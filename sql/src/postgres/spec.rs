@@ -1,0 +1,153 @@
+//! Tables of the Postgres catalogs, written down as text: columns with their types and what most rows have in them.
+
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, Int64Array, RecordBatch, StringArray, new_null_array,
+};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+
+use super::types::oid_field;
+
+/// One table: `name:type` or `name:type=value`, where the value is that of rows which say nothing else.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spec {
+    pub(super) name: &'static str,
+    pub(super) columns: &'static str,
+}
+
+/// One value of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Cell {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Text(String),
+}
+
+/// What a row says; all else is as the spec has it.
+pub(super) type Row = Vec<(&'static str, Cell)>;
+
+impl From<bool> for Cell {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(value: String) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl From<i64> for Cell {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+
+struct Column {
+    name: &'static str,
+    kind: &'static str,
+    default: Cell,
+}
+
+impl Column {
+    fn parse(text: &'static str) -> Self {
+        let (name, rest) = text.split_once(':').expect("every column has a type");
+        let (kind, default) = match rest.split_once('=') {
+            Some((kind, value)) => (kind, default(kind, value)),
+            None => (rest, Cell::Null),
+        };
+        Self { name, kind, default }
+    }
+
+    fn field(&self) -> Field {
+        let data_type = match self.kind {
+            "oid" => return oid_field(self.name),
+            "bool" => DataType::Boolean,
+            "int2" => DataType::Int16,
+            "int4" => DataType::Int32,
+            "int8" => DataType::Int64,
+            "float4" => DataType::Float32,
+            "text" => DataType::Utf8,
+            "text[]" => DataType::new_list(DataType::Utf8, true),
+            "int2[]" => DataType::new_list(DataType::Int16, true),
+            "oid[]" => DataType::new_list(DataType::Int64, true),
+            other => unreachable!("{}: {other} is no type of a spec", self.name),
+        };
+        Field::new(self.name, data_type, true)
+    }
+
+    fn array(&self, rows: &[Row]) -> ArrayRef {
+        let cells = || rows.iter().map(|row| row.iter().find(|(n, _)| *n == self.name).map_or(&self.default, |c| &c.1));
+        let ints = || cells().map(|cell| if let Cell::Int(v) = cell { Some(*v) } else { None });
+        match self.field().data_type() {
+            DataType::Boolean => {
+                Arc::new(cells().map(|c| if let Cell::Bool(v) = c { Some(*v) } else { None }).collect::<BooleanArray>())
+            }
+            DataType::Int16 => Arc::new(ints().map(|v| v.and_then(|v| v.try_into().ok())).collect::<Int16Array>()),
+            DataType::Int32 => Arc::new(ints().map(|v| v.and_then(|v| v.try_into().ok())).collect::<Int32Array>()),
+            DataType::Int64 => Arc::new(ints().collect::<Int64Array>()),
+            #[expect(clippy::cast_precision_loss, reason = "an estimate needs no exact number")]
+            DataType::Float32 => Arc::new(ints().map(|v| v.map(|v| v as f32)).collect::<Float32Array>()),
+            DataType::Utf8 => {
+                let text = |c: &Cell| if let Cell::Text(v) = c { Some(v.clone()) } else { None };
+                Arc::new(cells().map(text).collect::<StringArray>())
+            }
+            list => new_null_array(list, rows.len()),
+        }
+    }
+}
+
+fn default(kind: &str, value: &str) -> Cell {
+    match kind {
+        "bool" => Cell::Bool(value == "t"),
+        "text" => Cell::Text(value.to_owned()),
+        _ => Cell::Int(value.parse().expect("a number in a spec")),
+    }
+}
+
+impl Spec {
+    fn parsed(&self) -> Vec<Column> {
+        self.columns.split_whitespace().map(Column::parse).collect()
+    }
+
+    pub(super) fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.parsed().iter().map(Column::field).collect::<Vec<_>>()))
+    }
+
+    pub(super) fn batch(&self, rows: &[Row]) -> Result<RecordBatch, ArrowError> {
+        let columns = self.parsed();
+        debug_assert!(
+            rows.iter().flatten().all(|(name, _)| columns.iter().any(|c| c.name == *name)),
+            "{}: a row has a column that the table has not",
+            self.name
+        );
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let arrays = columns.iter().map(|column| column.array(rows)).collect();
+        RecordBatch::try_new_with_options(self.schema(), arrays, &options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_row_does_not_say_is_what_the_table_says() {
+        let spec = Spec { name: "t", columns: "oid:oid name:text=x flag:bool=t count:int4 list:text[]" };
+        let rows = vec![vec![("oid", Cell::Int(7))], vec![("name", "y".into()), ("count", Cell::Int(2))]];
+        let batch = spec.batch(&rows).expect("the rows fit");
+        let json = format!("{batch:?}");
+        assert_eq!(batch.num_rows(), 2, "{json}");
+        let names: &StringArray = batch.column(1).as_any().downcast_ref().expect("text");
+        assert_eq!(names.iter().collect::<Vec<_>>(), [Some("x"), Some("y")]);
+    }
+}

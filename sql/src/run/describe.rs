@@ -1,0 +1,47 @@
+use std::sync::Arc;
+
+use arrow_schema::DataType;
+use datafusion::scalar::ScalarValue;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::engine::Shared;
+use super::statement::{self, PARAMS_MAX, Speaker};
+use super::{Description, Engine, Error, Query, lists};
+use crate::postgres;
+
+impl Engine {
+    /// What `query` would answer, without running it. `declared` are the types of its first parameters, as far as the
+    /// client knows them; a parameter nothing is known of is a text.
+    pub async fn describe(&self, query: Query, declared: Vec<Option<DataType>>) -> Result<Description, Error> {
+        let shared = Arc::clone(&self.shared);
+        let task = self.shared.runtime.spawn(async move { describe(&shared, query, &declared).await });
+        AbortOnDropHandle::new(task).await.unwrap_or(Err(Error::Cancelled))
+    }
+}
+
+async fn describe(shared: &Shared, query: Query, declared: &[Option<DataType>]) -> Result<Description, Error> {
+    let _place = shared.place()?;
+    let moment = shared.open_moment()?;
+    let world = shared.world(moment.state(), &query)?;
+    let session = shared.sessions.open(world.clone(), Arc::clone(&moment), query.postgres.as_ref())?;
+    let state = session.context.state();
+    let speaker: Speaker<'_> = query.postgres.as_ref().map(|session| (&world, &**session));
+    let plan = statement::open_plan(&state, &query.text, speaker).await?;
+    let inferred = plan.get_parameter_types()?;
+    let mut count = declared.len().max(statement::placeholders(&query.text));
+    for name in plan.get_parameter_names()? {
+        let number =
+            name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()).filter(|n| (1..=PARAMS_MAX).contains(n));
+        count = count.max(number.ok_or_else(|| Error::Plan(format!("there is no parameter {name}")))?);
+    }
+    let type_of = |number: usize| {
+        let declared = declared.get(number - 1).cloned().flatten();
+        declared.or_else(|| inferred.get(&format!("${number}")).cloned().flatten()).unwrap_or(DataType::Utf8)
+    };
+    let params: Vec<DataType> = (1..=count).map(type_of).collect();
+    let nulls = params.iter().zip(1..).map(|(of, number)| Ok((number.to_string(), ScalarValue::try_new_null(of)?)));
+    let nulls = nulls.collect::<datafusion::common::Result<Vec<_>>>()?;
+    let plan = if nulls.is_empty() { plan } else { lists::as_in_lists(plan.with_param_values(nulls)?)? };
+    let plan = state.analyzer().execute_and_check(plan, &Arc::clone(state.config_options()), |_, _| {})?;
+    Ok(Description { params, schema: postgres::shown(plan.schema().inner()) })
+}

@@ -1,0 +1,188 @@
+"""What clients of Postgres get from a node: one function for each library.
+
+The node has the database `plant` with two tables: `room` with one row of every kind of column, and `seq` with 20 000 rows.
+Arguments: the port, and the functions to run. Every expectation that is not met ends the program.
+"""
+
+import asyncio
+import datetime
+import sys
+import threading
+import time
+
+PORT = int(sys.argv[1])
+UTC = datetime.timezone.utc
+WHEN = datetime.datetime(2025, 1, 20, 17, 1, 40, 690067, tzinfo=UTC)
+EXACT = 1737392500690067123
+ROWS = 20_000
+LONG = "SELECT sum(a.v * b.v + sin(a.v + b.v)) FROM seq a, seq b WHERE a.v <> b.v"
+
+
+def check(found, expected):
+    if found != expected:
+        raise SystemExit(f"found {found!r}, expected {expected!r}")
+
+
+def psycopg3():
+    import psycopg
+
+    def connect(**more):
+        return psycopg.connect(host="127.0.0.1", port=PORT, user="me", password="x", dbname="plant", **more)
+
+    with connect(application_name="psycopg3") as db:
+        row = db.execute("SELECT name, temp, hum, n, \"on\", s, time FROM room").fetchone()
+        check(row, ("a", 20.5, 40, 7, True, 'x "y"', WHEN))
+        row = db.execute("SELECT name, temp, hum, n, \"on\", s, time FROM room", binary=True).fetchone()
+        check(row, ("a", 20.5, 40, 7, True, 'x "y"', WHEN))
+        check(db.execute("SELECT CAST(time AS BIGINT) AS t FROM room WHERE time >= %s", [WHEN]).fetchone(), (EXACT,))
+        check(db.execute("SELECT count(*) FROM room WHERE time < %s", [WHEN]).fetchone(), (0,))
+        check(db.execute("SELECT %s, %s, %s, %s", [1, "a", None, True]).fetchone(), (1, "a", None, True))
+        check(db.execute("SELECT count(*) FROM seq WHERE v = ANY(%s)", [[1, 2, 3]]).fetchone(), (3,))
+        check(db.execute("SELECT count(*) FROM room WHERE name = ANY(%s)", [["a", "b"]]).fetchone(), (1,))
+        check([c.name for c in db.execute("SELECT count(*), max(v), 1, 1 FROM seq").description],
+              ["count", "max", "?column?", "?column?"])
+        for _ in range(8):  # From the sixth time on it is a prepared statement.
+            check(db.execute("SELECT count(*) FROM seq WHERE v < %s", [5]).fetchone(), (5,))
+        check(db.info.transaction_status, psycopg.pq.TransactionStatus.INTRANS)
+        with db.cursor(name="some") as cursor:
+            cursor.execute("SELECT v FROM seq ORDER BY v")
+            check(cursor.fetchmany(3), [(0,), (1,), (2,)])
+            check(len(cursor.fetchall()), ROWS - 3)
+        with db.cursor(name="binary", binary=True) as cursor:
+            cursor.execute("SELECT v FROM seq ORDER BY v DESC")
+            check(cursor.fetchmany(2), [(ROWS - 1,), (ROWS - 2,)])
+        with db.cursor().copy("COPY (SELECT v FROM seq ORDER BY v LIMIT 3) TO STDOUT") as copy:
+            check(b"".join(copy), b"0\n1\n2\n")
+        with db.cursor().copy("COPY (SELECT v FROM seq ORDER BY v LIMIT 3) TO STDOUT (FORMAT binary)") as copy:
+            copy.set_types(["int8"])
+            check(list(copy.rows()), [(0,), (1,), (2,)])
+        with db.pipeline():
+            both = [db.execute("SELECT 1"), db.execute("SELECT 2")]
+        check([c.fetchone() for c in both], [(1,), (2,)])
+        check(sum(1 for _ in db.cursor().stream("SELECT v FROM seq")), ROWS)
+        db.commit()
+        check(db.execute("SHOW application_name").fetchone(), ("psycopg3",))
+        asked = "SELECT count(*) FROM system.queries WHERE door = 'pg' AND application_name = 'psycopg3'"
+        check(db.execute(asked).fetchone()[0] > 10, True)
+    with connect(autocommit=True) as db:
+        for text, error in [
+            ("SELEKT 1", psycopg.errors.SyntaxError),
+            ("SELECT * FROM nope", psycopg.errors.UndefinedTable),
+            ("SELECT nope FROM room", psycopg.errors.UndefinedColumn),
+            ("SELECT nope(1)", psycopg.errors.UndefinedFunction),
+            ("SELECT 1 / 0", psycopg.errors.DivisionByZero),
+            ("INSERT INTO room VALUES (1)", psycopg.errors.ReadOnlySqlTransaction),
+            ("SET nonsense = 1", psycopg.errors.UndefinedObject),
+            ("FETCH 1 FROM nothing", psycopg.errors.InvalidCursorName),
+        ]:
+            try:
+                db.execute(text)
+            except error:
+                continue
+            raise SystemExit(f"{text} was not refused with {error}")
+        check(db.execute("SELECT 1").fetchone(), (1,))
+        db.execute("SET statement_timeout = 300")
+        refused_soon(lambda: db.execute(LONG), psycopg.errors.QueryCanceled)
+        db.execute("RESET statement_timeout")
+        threading.Timer(0.5, db.cancel).start()
+        refused_soon(lambda: db.execute(LONG), psycopg.errors.QueryCanceled)
+        check(db.execute("SELECT 1").fetchone(), (1,))
+        heard = []
+        db.add_notice_handler(lambda notice: heard.append(notice.sqlstate))
+        db.execute("SELECT time FROM room").fetchall()
+        db.execute("SELECT time FROM room").fetchall()
+        check(heard, ["01004"])
+    try:
+        psycopg.connect(host="127.0.0.1", port=PORT, user="me", dbname="nowhere")
+    except psycopg.OperationalError as error:
+        check('database "nowhere" does not exist' in str(error), True)
+    else:
+        raise SystemExit("a database that is not there was opened")
+
+
+def refused_soon(work, error):
+    begun = time.monotonic()
+    try:
+        work()
+    except error:
+        check(time.monotonic() - begun < 5, True)
+        return
+    raise SystemExit(f"{error} did not come")
+
+
+def psycopg2():
+    import psycopg2
+
+    db = psycopg2.connect(host="127.0.0.1", port=PORT, user="me", password="x", dbname="plant")
+    with db, db.cursor() as cursor:
+        cursor.execute("SELECT name, temp, hum, n, \"on\", s, time FROM room WHERE time >= %s", [WHEN])
+        check(cursor.fetchone(), ("a", 20.5, 40, 7, True, 'x "y"', WHEN))
+    with db, db.cursor("some") as cursor:
+        cursor.itersize = 50
+        cursor.execute("SELECT v FROM seq ORDER BY v")
+        check([row[0] for row in cursor], list(range(ROWS)))
+    db.close()
+
+
+def asyncpg():
+    import asyncpg as library
+
+    async def ask():
+        pool = await library.create_pool(
+            host="127.0.0.1", port=PORT, user="me", password="x", database="plant", min_size=2, max_size=2
+        )
+        async with pool.acquire() as db:
+            row = await db.fetchrow("SELECT name, temp, hum, n, \"on\", s, time FROM room WHERE time >= $1", WHEN)
+            check(tuple(row), ("a", 20.5, 40, 7, True, 'x "y"', WHEN))
+            check(await db.fetchval("SELECT count(*) FROM seq WHERE v < $1", 7), 7)
+            check(await db.fetchval("SELECT count(*) FROM room WHERE name = $1 OR temp > $2", "a", 1.5), 1)
+            check(len(await db.fetch("SELECT v FROM seq")), ROWS)
+            async with db.transaction():
+                seen = []
+                async for row in db.cursor("SELECT v FROM seq ORDER BY v", prefetch=700):
+                    seen.append(row[0])
+                check(seen, list(range(ROWS)))
+            try:
+                await db.fetch(LONG, timeout=0.5)
+            except asyncio.TimeoutError:
+                pass
+            check(await db.fetchval("SELECT 1"), 1)
+        async with pool.acquire() as db:
+            check(await db.fetchval("SHOW search_path"), '"$user", public')
+        await pool.close()
+
+    asyncio.run(ask())
+
+
+def pg8000():
+    import pg8000.native
+
+    db = pg8000.native.Connection("me", host="127.0.0.1", port=PORT, password="x", database="plant")
+    rows = db.run("SELECT name, temp, hum, n, \"on\", s, time FROM room WHERE time >= :t", t=WHEN)
+    check(rows, [["a", 20.5, 40, 7, True, 'x "y"', WHEN]])
+    check(db.run("SELECT count(*) FROM seq WHERE v < :v", v=9), [[9]])
+    db.close()
+
+
+def sqlalchemy():
+    import sqlalchemy as library
+
+    for driver in ["psycopg", "psycopg2", "pg8000"]:
+        engine = library.create_engine(f"postgresql+{driver}://me:x@127.0.0.1:{PORT}/plant")
+        found = library.inspect(engine)
+        check(sorted(found.get_schema_names()), ["information_schema", "public", "system"])
+        check(sorted(found.get_table_names()), ["room", "seq"])
+        columns = {column["name"]: str(column["type"]) for column in found.get_columns("room")}
+        check(columns["temp"], "DOUBLE PRECISION")
+        check(columns["time"], "TIMESTAMP")
+        check(found.get_pk_constraint("room")["constrained_columns"], [])
+        check(found.get_indexes("room"), [])
+        table = library.Table("room", library.MetaData(), autoload_with=engine)
+        with engine.connect() as db:
+            check(db.execute(library.select(table.c.name).where(table.c.time >= WHEN)).fetchall(), [("a",)])
+        engine.dispose()
+
+
+for name in sys.argv[2:]:
+    globals()[name]()
+    print(f"{name}: ok")

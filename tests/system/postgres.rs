@@ -1,0 +1,268 @@
+//! Postgres clients: real ones, and bytes that no client sends.
+//!
+//! # Promises
+//! - psql, psycopg, asyncpg, pg8000 and SQLAlchemy ask, cancel, fetch and copy, and see the tables there are.
+//! - A password is a token, and opens what the token may read.
+//! - A node that stops says so to sessions that wait; no bytes end a node.
+//!
+//! The libraries are installed once, into a folder beside the build, from `tests/clients/requirements.txt`; a machine
+//! that cannot do so fails these tests.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use harness::folder::package;
+use harness::http::Request;
+use harness::node::{Node, Options, free_port};
+use harness::random::Random;
+use harness::wait::eventually;
+use serde_json::json;
+
+struct Served {
+    node: Node,
+    port: u16,
+}
+
+fn serve(options: Options) -> Served {
+    let port = free_port();
+    Served { node: Node::start(options.option("--pg-bind", &format!("127.0.0.1:{port}"))), port }
+}
+
+/// One row of every kind of column, and many rows of one number.
+fn with_rows() -> Served {
+    let served = serve(Options::open());
+    let client = served.node.client();
+    client.write("plant", "room,name=a temp=20.5,hum=40i,n=7u,on=true,s=\"x \\\"y\\\"\" 1737392500690067123");
+    let lines: Vec<String> =
+        (0..20_000).map(|v| format!("seq,k=a v={v}i {}", 1_700_000_000_000_000_000_i64 + v * 1_000_000_000)).collect();
+    client.write("plant", &lines.join("\n"));
+    served
+}
+
+/// The python of the libraries.
+fn python() -> &'static PathBuf {
+    static INSTALLED: OnceLock<PathBuf> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let wanted = fs::read_to_string(package().join("clients/requirements.txt")).expect("the list is there");
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("postgres-clients");
+        let (python, installed) = (folder.join("bin/python"), folder.join("installed.txt"));
+        if fs::read_to_string(&installed).is_ok_and(|found| found == wanted) {
+            return python;
+        }
+        // What a run that was cut off has left.
+        let _ = fs::remove_dir_all(&folder);
+        run(Command::new("python3").args(["-m", "venv"]).arg(&folder), "make an environment of python");
+        let list = package().join("clients/requirements.txt");
+        let mut install = Command::new(&python);
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(list);
+        run(&mut install, "install the client libraries, which takes a network the first time");
+        fs::write(&installed, wanted).expect("the folder is ours");
+        python
+    })
+}
+
+#[track_caller]
+fn run(command: &mut Command, what: &str) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{what}: {error}"));
+    let said = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].join("\n");
+    assert!(output.status.success(), "{what}: {}\n{said}", output.status);
+    output
+}
+
+#[track_caller]
+fn check_client(name: &str) {
+    let served = with_rows();
+    let mut command = Command::new(python());
+    command.arg(package().join("clients/postgres.py")).args([&served.port.to_string(), name]);
+    run(&mut command, name);
+}
+
+#[test]
+fn psycopg_3_asks_copies_fetches_and_cancels() {
+    check_client("psycopg3");
+}
+
+#[test]
+fn psycopg_2_asks_and_fetches() {
+    check_client("psycopg2");
+}
+
+#[test]
+fn asyncpg_asks_in_binary_and_gives_sessions_back_to_its_pool() {
+    check_client("asyncpg");
+}
+
+#[test]
+fn pg8000_asks() {
+    check_client("pg8000");
+}
+
+#[test]
+fn sqlalchemy_finds_tables_and_columns() {
+    check_client("sqlalchemy");
+}
+
+impl Served {
+    /// What psql says to `text`.
+    fn psql(&self, (database, password): (&str, &str), text: &str) -> Result<String, String> {
+        let mut psql = Command::new("psql");
+        psql.args(["-X", "-A", "-t", "-w", "-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "me"]);
+        psql.args(["-d", database, "-v", "VERBOSITY=verbose", "-c", text]).env("PGPASSWORD", password);
+        let output = psql.output().expect("psql is installed (package postgresql-client)");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    #[track_caller]
+    fn says(&self, text: &str, expected: &str) {
+        let said = self.psql(("plant", "x"), text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert!(said.contains(expected), "{text}: {said}");
+    }
+}
+
+#[test]
+fn psql_shows_what_there_is() {
+    let served = with_rows();
+    served.says("SELECT * FROM room", "40|7|a|t|x \"y\"|20.5|2025-01-20 17:01:40.690067+00");
+    served.says("SELECT time::bigint FROM iox.room", "1737392500690067123");
+    served.says("\\d", "public|room|table|me\npublic|seq|table|me");
+    served.says("\\dt+", "public|seq|table|me");
+    served.says("\\d room", "time|timestamp with time zone||not null|");
+    served.says("\\d+ room", "temp|double precision|||");
+    served.says("\\d system.queries", "application_name|text|||");
+    served.says("\\dn", "public|me\nsystem|me");
+    served.says("\\dv system.*", "system|queries|view|me");
+    served.says("\\l", "plant|me|UTF8");
+    served.says("\\l+", "plant|me|UTF8");
+    served.says("\\du", "me|");
+    served.says("\\dp", "public|room|table");
+    for nothing in ["\\df", "\\di", "\\dT", "\\ds", "\\dx", "\\ddp", "\\dRp"] {
+        served.says(nothing, "");
+    }
+    served.says("COPY room (name, temp) TO STDOUT WITH CSV HEADER", "name,temp\na,20.5");
+    served.says("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'", "room\nseq");
+    served.says("SELECT 'public.seq'::regclass::oid = (SELECT oid FROM pg_class WHERE relname = 'seq')", "t");
+    served.says("SET timezone = 'Europe/Berlin'; SELECT time FROM room", "2025-01-20 18:01:40.690067+01");
+    served.says("BEGIN; SAVEPOINT a; ROLLBACK TO a; COMMIT; SELECT 1", "1");
+    served.says("PREPARE p (int) AS SELECT $1 + 1; EXECUTE p(41)", "42");
+    let error = served.psql(("plant", "x"), "BEGIN; SELECT 1/0; SELECT 1").expect_err("it divides by nothing");
+    assert!(error.contains("22012"), "{error}");
+}
+
+#[test]
+fn numbers_of_tables_stay_the_same_over_a_restart() {
+    let mut served = with_rows();
+    let numbers =
+        "SELECT relname, oid FROM pg_class WHERE relname IN ('room', 'seq', 'queries', 'pg_class') ORDER BY 1";
+    let before = served.psql(("plant", "x"), numbers).expect("numbers");
+    assert_eq!(before.lines().count(), 4, "{before}");
+    served.node.stop();
+    served.node.restart();
+    served.says(numbers, &before);
+}
+
+#[test]
+fn a_password_is_a_token_and_opens_what_it_may_read() {
+    let served = serve(Options::with_tokens());
+    let made = served.node.client().ask(Request::post("/api/v3/configure/token/admin"));
+    let operator = made.expect(201).json()["token"].as_str().expect("a token").to_owned();
+    let client = served.node.client().with_token(&operator);
+    client.write("mine", "t v=1 1");
+    client.write("other", "t v=2 1");
+    let wanted = json!({ "token_name": "reader", "permissions": [
+        { "resource_type": "db", "resource_names": ["mine"], "actions": ["read"] }] });
+    let made = client.ask(Request::post("/api/v3/enterprise/configure/token").json(&wanted));
+    let reader = made.expect(201).json()["token"].as_str().expect("a token").to_owned();
+
+    assert_eq!(served.psql(("mine", &reader), "SELECT v FROM t"), Ok("1".to_owned()));
+    assert_eq!(served.psql(("other", &operator), "SELECT v FROM t"), Ok("2".to_owned()));
+    assert_eq!(served.psql(("mine", &reader), "SELECT datname FROM pg_database"), Ok("mine".to_owned()));
+    for (database, password, expected) in [
+        ("mine", "wrong", "password authentication failed for user \"me\""),
+        ("other", reader.as_str(), "not allowed to read database 'other'"),
+        ("nowhere", operator.as_str(), "database \"nowhere\" does not exist"),
+    ] {
+        let error = served.psql((database, password), "SELECT 1").expect_err("it is refused");
+        assert!(error.contains(expected), "{error}");
+    }
+    let log = served.node.log();
+    assert!(!log.contains(&reader) && !log.contains(&operator), "a token stands in the log");
+}
+
+/// The first message of a session.
+fn opening() -> Vec<u8> {
+    let parameters = b"user\0me\0database\0plant\0\0";
+    let len = u32::try_from(8 + parameters.len()).expect("short");
+    [&len.to_be_bytes()[..], &196_608_u32.to_be_bytes()[..], parameters].concat()
+}
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the node listens");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    stream
+}
+
+#[test]
+fn a_session_that_waits_is_told_of_the_stop() {
+    let mut served = with_rows();
+    let mut stream = connect(served.port);
+    stream.write_all(&opening()).expect("it is read");
+    let mut said = vec![0; 4096];
+    let mut len = 0;
+    while !said[..len].ends_with(b"Z\0\0\0\x05I") {
+        len += stream.read(&mut said[len..]).expect("it answers");
+    }
+    served.node.stop();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).expect("the connection is closed in order");
+    assert!(String::from_utf8_lossy(&rest).contains("57P01"), "{rest:?}");
+}
+
+#[test]
+fn no_bytes_end_a_node() {
+    let served = with_rows();
+    let mut random = Random::new(5433);
+    for round in 0..200 {
+        let mut stream = connect(served.port);
+        // Half of them begin as a client does.
+        if round % 2 == 0 {
+            stream.write_all(&opening()).expect("it is read");
+        }
+        let kinds = b"QPBDECSHXpdcf!";
+        let len = random.below(60);
+        let mut message = vec![kinds[usize::try_from(random.below(14)).expect("small")]];
+        message.extend(u32::try_from(len / 2 + 4).expect("small").to_be_bytes());
+        message.extend((0..len).map(|_| if random.below(3) == 0 { 0 } else { random.next_u64().to_le_bytes()[0] }));
+        // The node may have hung up by then, as it should.
+        let _ = stream.write_all(&message);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+    }
+    served.says("SELECT 1", "1");
+    let log = served.node.log();
+    assert!(!log.contains("panicked"), "{log}");
+    eventually("all sessions to end", || {
+        let metrics = served.node.client().ask(Request::get("/metrics")).text();
+        if metrics.contains("\npg_sessions 0\n") { Ok(()) } else { Err("some are open") }
+    });
+}
+
+#[test]
+fn rows_are_streamed_and_not_kept() {
+    let served = with_rows();
+    served.says("SELECT 1", "1");
+    let before = served.node.usage().rss_peak_bytes;
+    let mut psql = Command::new("psql");
+    psql.args(["-X", "-h", "127.0.0.1", "-p", &served.port.to_string(), "-U", "me", "-d", "plant", "-c"]);
+    psql.arg("COPY (SELECT a.v, b.v FROM seq a CROSS JOIN (SELECT v FROM seq WHERE v < 50) b) TO STDOUT");
+    let output = run(&mut psql, "a million rows");
+    assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), 1_000_000);
+    let grown = served.node.usage().rss_peak_bytes.saturating_sub(before);
+    assert!(grown < 200 << 20, "{} MiB", grown >> 20);
+}
