@@ -183,6 +183,24 @@ def sqlalchemy():
         engine.dispose()
 
 
+def adbc():
+    import adbc_driver_postgresql.dbapi as library
+
+    db = library.connect(f"postgresql://me:x@127.0.0.1:{PORT}/plant")
+    cursor = db.cursor()
+    cursor.execute("SELECT name, temp, hum, \"on\", s, time FROM room")
+    row = cursor.fetch_arrow_table().to_pylist()[0]
+    check(row, {"name": "a", "temp": 20.5, "hum": 40, "on": True, "s": 'x "y"', "time": WHEN})
+    cursor.execute("SELECT v FROM seq")
+    check(cursor.fetch_arrow_table().num_rows, ROWS)
+    objects = db.adbc_get_objects(depth="tables", catalog_filter="plant", db_schema_filter="public").read_all().to_pylist()
+    tables = objects[0]["catalog_db_schemas"][0]["db_schema_tables"]
+    check(sorted(table["table_name"] for table in tables), ["room", "seq"])
+    check(str(db.adbc_get_table_schema("room").field("time").type), "timestamp[us, tz=UTC]")
+    cursor.close()
+    db.close()
+
+
 for name in sys.argv[2:]:
     globals()[name]()
     print(f"{name}: ok")

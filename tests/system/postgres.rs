@@ -1,7 +1,7 @@
 //! Postgres clients: real ones, and bytes that no client sends.
 //!
 //! # Promises
-//! - psql, psycopg, asyncpg, pg8000 and SQLAlchemy ask, cancel, fetch and copy, and see the tables there are.
+//! - psql, psycopg, asyncpg, pg8000, ADBC and SQLAlchemy ask, cancel, fetch and copy, and see the tables there are.
 //! - A password is a token, and opens what the token may read.
 //! - A node that stops says so to sessions that wait; no bytes end a node.
 //!
@@ -100,6 +100,11 @@ fn asyncpg_asks_in_binary_and_gives_sessions_back_to_its_pool() {
 #[test]
 fn pg8000_asks() {
     check_client("pg8000");
+}
+
+#[test]
+fn adbc_copies_in_binary_and_finds_tables() {
+    check_client("adbc");
 }
 
 #[test]

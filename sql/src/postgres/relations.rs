@@ -173,17 +173,23 @@ const MORE_TYPES: [(i64, &str, &str, i64); 12] = [
     (3802, "jsonb", "U", -1),
 ];
 
+/// Types whose functions have their names with an underscore; some clients know a type by that name.
+const PARTED_TYPES: [&str; 10] =
+    ["date", "interval", "json", "jsonb", "numeric", "record", "time", "timestamp", "timestamptz", "uuid"];
+
 pub(super) fn types() -> Vec<Row> {
     let row = |(oid, name, category, len): (i64, &str, &str, i64)| -> Row {
+        let part = if PARTED_TYPES.contains(&name) { "_" } else { "" };
+        let function = |suffix: &str| format!("{name}{part}{suffix}");
         vec![
             ("oid", Cell::Int(oid)),
             ("typname", name.into()),
             ("typcategory", category.into()),
             ("typlen", Cell::Int(len)),
-            ("typinput", format!("{name}in").into()),
-            ("typoutput", format!("{name}out").into()),
-            ("typreceive", format!("{name}recv").into()),
-            ("typsend", format!("{name}send").into()),
+            ("typinput", function("in").into()),
+            ("typoutput", function("out").into()),
+            ("typreceive", function("recv").into()),
+            ("typsend", function("send").into()),
         ]
     };
     let mut rows: Vec<Row> = MORE_TYPES.into_iter().map(row).collect();

@@ -50,8 +50,9 @@ impl<'a> Rewriter<'a> {
             }
             Expr::Function(function) => self.call(function)?,
             Expr::Collate { expr, .. } => Some((**expr).clone()),
-            Expr::BinaryOp { op, .. } => {
+            Expr::BinaryOp { left, op, right } => {
                 plain_operator(op);
+                name_nothing(left, right)?;
                 None
             }
             Expr::Cast { expr, data_type, .. } => self.cast(expr, data_type)?,
@@ -136,7 +137,8 @@ impl<'a> Rewriter<'a> {
                 Some(parse(&oid.ok_or_else(missing)?.to_string())?)
             }
             ("regclass", None) if matches!(inner, Expr::Value(_)) => {
-                let of = "(SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relname = $1 ORDER BY c.oid LIMIT 1)";
+                let of = "(SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relname = \
+                          replace(regexp_replace($1, '^.*[.]', ''), '\"', '') ORDER BY c.oid LIMIT 1)";
                 Some(expand(of, std::slice::from_ref(inner))?)
             }
             ("regtype", Some(text)) => {
@@ -255,6 +257,17 @@ fn unescape_pattern(pattern: &mut Expr, escape: &mut Option<ValueWithSpan>) -> R
         *pattern = expand(&meaning, std::slice::from_ref(pattern))?;
     }
     *escape = None;
+    Ok(())
+}
+
+/// Columns with the names of functions, whose numbers clients compare with 0.
+const FUNCTION_COLUMNS: [&str; 6] = ["typanalyze", "typinput", "typoutput", "typreceive", "typsend", "typsubscript"];
+
+/// A function that is not there is called `-`.
+fn name_nothing(left: &Expr, right: &mut Expr) -> Result<()> {
+    if is_column(left) && FUNCTION_COLUMNS.contains(&name_of(left).as_str()) && right.to_string() == "0" {
+        *right = parse("'-'")?;
+    }
     Ok(())
 }
 

@@ -85,6 +85,7 @@ fn list_items(text: &str) -> Option<Vec<Option<String>>> {
             '"' => (quoted, was_quoted) = (!quoted, true),
             ',' if !quoted => end_item(&mut item, &mut was_quoted),
             '{' | '}' if !quoted => return None,
+            c if c.is_whitespace() && !quoted && (item.is_empty() || was_quoted) => {}
             c => item.push(c),
         }
     }
@@ -229,7 +230,7 @@ mod tests {
     fn lists_are_read_in_both_formats() {
         let of = PgType::Array(Scalar::Text);
         let items = vec![Param::String("a".into()), Param::String("b,\"".into()), Param::Null];
-        text("{a,\"b,\\\"\",NULL}", of, Some(Param::List(items, DataType::Utf8)));
+        text("{a, \"b,\\\"\" , NULL}", of, Some(Param::List(items, DataType::Utf8)));
         text("{}", of, Some(Param::List(vec![], DataType::Utf8)));
         text("{{1}}", of, None);
         text("a", of, None);

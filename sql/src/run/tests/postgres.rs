@@ -100,6 +100,7 @@ async fn what_only_postgres_has_is_understood() {
             "SELECT (SELECT description FROM pg_description d WHERE d.objoid = c.oid) FROM pg_class c WHERE relname = 'cpu'",
             "-",
         ),
+        ("SELECT typreceive FROM pg_type WHERE typreceive <> 0 AND oid = 1184", "timestamptz_recv"),
         ("SELECT count(*) FROM pg_index WHERE indisprimary", "0"),
         ("SELECT unnest(conkey), generate_subscripts(conkey, 1) FROM pg_constraint ORDER BY 2", ""),
         ("SELECT '2025-01-20 18:00:00+01'::timestamptz = '2025-01-20T17:00:00Z'::timestamp", "true"),
