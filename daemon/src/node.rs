@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use futures::FutureExt;
 use metrics::Registry;
 use storage::bucket::{LocalFiles, Store};
@@ -27,6 +28,7 @@ use uuid::Uuid;
 
 use crate::api::http::{self, Readiness, Server, ServerLimits};
 use crate::config::{self, NodeConfig};
+use crate::internode::Internode;
 
 /// A snapshot is due at so many bytes of rows, however large the machine is: more would only lengthen a restart.
 const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
@@ -85,14 +87,17 @@ pub(crate) enum Error {
 pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Error> {
     // Ports first: a node that cannot listen must not touch the bucket.
     let server = Server::bind(&config.http.bind).await.map_err(Error::Bind)?;
+    let internode = Internode::bind(config.internode.as_ref()).await.map_err(Error::Bind)?;
     let registry = registry(&datafusion);
     let tasks = Tasks::new(Cpu::pool(datafusion.clone(), config.threads.datafusion));
     let mut signals = Signals::listen().map_err(Error::Signals)?;
+    let clock = Clock::system();
     let world = World {
         store: open_store(&config.store)?,
-        clock: Clock::system(),
+        clock: clock.clone(),
         tasks: tasks.clone(),
         registry: registry.clone(),
+        wire: internode.as_ref().map(|internode| internode.wire(&config.identity.node, &clock, &tasks)),
     };
     let store = Arc::clone(&world.store);
     let node = tokio::select! {
@@ -102,21 +107,15 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
             tracing::info!("stopped before it was ready");
             return Ok(());
         }
-        node = Node::start(storage_config(&config), world) => node?,
+        node = Node::start(storage_config(&config, internode.as_ref()), world) => node?,
     };
 
+    if let Some(internode) = internode {
+        internode.serve(Arc::clone(&node.feed), clock, &tasks);
+    }
     let engine = engine(&config, &node, (registry.clone(), datafusion.clone()))?;
     let readiness = Arc::new(Readiness::starting());
-    let parts = http::Parts {
-        catalog: Arc::clone(&node.catalog),
-        ingest: Arc::new(node.ingest.clone()),
-        engine: Arc::new(engine),
-        registry,
-        readiness: Arc::clone(&readiness),
-        datafusion,
-        cluster_uuid: Uuid::from_u128(node.catalog.cluster()),
-    };
-    let router = http::router(parts, &config.http);
+    let router = router(&config, &node, (engine, registry, Arc::clone(&readiness)), datafusion);
     let limits =
         ServerLimits { connections_max: config.http.connections_max, shutdown_timeout: config.http.shutdown_timeout };
     readiness.serve();
@@ -208,13 +207,34 @@ fn engine(config: &NodeConfig, node: &Node, hands: (Registry, Handle)) -> Result
     sql::Engine::new(engine, Arc::clone(&node.views) as _, node.bucket.reader()).map_err(Error::Query)
 }
 
+fn router(
+    config: &NodeConfig,
+    node: &Node,
+    (engine, registry, readiness): (sql::Engine, Registry, Arc<Readiness>),
+    datafusion: Handle,
+) -> Router {
+    let parts = http::Parts {
+        catalog: Arc::clone(&node.catalog),
+        ingest: Arc::new(node.ingest.clone()),
+        views: Arc::clone(&node.views),
+        query_timeout: config.query.timeout,
+        engine: Arc::new(engine),
+        registry,
+        readiness,
+        datafusion,
+        cluster_uuid: Uuid::from_u128(node.catalog.cluster()),
+    };
+    http::router(parts, &config.http)
+}
+
 /// The parts of the config that belong to `storage`.
-fn storage_config(config: &NodeConfig) -> storage::node::Config {
+fn storage_config(config: &NodeConfig, internode: Option<&Internode>) -> storage::node::Config {
     // Taken apart by name: a new part does not compile until it is used here.
     let NodeConfig {
         identity,
         store: _,
         http,
+        internode: _,
         threads,
         wal,
         snapshot,
@@ -231,11 +251,9 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
         member: cluster::Config {
             node: identity.node,
             core_count: u32::try_from(threads.io + threads.datafusion).unwrap_or(u32::MAX),
+            description: description(internode),
             place: cluster::Place::here(),
-            take_over: match identity.take_over {
-                config::TakeOver::Refuse => cluster::TakeOver::Refuse,
-                config::TakeOver::Insist => cluster::TakeOver::Insist,
-            },
+            take_over: take_over(identity.take_over),
             follow_every: Duration::from_secs(1),
             checkpoint_every: 100,
         },
@@ -280,6 +298,19 @@ fn storage_config(config: &NodeConfig) -> storage::node::Config {
         // Another node may hold as much as this one.
         replica: replica_config(buffer_bytes_max),
     }
+}
+
+fn take_over(wish: config::TakeOver) -> cluster::TakeOver {
+    match wish {
+        config::TakeOver::Refuse => cluster::TakeOver::Refuse,
+        config::TakeOver::Insist => cluster::TakeOver::Insist,
+    }
+}
+
+/// What the process says of itself.
+fn description(internode: Option<&Internode>) -> catalog::Description {
+    let internode = internode.map(|internode| internode.address().into());
+    catalog::Description { internode, ..catalog::Description::default() }
 }
 
 fn replica_config(bytes_max: usize) -> replica::Config {

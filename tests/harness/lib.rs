@@ -14,6 +14,7 @@ pub mod process;
 pub mod power;
 pub mod remote;
 pub mod node;
+pub mod wire;
 pub mod command;
 pub mod data;
 pub mod tsbs;

@@ -114,6 +114,11 @@ impl Node {
         Self::on(Arc::clone(&self.folder), options, "log-of-the-other")
     }
 
+    /// A third one.
+    pub fn beside_as(&self, log_name: &'static str, options: Options) -> Self {
+        Self::on(Arc::clone(&self.folder), options, log_name)
+    }
+
     fn on(folder: Arc<Folder>, options: Options, log_name: &'static str) -> Self {
         Self { options, folder, log_name, port: free_port(), process: None, witness: None, ready_after: Duration::ZERO }
     }
@@ -220,6 +225,16 @@ impl Node {
     #[track_caller]
     pub fn wait_for_its_end(&mut self) -> Option<i32> {
         self.process.take().expect("the node was started").wait().code()
+    }
+
+    /// SIGSTOP: the process sleeps.
+    pub fn pause(&self) {
+        self.process.as_ref().expect("the node runs").pause();
+    }
+
+    /// SIGCONT: it goes on where it was.
+    pub fn resume(&self) {
+        self.process.as_ref().expect("the node runs").resume();
     }
 
     /// SIGTERM; does not wait.

@@ -49,6 +49,16 @@ impl Process {
         let _ = kill_process(self.pid(), Signal::TERM);
     }
 
+    /// Stops the group where it stands.
+    pub fn pause(&self) {
+        kill_process_group(self.pid(), Signal::STOP).expect("the group is ours");
+    }
+
+    /// Lets a paused group go on.
+    pub fn resume(&self) {
+        kill_process_group(self.pid(), Signal::CONT).expect("the group is ours");
+    }
+
     /// Waits for it to end by itself.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {

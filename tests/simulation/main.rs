@@ -10,6 +10,9 @@
 //! through the other node it shows what came first, never less than it showed before, than was acknowledged before it
 //! started, and than was acknowledged `LATE_MAX` ago.
 //!
+//! In half of the runs the processes push what they store to each other, over lines that lose, delay, repeat, reorder and
+//! damage it.
+//!
 //! # Promises
 //! - A run depends on its seed alone: no machine clock, no thread, no network.
 //! - Every seed ends with healed faults, a complete read, a snapshot and a restart: safety and liveness both count.
@@ -24,6 +27,7 @@
 #![allow(clippy::print_stdout, reason = "a test program without a harness tells its result itself")]
 
 mod store;
+mod wire;
 mod oracle;
 mod node;
 
@@ -46,6 +50,7 @@ use tokio::time::Instant;
 
 use node::{LATE_MAX, Process, Start};
 use oracle::{Cells, Oracle, Outcome};
+use wire::Exchange;
 
 pub(crate) const CLIENTS: usize = 4;
 /// The clients that write through the first node only, and through the second.
@@ -82,9 +87,9 @@ fn main() {
             });
         }
     });
-    let Told { processes, acked, open, reads, merges } = told.into_inner();
+    let Told { processes, acked, open, reads, merges, pushed } = told.into_inner();
     println!(
-        "simulation: {} seeds, {processes} processes, {acked} writes acknowledged, {open} open, {reads} reads compared, {merges} compactions",
+        "simulation: {} seeds, {processes} processes, {acked} writes acknowledged, {open} open, {reads} reads compared, {merges} compactions, {pushed} objects pushed",
         seeds.len()
     );
     println!("{} passed, 0 failed", seeds.len());
@@ -104,6 +109,8 @@ struct Told {
     reads: u64,
     /// Compaction plans that were run to their end.
     merges: u64,
+    /// Objects that came over lines.
+    pushed: u64,
 }
 
 impl Told {
@@ -113,6 +120,7 @@ impl Told {
         self.open += other.open;
         self.reads += other.reads;
         self.merges += other.merges;
+        self.pushed += other.pushed;
     }
 }
 
@@ -181,6 +189,8 @@ struct Run {
     /// The client that writes through both nodes goes on with other rows after a request whose outcome is open: it might
     /// still be stored, later than what the client writes through another node.
     generation: usize,
+    /// The lines between processes, when this run has them.
+    exchange: Option<Arc<Exchange>>,
     /// What compaction did in each process.
     events: Vec<Arc<Events>>,
     told: Told,
@@ -200,6 +210,7 @@ impl Run {
             has_second: !seed.is_multiple_of(4),
             catalog_kept: if seed % 4 >= 2 { LONG } else { Duration::from_secs(1) },
             generation: 0,
+            exchange: (seed / 4).is_multiple_of(2).then(Arc::default),
             events: Vec::new(),
             told: Told::default(),
         }
@@ -207,6 +218,7 @@ impl Run {
 
     fn all_told(mut self) -> Told {
         let events = self.events.iter().flat_map(|events| events.all());
+        self.told.pushed = self.exchange.iter().map(|lines| lines.pushed.load(Ordering::Relaxed)).sum();
         self.told.merges = events.filter(|event| event.kind == EventKind::Consumed).count() as u64;
         self.told
     }
@@ -323,7 +335,7 @@ impl Run {
         }
         let catalog_kept = self.catalog_kept;
         let start = Start { id, seed, number, faults_percent, dies_at, take_over, clock_micros, catalog_kept, floors };
-        let process = Process::start(&self.shared, start).await;
+        let process = Process::start((&self.shared, self.exchange.as_ref()), start).await;
         self.events.extend(process.iter().map(|process| Arc::clone(&process.node.events)));
         self.tell(|| format!("{start:?}: {}", process.as_ref().map_or_else(|reason| reason.as_str(), |_| "ready")));
         process

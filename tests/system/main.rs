@@ -10,6 +10,7 @@ mod kill_loop;
 mod compaction;
 mod one_owner;
 mod two_nodes;
+mod push;
 mod start_up;
 mod stopping;
 mod cases;

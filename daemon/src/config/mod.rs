@@ -13,7 +13,7 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use storage::bucket::Remote;
+use storage::bucket::{Remote, Secret};
 use storage::model::NodeId;
 
 pub(crate) use host::{Host, ThreadCounts, ThreadWishes};
@@ -27,6 +27,8 @@ pub(crate) struct NodeConfig {
     pub(crate) identity: Identity,
     pub(crate) store: Store,
     pub(crate) http: HttpConfig,
+    /// `None` neither listens for other nodes nor calls them.
+    pub(crate) internode: Option<InternodeConfig>,
     pub(crate) threads: ThreadCounts,
     pub(crate) wal: WalConfig,
     pub(crate) snapshot: SnapshotConfig,
@@ -76,6 +78,29 @@ pub(crate) struct HttpConfig {
     pub(crate) connections_max: usize,
     /// How long a stop waits for requests; zero does not wait.
     pub(crate) shutdown_timeout: Duration,
+}
+
+/// The port for other nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InternodeConfig {
+    /// Host and port; the host may be a name.
+    pub(crate) bind: String,
+    /// How other machines call the host, when nothing else is `advertised`.
+    pub(crate) host: String,
+    /// Host and port by which others reach this node.
+    pub(crate) advertised: Option<String>,
+    /// The first signs, each is accepted; without any every call is served.
+    pub(crate) secrets: Vec<Secret>,
+    pub(crate) tls: Option<InternodeTls>,
+}
+
+/// Files in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InternodeTls {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+    /// Whose certificates are accepted, of both sides.
+    pub(crate) ca: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

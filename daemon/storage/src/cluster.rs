@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use in_use::InUse;
 
 use crate::bucket::{self, Bucket, Frame, Kind};
-use crate::catalog::{self, Catalog, Change, Node, Pins, State};
+use crate::catalog::{self, Catalog, Change, Description, Node, Pins, State};
 use crate::clock::Clock;
 use crate::model::{Epoch, ErrorKind, NodeId, Stamp, Writer};
 use crate::tasks::Tasks;
@@ -103,6 +103,8 @@ fn process_text(process: u128) -> String {
 pub struct Config {
     pub node: NodeId,
     pub core_count: u32,
+    /// What this process says of itself.
+    pub description: Description,
     pub place: Place,
     pub take_over: TakeOver,
     /// How often the catalog is read while it changes.
@@ -165,6 +167,7 @@ impl Member {
         let node = member.config.node.clone();
         let at_ms = member.clock.now_ms();
         let (instance, process, core_count) = (member.clock.random(), member.process, member.config.core_count);
+        let description = member.config.description.clone();
         let decide = |state: &State| {
             let mut changes = Vec::new();
             let epoch = match state.nodes.get(&node) {
@@ -176,6 +179,7 @@ impl Member {
                 }
             };
             changes.push(Change::OpenEpoch { node: node.clone(), epoch, process, at_ms });
+            changes.push(Change::DescribeNode { node: node.clone(), epoch, description: description.clone() });
             Ok((changes, epoch))
         };
         let epoch = member.catalog.commit(decide).await?;
@@ -401,6 +405,7 @@ mod tests {
         let config = Config {
             node: NodeId::new(node).unwrap(),
             core_count: 1,
+            description: Description::default(),
             place: Place { boot: format!("machine {number}"), pid_namespace: String::new(), pid: number, started: 0 },
             take_over: TakeOver::Insist,
             follow_every: Duration::from_secs(1),

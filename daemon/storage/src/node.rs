@@ -22,12 +22,15 @@ use crate::cluster::{self, InUse, Member};
 use crate::compaction::{self, Compactor, Events};
 use crate::ingest::{self, Ingest};
 use crate::model::{ErrorKind, NodeId};
-use crate::replica::{self, Replica};
+use crate::replica::{self, Replica, Wire};
 use crate::snapshot::{self, Snapshot};
 use crate::sweep::{self, Sweep};
 use crate::tasks::Tasks;
 use crate::view::{Origin, Views};
-use crate::wal::{self, OnDamage, Recovered, StampFloor};
+use crate::wal::{self, Feed, OnDamage, Recovered, StampFloor};
+
+/// Memory for the newest objects of the log, for nodes that follow it.
+const FEED_BYTES_MAX: usize = 32 << 20;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -49,6 +52,8 @@ pub struct World {
     pub clock: Clock,
     pub tasks: Tasks,
     pub registry: Registry,
+    /// How the processes of other nodes are reached; `None` when all goes by the store.
+    pub wire: Option<Arc<dyn Wire>>,
 }
 
 /// A node that keeps rows.
@@ -61,6 +66,8 @@ pub struct Node {
     /// What compaction did on this node.
     pub events: Arc<Events>,
     pub views: Arc<Views>,
+    /// What this node stores, for others that follow it.
+    pub feed: Arc<Feed>,
     member: Member,
     tasks: Tasks,
 }
@@ -90,7 +97,7 @@ impl Node {
     pub async fn start(config: Config, world: World) -> Result<Self, Error> {
         // Taken apart by name: a new part does not compile until it is used here.
         let Config { cluster, member, limits, on_damage, ingest, snapshot, compaction, sweep, replica } = config;
-        let World { store, clock, tasks, registry } = world;
+        let World { store, clock, tasks, registry, wire } = world;
         let steps = Steps { clock: clock.clone() };
         let bucket = Bucket::new(store, Keys::new(cluster), clock.clone());
 
@@ -116,10 +123,11 @@ impl Node {
             (&record, state.settled()),
             (on_damage, |committed| apply.apply(committed)),
         );
-        let Recovered { writer, objects, rows } = steps.time("replay WAL", replay).await?;
+        let Recovered { mut writer, objects, rows } = steps.time("replay WAL", replay).await?;
         buffer.pass(writer.last_position());
         tracing::info!(objects, rows, epoch = member.epoch().0, "the log is replayed");
 
+        let feed = writer.feed(if wire.is_some() { FEED_BYTES_MAX } else { 0 });
         let (node, epoch, stamps) = (member.node().clone(), member.epoch(), writer.stamps());
         let parts = ingest::Parts {
             catalog: Arc::clone(&catalog),
@@ -145,11 +153,12 @@ impl Node {
         let ground = Ground { bucket, catalog, clock, tasks, node };
         let events = ground.start_compaction(compaction, &registry);
         ground.start_sweep(sweep, Arc::clone(&pins));
-        let replica = ground.start_replica(replica, stamps).await;
+        let line = (wire, replica::Metrics::register(&registry));
+        let replica = ground.start_replica(replica, stamps, line).await;
         let Ground { bucket, catalog, clock, tasks, node } = ground;
         let origin = Origin { node, epoch, buffer };
         let views = Arc::new(Views::new((Arc::clone(&catalog), pins), clock, origin, replica));
-        Ok(Self { bucket, catalog, ingest, snapshot, events, views, member, tasks })
+        Ok(Self { bucket, catalog, ingest, snapshot, events, views, feed, member, tasks })
     }
 
     /// The order is that of `start`, backwards.
@@ -195,7 +204,12 @@ impl Ground {
     }
 
     /// Rows of others that cannot be read now do not keep a node from starting: asking for them is the error.
-    async fn start_replica(&self, config: replica::Config, stamps: StampFloor) -> Arc<Replica> {
+    async fn start_replica(
+        &self,
+        config: replica::Config,
+        stamps: StampFloor,
+        (wire, metrics): (Option<Arc<dyn Wire>>, replica::Metrics),
+    ) -> Arc<Replica> {
         let parts = replica::Parts {
             bucket: self.bucket.clone(),
             catalog: Arc::clone(&self.catalog),
@@ -203,6 +217,8 @@ impl Ground {
             tasks: self.tasks.clone(),
             node: self.node.clone(),
             stamps,
+            wire,
+            metrics,
         };
         Replica::start(config, parts).await
     }

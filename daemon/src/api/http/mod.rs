@@ -19,6 +19,7 @@ mod health;
 mod instant;
 mod memory;
 mod meter;
+mod position;
 mod pretty;
 mod query;
 mod query_request;
@@ -30,6 +31,7 @@ mod token;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::Method;
 use axum::routing::{self, MethodRouter};
@@ -37,6 +39,7 @@ use axum::{Router, middleware};
 use metrics::Registry;
 use storage::catalog::Catalog;
 use storage::ingest::Ingest;
+use storage::view::Views;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -54,6 +57,9 @@ pub(crate) struct Parts {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) ingest: Arc<Ingest>,
     pub(crate) engine: Arc<sql::Engine>,
+    pub(crate) views: Arc<Views>,
+    /// The longest a query may take.
+    pub(crate) query_timeout: Option<Duration>,
     pub(crate) registry: Registry,
     pub(crate) readiness: Arc<Readiness>,
     /// The threads for work that takes longer than a millisecond.
@@ -68,6 +74,8 @@ struct Services {
     catalog: Arc<Catalog>,
     ingest: Arc<Ingest>,
     engine: Arc<sql::Engine>,
+    views: Arc<Views>,
+    query_timeout: Option<Duration>,
     registry: Registry,
     readiness: Arc<Readiness>,
     datafusion: Handle,
@@ -89,7 +97,7 @@ struct Route {
 
 /// The whole HTTP API. Register it once for each `Registry`.
 pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
-    let Parts { catalog, ingest, engine, registry, readiness, datafusion, cluster_uuid } = parts;
+    let Parts { catalog, ingest, engine, views, query_timeout, registry, readiness, datafusion, cluster_uuid } = parts;
     memory::register(&registry);
     let routes = routes();
     let services = Arc::new(Services {
@@ -101,6 +109,8 @@ pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
         catalog,
         ingest,
         engine,
+        views,
+        query_timeout,
         registry,
         readiness,
         datafusion,

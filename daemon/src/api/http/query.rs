@@ -4,10 +4,12 @@
 //! - The status is held back until the first rows exist, so most errors still get theirs. An error after that breaks
 //!   the connection: a short answer never looks like a whole one.
 //! - Running and encoding happen on the threads for long work; between them and the socket wait at most a few pieces.
+//! - A query that names positions (see `position`) shows the rows that stand there, or is refused.
 //! - A client that goes away cancels its query.
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use axum::body::{Body, Bytes};
@@ -17,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
 use sql::{Engine, Query, QueryErrorKind};
 use storage::catalog::Access;
+use storage::view;
 use tokio::sync::mpsc;
 
 use super::Services;
@@ -53,13 +56,21 @@ enum Piece {
     Failed(Refusal),
 }
 
+/// The longest a query waits for rows that it was told to show; its own time begins after that.
+const REACH_WITHIN: Duration = Duration::from_secs(10);
 /// So many pieces wait for a slow client before the query waits too.
 const PIECES_WAITING_MAX: usize = 4;
 /// Rows that are encoded as one piece.
 const PIECE_ROWS: usize = 2048;
 
 async fn ask(services: &Services, access: Access, question: Question) -> Result<Response, Refusal> {
-    let Question { database, text, params, format } = question;
+    let Question { database, text, params, format, after } = question;
+    if !after.is_empty() {
+        // A client that goes away waits no more.
+        let within = services.query_timeout.map_or(REACH_WITHIN, |timeout| timeout.min(REACH_WITHIN));
+        let late = |error: view::Error| Refusal::plain(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+        services.views.reach(&after, within).await.map_err(late)?;
+    }
     let query = Query { text, database, params, access, door: "http", timeout: None };
     let (pieces, mut received) = mpsc::channel(PIECES_WAITING_MAX);
     let engine = Arc::clone(&services.engine);
@@ -164,7 +175,6 @@ fn query_error(error: sql::Error) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn errors_of_a_query_have_the_statuses_clients_know() {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use storage::bucket::InMemory;
-use storage::catalog::Limits;
+use storage::catalog::{Description, Limits};
 use storage::clock::Clock;
 use storage::model::NodeId;
 use storage::node::{Config, Node, World};
@@ -29,6 +29,7 @@ fn storage_config() -> Config {
         member: cluster::Config {
             node: NodeId::new("n").expect("a good name"),
             core_count: 1,
+            description: Description::default(),
             place: cluster::Place::here(),
             take_over: cluster::TakeOver::Refuse,
             follow_every: Duration::from_secs(1),
@@ -85,6 +86,7 @@ impl Api {
             clock: Clock::simulated(1_760_000_000_000_000, 1),
             tasks: Tasks::new(Cpu::Here),
             registry: registry.clone(),
+            wire: None,
         };
         let node = Node::start(storage_config(), world).await.expect("the node starts");
         let engine = sql::EngineConfig {
@@ -106,6 +108,8 @@ impl Api {
             catalog: Arc::clone(&node.catalog),
             ingest: Arc::new(node.ingest.clone()),
             engine: Arc::new(engine.expect("the engine starts")),
+            views: Arc::clone(&node.views),
+            query_timeout: None,
             registry,
             readiness: Arc::new(readiness),
             datafusion: Handle::current(),

@@ -140,8 +140,9 @@ impl Flusher {
         };
         let position = committed.position;
         self.apply.apply(committed);
+        let stored = self.writer.mark(position);
         for answer in answers.into_iter().filter_map(|(answer, _)| answer) {
-            let _ = answer.send(Ok(()));
+            let _ = answer.send(Ok(stored.clone()));
         }
         let now = self.clock.instant();
         self.metrics.wal_put_seconds.observe((now - started).as_secs_f64());

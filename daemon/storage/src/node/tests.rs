@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::*;
 use crate::bucket::watched::Watched;
 use crate::bucket::{Key, keys};
+use crate::catalog::Description;
 use crate::ingest::{Answer, BadLines, Precision, Write};
 use crate::model::{FileId, TableId};
 use crate::tasks::Cpu;
@@ -152,7 +153,7 @@ async fn start_with(store: &Arc<Watched>, config: Config, seed: u64) -> (Node, T
     let tasks = Tasks::new(Cpu::Here);
     let clock = Clock::simulated(START_MICROS, seed);
     let registry = Registry::new();
-    let world = World { store: Arc::clone(store) as _, clock, tasks: tasks.clone(), registry };
+    let world = World { store: Arc::clone(store) as _, clock, tasks: tasks.clone(), registry, wire: None };
     (Node::start(config, world).await.expect("the node starts"), tasks)
 }
 
@@ -162,6 +163,7 @@ fn config(id: &str, replication_interval: Duration) -> Config {
         member: cluster::Config {
             node: NodeId::new(id).unwrap(),
             core_count: 1,
+            description: Description::default(),
             place: cluster::Place { boot: id.into(), pid_namespace: "p".into(), pid: 1, started: 1 },
             take_over: cluster::TakeOver::Refuse,
             follow_every: Duration::from_secs(1),

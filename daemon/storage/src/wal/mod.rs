@@ -12,12 +12,14 @@
 //! - Deleting: `sweep` does, behind the persisted position.
 
 mod cursor;
+mod feed;
 mod floor;
 mod format;
 mod read;
 mod reader;
 mod write;
 
+pub use feed::{Call, Feed, Told};
 pub use floor::StampFloor;
 pub use read::{OnDamage, Recovered, recover};
 pub use reader::{Found, Reader};
@@ -34,6 +36,14 @@ pub struct Committed {
     pub stamp: Stamp,
     /// At most once for each table.
     pub tables: Vec<Rows>,
+}
+
+/// One object of the log of a node. It stays the same when the node leaves: positions are never used again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    pub node: NodeId,
+    pub epoch: Epoch,
+    pub position: Position,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -71,6 +71,7 @@ pub async fn recover(
         last_stamp: stamp,
         object_bytes_max: format::INFLATED_BYTES_MAX,
         stamps: StampFloor::new(last, stamp),
+        feed: None,
     };
     Ok(Recovered { writer, objects, rows })
 }

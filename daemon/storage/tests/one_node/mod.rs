@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use metrics::Registry;
 use storage::bucket::{Key, Store};
-use storage::catalog::Limits;
+use storage::catalog::{Description, Limits};
 use storage::clock::Clock;
 use storage::ingest::{Answer, BadLines, Precision, Write};
 use storage::merge::{Layout, Settle, merge_all};
@@ -28,6 +28,7 @@ fn config(pid: u32) -> Config {
         member: cluster::Config {
             node: NodeId::new("n1").unwrap(),
             core_count: 1,
+            description: Description::default(),
             place: cluster::Place { boot: "b".into(), pid_namespace: "p".into(), pid, started: 1 },
             take_over: cluster::TakeOver::Refuse,
             follow_every: Duration::from_secs(1),
@@ -82,6 +83,7 @@ pub(crate) async fn start(store: &Store, seed: u64) -> (Node, Tasks) {
         clock: Clock::simulated(START_MICROS + seed * DAY_MICROS, seed),
         tasks: tasks.clone(),
         registry: Registry::new(),
+        wire: None,
     };
     // A process id that never runs, so that a crash is recognised at once.
     (Node::start(config(0x7fff_ff00), world).await.expect("the node starts"), tasks)

@@ -1,0 +1,262 @@
+//! The newest objects of one writer's log, as they were stored, for processes that follow it.
+//!
+//! # Promises
+//! - Only what is durable is here, in order and without gaps; memory is bounded, the oldest objects go first.
+//! - Whoever follows is told the objects from a position on, each once and in order. Who asks for one that is not here
+//!   any more, or is too slow for it, is told that some were skipped, and goes on behind them.
+//! - Who follows sends pings. The answer to a ping comes after every object that was durable and known to be when the
+//!   ping came, so it says: nothing else was acknowledged in this epoch before the ping was sent.
+//!
+//! # Not here
+//! - Whether the epoch is still the newest: only the catalog knows, and the process that holds an old epoch may not.
+//!
+//! # Why
+//! A sign of life that is sent unasked may have been on its way for as long as its sender slept. The answer to a ping is
+//! younger than the ping, whatever happened in between.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, stream};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::bucket::Frame;
+use crate::model::{Epoch, NodeId, Position};
+
+/// Objects kept, however small they are.
+const OBJECTS_MAX: usize = 4096;
+
+/// Whose log somebody wants to follow, and from where on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The cluster's own id.
+    pub cluster: u128,
+    pub node: NodeId,
+    pub epoch: Epoch,
+    pub from: Position,
+}
+
+/// What a follower is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// The bytes of the next object as they were stored.
+    Object(Bytes),
+    /// The answer to a ping: when it came, nothing stood behind `last`.
+    Alive { ping: u64, last: Position },
+    /// Objects that only the store has by now.
+    Skipped,
+}
+
+#[derive(Debug)]
+pub struct Feed {
+    cluster: u128,
+    node: NodeId,
+    epoch: Epoch,
+    bytes_max: usize,
+    ring: Mutex<Ring>,
+    last: watch::Sender<Position>,
+}
+
+/// The newest objects up to `last`, without gaps.
+#[derive(Debug)]
+struct Ring {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+    last: Position,
+}
+
+enum Next {
+    Object(Frame),
+    /// The ring begins behind it; the log goes on here.
+    Gone(Position),
+    NotYet,
+}
+
+impl Feed {
+    pub(super) fn new((cluster, node): (u128, NodeId), epoch: Epoch, last: Position, bytes_max: usize) -> Self {
+        let ring = Mutex::new(Ring { frames: VecDeque::new(), bytes: 0, last });
+        Self { cluster, node, epoch, bytes_max, ring, last: watch::Sender::new(last) }
+    }
+
+    /// Takes an object that was just stored.
+    pub(super) fn publish(&self, frame: Frame) {
+        let last = Position(frame.number);
+        let mut ring = self.ring.lock();
+        assert_eq!(last, ring.last.next(), "an object was published out of order");
+        ring.last = last;
+        ring.bytes += frame.payload.len();
+        ring.frames.push_back(frame);
+        while ring.bytes > self.bytes_max || ring.frames.len() > OBJECTS_MAX {
+            let oldest = ring.frames.pop_front().expect("only frames take bytes");
+            ring.bytes -= oldest.payload.len();
+        }
+        drop(ring);
+        self.last.send_replace(last);
+    }
+
+    /// Answers a call until its pings end. The error says why this is not the log that was asked for.
+    pub fn serve(
+        self: &Arc<Self>,
+        call: &Call,
+        pings: BoxStream<'static, u64>,
+    ) -> Result<BoxStream<'static, Told>, String> {
+        self.check(call)?;
+        let known = self.last.subscribe();
+        let serving = Serving { feed: Arc::clone(self), next: call.from, pings, ping: None, known };
+        let told = |mut serving: Serving| async move { serving.tell().await.map(|told| (told, serving)) };
+        Ok(stream::unfold(serving, told).boxed())
+    }
+
+    fn check(&self, call: &Call) -> Result<(), String> {
+        let Call { cluster, node, epoch, from: _ } = call;
+        if *cluster != self.cluster {
+            return Err(format!("this process belongs to cluster {:032x}, not to {cluster:032x}", self.cluster));
+        }
+        if (node, *epoch) != (&self.node, self.epoch) {
+            let (is, has) = (&self.node, self.epoch);
+            return Err(format!("this process holds epoch {has} of node {is}, not epoch {epoch} of node {node}"));
+        }
+        Ok(())
+    }
+
+    fn find(&self, position: Position) -> Next {
+        let ring = self.ring.lock();
+        if position > ring.last {
+            return Next::NotYet;
+        }
+        let back = usize::try_from(ring.last.0 - position.0).unwrap_or(usize::MAX);
+        let found = ring.frames.len().checked_sub(back.saturating_add(1)).and_then(|index| ring.frames.get(index));
+        found.map_or(Next::Gone(ring.last.next()), |frame| Next::Object(frame.clone()))
+    }
+}
+
+/// One follower that is told.
+struct Serving {
+    feed: Arc<Feed>,
+    next: Position,
+    pings: BoxStream<'static, u64>,
+    /// The newest ping that was not answered, and where the log ended when it came.
+    ping: Option<(u64, Position)>,
+    known: watch::Receiver<Position>,
+}
+
+impl Serving {
+    /// `None` when nobody follows any more.
+    async fn tell(&mut self) -> Option<Told> {
+        loop {
+            while let Some(ping) = self.pings.next().now_or_never() {
+                self.came(ping?);
+            }
+            if let Some((ping, _)) = self.ping.take_if(|(_, last)| *last < self.next) {
+                return Some(Told::Alive { ping, last: Position(self.next.0 - 1) });
+            }
+            match self.feed.find(self.next) {
+                Next::Object(frame) => {
+                    self.next = self.next.next();
+                    return Some(Told::Object(frame.encode()));
+                }
+                Next::Gone(next) => {
+                    self.next = next;
+                    return Some(Told::Skipped);
+                }
+                Next::NotYet => {}
+            }
+            tokio::select! {
+                biased;
+                // Both are cancel-safe: a ping stays in its channel, and a change is remembered.
+                ping = self.pings.next() => self.came(ping?),
+                changed = self.known.changed() => changed.ok()?,
+            }
+        }
+    }
+
+    fn came(&mut self, ping: u64) {
+        self.ping = Some((ping, *self.feed.last.borrow()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::Kind;
+    use crate::model::Stamp;
+
+    fn frame(number: u64) -> Frame {
+        let (epoch, payload) = (Epoch(2), Bytes::from(vec![0; 10]));
+        Frame { kind: Kind::WalRows, cluster: 7, epoch, number, nonce: 1, stamp: Stamp(number), payload }
+    }
+
+    fn feed(objects_kept: usize) -> Arc<Feed> {
+        Arc::new(Feed::new((7, node("a")), Epoch(2), Position(10), 10 * objects_kept))
+    }
+
+    fn node(id: &str) -> NodeId {
+        NodeId::new(id).unwrap()
+    }
+
+    fn call(from: u64) -> Call {
+        Call { cluster: 7, node: node("a"), epoch: Epoch(2), from: Position(from) }
+    }
+
+    fn object(number: u64) -> Told {
+        Told::Object(frame(number).encode())
+    }
+
+    #[track_caller]
+    fn check_told(told: &mut BoxStream<'static, Told>, expected: &[Told]) {
+        let found: Vec<Told> = std::iter::from_fn(|| told.next().now_or_never().flatten()).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_follower_is_told_every_object_once_and_an_answer_after_them() {
+        let feed = feed(10);
+        feed.publish(frame(11));
+        let (send, received) = futures::channel::mpsc::unbounded();
+        let mut told = feed.serve(&call(11), received.boxed()).unwrap();
+        check_told(&mut told, &[object(11)]);
+        send.unbounded_send(1).unwrap();
+        feed.publish(frame(12));
+        send.unbounded_send(2).unwrap();
+        check_told(&mut told, &[object(12), Told::Alive { ping: 2, last: Position(12) }]);
+        drop(send);
+        assert_eq!(told.next().now_or_never(), Some(None));
+    }
+
+    #[test]
+    fn what_is_not_here_any_more_is_in_the_store() {
+        let feed = feed(2);
+        (11..=15).for_each(|number| feed.publish(frame(number)));
+        let mut late = feed.serve(&call(11), stream::pending().boxed()).unwrap();
+        check_told(&mut late, &[Told::Skipped]);
+        let mut near = feed.serve(&call(14), stream::pending().boxed()).unwrap();
+        check_told(&mut near, &[object(14), object(15)]);
+        (16..=19).for_each(|number| feed.publish(frame(number)));
+        check_told(&mut near, &[Told::Skipped]);
+        feed.publish(frame(20));
+        check_told(&mut near, &[object(20)]);
+        check_told(&mut late, &[Told::Skipped]);
+    }
+
+    #[test]
+    fn an_object_larger_than_the_ring_goes_by_the_store() {
+        let feed = feed(0);
+        feed.publish(frame(11));
+        let mut told = feed.serve(&call(11), stream::pending().boxed()).unwrap();
+        check_told(&mut told, &[Told::Skipped]);
+    }
+
+    #[test]
+    fn who_wants_another_log_is_refused() {
+        let feed = feed(1);
+        let refused = |call: Call| feed.serve(&call, stream::pending().boxed()).map(drop).unwrap_err();
+        assert!(refused(Call { cluster: 8, ..call(11) }).contains("cluster"));
+        assert!(refused(Call { node: node("b"), ..call(11) }).contains("node b"));
+        for epoch in [1, 3] {
+            assert!(refused(Call { epoch: Epoch(epoch), ..call(11) }).contains("epoch 2"));
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Nodes that push what they store to each other, and queries that ask for what was written a moment ago.
+//!
+//! # Promises
+//! - A query that carries the position of a write shows its rows, on every node, with push and without, after a restart
+//!   of the writer, and after its node was taken over while its old process slept.
+//! - One that names what is not there is refused after a while, and one that is malformed at once.
+//! - A line that is cut, a writer that sleeps and a secret that is wrong make answers slower, not wrong.
+
+use std::time::{Duration, Instant};
+
+use harness::command::Weir;
+use harness::http::{Answer, Client, Request, sql_request, write_request};
+use harness::node::{Node, Options, free_port};
+use harness::wait::eventually;
+use harness::wire::Wire;
+
+const POSITION: &str = "x-weir-position";
+const COUNT: &str = "SELECT count(*) AS n FROM t";
+
+/// A node that listens for others.
+fn options(id: &str) -> Options {
+    let mut options = Options::open();
+    options.node_id = id.to_owned();
+    options.option("--internode-bind-addr", &format!("127.0.0.1:{}", free_port()))
+}
+
+fn two(first: Options, second: Options) -> (Node, Node) {
+    let first = Node::start(first);
+    let mut second = first.beside(second);
+    second.restart();
+    (first, second)
+}
+
+fn row(number: i64) -> String {
+    format!("t,host=a v={number}i {}", number + 1)
+}
+
+/// Writes a row and returns where it stands.
+#[track_caller]
+fn write(client: &Client, number: i64) -> String {
+    let answer = client.ask(write_request("plant", &row(number))).expect(204);
+    answer.header(POSITION).expect("a write that is stored says where").to_owned()
+}
+
+fn ask_after(client: &Client, position: &str) -> Answer {
+    client.ask(sql_request("plant", COUNT, "json").header(POSITION, position))
+}
+
+#[track_caller]
+fn count_after(client: &Client, position: &str) -> i64 {
+    let answer = ask_after(client, position).expect(200);
+    answer.json()[0]["n"].as_i64().expect("a number")
+}
+
+/// The sum of a metric over all its series that contain `labels`.
+fn metric(node: &Node, name: &str, labels: &str) -> f64 {
+    let text = node.client().ask(Request::get("/metrics")).expect(200).text();
+    let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(labels));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+}
+
+fn pushed(node: &Node) -> f64 {
+    metric(node, "influxdb3_replica_objects_total", "source=\"push\"")
+}
+
+/// Writes until rows come by push, and returns the number of rows then.
+#[track_caller]
+fn until_pushed(writer: &Node, reader: &Node, mut rows: i64) -> i64 {
+    let before = pushed(reader);
+    eventually("a pushed row", || {
+        let position = write(&writer.client(), rows);
+        rows += 1;
+        assert_eq!(count_after(&reader.client(), &position), rows);
+        if pushed(reader) > before { Ok(()) } else { Err(pushed(reader)) }
+    });
+    rows
+}
+
+#[test]
+fn a_query_after_a_write_shows_its_rows_on_every_node() {
+    let (first, second) = two(options("a"), options("b"));
+    let mut rows = until_pushed(&first, &second, 0);
+    for _ in 0..30 {
+        let (writer, reader) = if rows % 2 == 0 { (&first, &second) } else { (&second, &first) };
+        let position = write(&writer.client(), rows);
+        rows += 1;
+        assert_eq!(count_after(&reader.client(), &position), rows);
+        assert_eq!(count_after(&writer.client(), &position), rows);
+    }
+    let two = format!("{}, {}", write(&first.client(), rows), write(&second.client(), rows + 1));
+    let by_parameter = Request::get("/api/v3/query_sql").query("db", "plant").query("q", COUNT);
+    let by_parameter = second.client().ask(by_parameter.query("after_position", &two)).expect(200);
+    assert_eq!(by_parameter.json()[0]["n"], rows + 2);
+    assert!(metric(&second, "influxdb3_replica_lag_seconds", "node=\"a\"") < 60.0);
+}
+
+#[test]
+fn a_query_after_what_is_not_there_is_refused() {
+    let first = Node::start(options("a"));
+    let position = write(&first.client(), 0);
+    let (head, last) = position.rsplit_once(':').expect("three parts");
+    let later = format!("{head}:{}", last.parse::<u64>().expect("a number") + 5);
+    for nowhere in [later.as_str(), "nobody:1:1"] {
+        let started = Instant::now();
+        let answer = ask_after(&first.client(), nowhere);
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(answer.text().contains(nowhere.split(':').next().expect("a node")), "{}", answer.text());
+        assert!(started.elapsed() > Duration::from_secs(9), "it gave up after {:?}", started.elapsed());
+    }
+    let answer = ask_after(&first.client(), "a:1");
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert_eq!(count_after(&first.client(), &position), 1);
+    let unsynced = first.client().ask(write_request("plant", &row(1)).query("no_sync", "true")).expect(204);
+    assert_eq!(unsynced.header(POSITION), None, "it is not stored yet");
+}
+
+#[test]
+fn a_line_that_is_cut_leaves_the_store() {
+    let port = free_port();
+    let wire = Wire::to(port);
+    let mut first = Options::open();
+    first.node_id = "a".into();
+    let bind = format!("127.0.0.1:{port}");
+    let first = first.option("--internode-bind-addr", &bind).option("--conn-info", wire.address());
+    let (first, second) = two(first, options("b"));
+    let mut rows = until_pushed(&first, &second, 0);
+    wire.cut();
+    eventually("the line is down", || {
+        let before = pushed(&second);
+        let position = write(&first.client(), rows);
+        rows += 1;
+        assert_eq!(count_after(&second.client(), &position), rows);
+        if pushed(&second) > before { Err("still pushed") } else { Ok(()) }
+    });
+    for _ in 0..5 {
+        let position = write(&first.client(), rows);
+        rows += 1;
+        assert_eq!(count_after(&second.client(), &position), rows);
+    }
+    wire.mend();
+    until_pushed(&first, &second, rows);
+    assert!(metric(&second, "influxdb3_replica_lines_lost_total", "") >= 1.0);
+}
+
+#[test]
+fn a_wrong_secret_is_told_on_both_sides_and_the_store_is_left() {
+    let with = |id: &str, secret: &str| {
+        let options = options(id).variable("INFLUXDB3_INTERNODE_JWT_PRIMARY", secret);
+        options.allow_in_log("another secret")
+    };
+    let (mut first, mut second) = two(with("a", "river-one"), with("b", "river-two"));
+    let position = write(&first.client(), 0);
+    assert_eq!(count_after(&second.client(), &position), 1);
+    for (node, text) in [(&first, "refused a call"), (&second, "refuses to send")] {
+        eventually("a word in the log", || {
+            let log = node.log();
+            let found = log.lines().any(|line| line.contains(text) && line.contains("another secret"));
+            if found { Ok(()) } else { Err(log) }
+        });
+    }
+    assert_eq!(pushed(&second), 0.0);
+    for node in [&first, &second] {
+        assert!(!node.log().contains("river"), "a secret stands in the log");
+    }
+    // A change of the secret, one node after the other.
+    second.stop();
+    second.set_options(with("b", "river-one"));
+    second.restart();
+    let rows = until_pushed(&first, &second, 1);
+    first.stop();
+    first.set_options(
+        with("a", "new")
+            .variable("INFLUXDB3_ENTERPRISE_INTERNODE_JWT_SECONDARY", "river-one")
+            .allow_in_log("deprecated"),
+    );
+    first.restart();
+    until_pushed(&first, &second, rows);
+}
+
+#[test]
+fn positions_and_push_outlive_a_restart_of_the_writer() {
+    let (mut first, second) = two(options("a"), options("b"));
+    let mut rows = until_pushed(&first, &second, 0);
+    for round in 0..2 {
+        let position = write(&first.client(), rows);
+        rows += 1;
+        // In order the rows are in files afterwards; after a kill they are replayed.
+        if round == 0 {
+            first.stop();
+        } else {
+            first.kill();
+        }
+        assert_eq!(count_after(&second.client(), &position), rows);
+        first.restart();
+        assert_eq!(count_after(&first.client(), &position), rows);
+        rows = until_pushed(&first, &second, rows);
+    }
+}
+
+#[test]
+fn a_process_that_slept_through_a_take_over_blinds_nobody() {
+    let allowed = |options: Options| options.allow_in_log("");
+    let (mut first, reader) = two(allowed(options("a")), allowed(options("b")));
+    let mut rows = until_pushed(&first, &reader, 0);
+    first.pause();
+    let mut heir = first.beside_as("log-of-the-heir", allowed(options("a")).flag("--take-over"));
+    heir.restart();
+    let position = write(&heir.client(), rows);
+    rows += 1;
+    assert_eq!(count_after(&reader.client(), &position), rows);
+    first.resume();
+    // It claims to be at the end of its log for as long as it does not know.
+    for _ in 0..20 {
+        let position = write(&heir.client(), rows);
+        rows += 1;
+        assert_eq!(count_after(&reader.client(), &position), rows);
+    }
+    assert_ne!(first.wait_for_its_end(), Some(0), "the old one ends");
+    until_pushed(&heir, &reader, rows);
+}
+
+#[test]
+fn with_certificates_both_sides_must_have_one() {
+    let file = |name: &str| format!("{}/data/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (node, ca) = (file("node.pem"), file("nodes-ca.pem"));
+    let with = |id: &str| {
+        let options = options(id).option("--internode-tls-cert", &node).option("--internode-tls-key", &node);
+        options.option("--internode-tls-ca", &ca).allow_in_log("no secure connection").allow_in_log("refuses to send")
+    };
+    let (first, mut second) = two(with("a"), with("b"));
+    let rows = until_pushed(&first, &second, 0);
+    second.stop();
+    second.set_options(options("b").allow_in_log("no secure connection"));
+    second.restart();
+    let position = write(&first.client(), rows);
+    assert_eq!(count_after(&second.client(), &position), rows + 1);
+    eventually("a word in the log", || {
+        let log = first.log();
+        if log.contains("refused a call") { Ok(()) } else { Err(log) }
+    });
+    assert_eq!(pushed(&second), 0.0);
+}
+
+#[test]
+fn flags_that_do_not_fit_together_are_refused_by_name() {
+    let serve = ["serve", "--node-id", "a", "--cluster-id", "c", "--object-store", "memory", "--without-auth"];
+    let bind = ["--internode-bind-addr", "127.0.0.1:0"];
+    for (flags, message) in [
+        (vec!["--internode-tls-cert", "x"], "all three or none"),
+        (vec!["--internode-jwt-secondary", "x"], "--internode-jwt-primary"),
+        (vec!["--internode-jwt-primary", "x"], "--internode-bind-addr"),
+        (vec!["--internode-conn-addr", "a:1"], "--internode-bind-addr"),
+        (vec!["--internode-bind-addr", "8083"], "--internode-bind-addr '8083' must be a host and a port"),
+        ([&bind[..], &["--conn-info", "http://a:1"]].concat(), "--conn-info 'http://a:1'"),
+        (
+            [&bind[..], &["--internode-tls-cert", "/no", "--internode-tls-key", "/no", "--internode-tls-ca", "/no"]]
+                .concat(),
+            "certificates between nodes: /no",
+        ),
+    ] {
+        let refusal = Weir::default().run(&[&serve[..], &flags].concat()).failure();
+        assert!(refusal.contains(message), "{flags:?}: {refusal}");
+    }
+}
