@@ -3,6 +3,7 @@
 mod config;
 mod internode;
 mod api;
+mod modes;
 mod node;
 mod cli;
 

@@ -4,11 +4,15 @@
 //! - The port is bound before the bucket is touched; the bucket is checked before anything is written.
 //! - Every step of the start is logged with how long it took; a step that fails gives one line that names the cause.
 //! - A first SIGTERM or SIGINT ends requests, stores what waits, writes a snapshot and closes the epoch. A second one,
-//!   unless it came with the first, leaves at once: what is acknowledged is in the log.
+//!   unless it came with the first, leaves at once: what is acknowledged is in the log. A stop that the catalog asks for
+//!   (`weir stop node`) is like a first signal.
 //!
 //! # Not here
 //! - What the rooms do: `storage::node` starts those that keep rows, `sql` answers, `api` speaks.
+//! - Which of them a node needs: `modes` knows.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,40 +20,20 @@ use axum::Router;
 use futures::FutureExt;
 use metrics::Registry;
 use storage::bucket::{LocalFiles, Store};
+use storage::catalog::{Adopted, Catalog};
 use storage::clock::Clock;
 use storage::node::{Node, World};
 use storage::tasks::{Cpu, Tasks};
-use storage::wal::OnDamage;
-use storage::{catalog, cluster, compaction, ingest, replica, snapshot, sweep};
+use storage::{catalog, cluster, snapshot, sweep};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::api::http::{self, Readiness, Server, ServerLimits};
-use crate::config::{self, NodeConfig};
+use crate::api::http::{self, Readiness, Server, ServerLimits, VERSION};
+use crate::config::{self, CompactConfig, GivenResources, NodeConfig, TokenFiles, WalConfig};
 use crate::internode::Internode;
-
-/// A snapshot is due at so many bytes of rows, however large the machine is: more would only lengthen a restart.
-const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
-
-/// Rows may wait for files up to here at least, so that a small threshold does not refuse one large request.
-const BUFFER_BYTES_MIN: usize = 128 << 20;
-
-/// A WAL object holds about so many bytes of line protocol.
-const GROUP_BYTES_MAX: usize = 4 << 20;
-
-/// The files of one compaction plan, which are held in memory.
-const COMPACT_INPUT_BYTES_MAX: u64 = 256 << 20;
-
-/// How often the logs of other nodes are read.
-const REPLICATION_INTERVAL: Duration = Duration::from_millis(250);
-
-/// How long a start waits for the newest rows of other nodes.
-const START_WITHIN: Duration = Duration::from_secs(10);
-
-/// How long a write waits for the object store.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+use crate::modes;
 
 /// How long a last snapshot may take before the node leaves it to the next start.
 const STOP_WITHIN: Duration = Duration::from_secs(120);
@@ -66,6 +50,12 @@ pub(crate) enum Error {
     /// The port is taken or the address is not ours.
     #[error("{0}")]
     Bind(std::io::Error),
+    /// The file that was to tell the address cannot be written.
+    #[error("write the address to {path}: {source}")]
+    AddressFile { path: String, source: std::io::Error },
+    /// The tokens of a file cannot be made.
+    #[error("token file {path}: {source}")]
+    Tokens { path: String, source: catalog::Error },
     /// The data folder cannot be used.
     #[error("data folder {folder}: {source}")]
     Folder { folder: String, source: std::io::Error },
@@ -86,7 +76,7 @@ pub(crate) enum Error {
 /// Runs a node until a signal or an error ends it. `datafusion` is the pool for queries and other long work.
 pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Error> {
     // Ports first: a node that cannot listen must not touch the bucket.
-    let server = Server::bind(&config.http.bind).await.map_err(Error::Bind)?;
+    let server = bind(&config).await?;
     let internode = Internode::bind(config.internode.as_ref()).await.map_err(Error::Bind)?;
     let registry = registry(&datafusion);
     let tasks = Tasks::new(Cpu::pool(datafusion.clone(), config.threads.datafusion));
@@ -107,27 +97,28 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
             tracing::info!("stopped before it was ready");
             return Ok(());
         }
-        node = Node::start(storage_config(&config, internode.as_ref()), world) => node?,
+        node = start(&config, (server.address(), internode.as_ref()), world) => node?,
     };
 
-    if let Some(internode) = internode {
-        internode.serve(Arc::clone(&node.feed), clock, &tasks);
+    if let (Some(internode), Some(feed)) = (internode, &node.feed) {
+        internode.serve(Arc::clone(feed), clock, &tasks);
     }
-    let engine = engine(&config, &node, (registry.clone(), datafusion.clone()))?;
     let readiness = Arc::new(Readiness::starting());
-    let router = router(&config, &node, (engine, registry, Arc::clone(&readiness)), datafusion);
+    let router = router(&config, &node, (registry, datafusion, Arc::clone(&readiness)))?;
     let limits =
         ServerLimits { connections_max: config.http.connections_max, shutdown_timeout: config.http.shutdown_timeout };
     readiness.serve();
-    tracing::info!(address = %server.address(), %store, node = %config.identity.node, "ready");
+    tracing::info!(address = %server.address(), %store, node = %config.identity.node, modes = %config.modes, "ready");
 
     let (mut failure, asked) = (None, Notify::new());
+    let asked_by_the_catalog = node.member.asked_to_stop().clone();
     let end = async {
         tokio::select! {
             biased;
-            // Both only say that the end has come.
+            // They only say that the end has come.
             reason = tasks.failed() => failure = Some(reason),
             () = asked.notified() => tracing::info!("stopping; a second signal leaves at once"),
+            () = asked_by_the_catalog.cancelled() => tracing::info!("stopping, as an operator asked this node to"),
         }
         readiness.refuse("this node is stopping");
     };
@@ -157,6 +148,29 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
     }
 }
 
+/// The HTTP API over what this node has.
+fn router(
+    config: &NodeConfig,
+    node: &Node,
+    (registry, datafusion, readiness): (Registry, Handle, Arc<Readiness>),
+) -> Result<Router, Error> {
+    let parts = http::Parts {
+        catalog: Arc::clone(&node.catalog),
+        ingest: node.ingest.clone(),
+        engine: modes::engine(config, node, (registry.clone(), datafusion.clone())).map_err(Error::Query)?,
+        views: node.views.clone(),
+        query_timeout: config.query.timeout,
+        member: node.member.clone(),
+        modes: config.modes,
+        cluster: config.identity.cluster.clone(),
+        registry,
+        readiness,
+        datafusion,
+        cluster_uuid: Uuid::from_u128(node.catalog.cluster()),
+    };
+    Ok(http::router(parts, &config.http))
+}
+
 /// Stops the rooms that keep rows. A node that failed is given little time: its store may be what failed.
 async fn leave(node: Node, tasks: &Tasks) -> Option<String> {
     let within = if tasks.failure().is_some() { LEAVE_WITHIN } else { STOP_WITHIN };
@@ -165,6 +179,51 @@ async fn leave(node: Node, tasks: &Tasks) -> Option<String> {
     }
     // A failure may have come while it stopped, and then the stop was no stop in order.
     tasks.failure()
+}
+
+/// Starts the rooms that keep rows, and takes the tokens of files.
+async fn start(config: &NodeConfig, doors: (SocketAddr, Option<&Internode>), world: World) -> Result<Node, Error> {
+    let node = Node::start(storage_config(config, doors), world).await?;
+    match adopt_tokens(&node.catalog, &config.tokens).await {
+        Ok(()) => Ok(node),
+        Err(error) => {
+            node.stop().await;
+            Err(error)
+        }
+    }
+}
+
+async fn adopt_tokens(catalog: &Catalog, files: &TokenFiles) -> Result<(), Error> {
+    let TokenFiles { admin, resources } = files;
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |source| Error::Tokens { path, source }
+    };
+    if let Some((path, token)) = admin {
+        tell_adopted(path, catalog.adopt_admin_token(token).await.map_err(failed(path))?);
+    }
+    if let Some((path, GivenResources { databases, tokens })) = resources {
+        tell_adopted(path, catalog.adopt_resource_tokens(databases, tokens).await.map_err(failed(path))?);
+    }
+    Ok(())
+}
+
+fn tell_adopted(path: &Path, adopted: Adopted) {
+    let path = path.display();
+    match adopted {
+        Adopted::Now => tracing::info!(%path, "the cluster has the tokens of this file from now on"),
+        Adopted::Before => tracing::debug!(%path, "the cluster has the tokens of this file"),
+        Adopted::Never => tracing::warn!(%path, "this token file is not used: the cluster has other tokens already"),
+    }
+}
+
+async fn bind(config: &NodeConfig) -> Result<Server, Error> {
+    let server = Server::bind(&config.http.bind).await.map_err(Error::Bind)?;
+    if let Some(path) = &config.address_file {
+        let failed = |source| Error::AddressFile { path: path.display().to_string(), source };
+        std::fs::write(path, server.address().to_string()).map_err(failed)?;
+    }
+    Ok(server)
 }
 
 fn registry(datafusion: &Handle) -> Registry {
@@ -189,72 +248,54 @@ fn open_store(store: &config::Store) -> Result<Store, Error> {
     }
 }
 
-fn engine(config: &NodeConfig, node: &Node, hands: (Registry, Handle)) -> Result<sql::Engine, Error> {
-    let (registry, runtime) = hands;
-    let query = &config.query;
-    let engine = sql::EngineConfig {
-        memory_bytes: usize::try_from(query.memory_bytes).unwrap_or(usize::MAX),
-        target_partitions: config.threads.datafusion,
-        options: query.options.clone(),
-        query_log_entries: query.log_entries,
-        concurrent_queries_max: query.concurrent_max,
-        default_timeout: query.timeout,
-        runtime,
-        registry,
-        node_id: config.identity.node.to_string(),
-        compactions: Arc::clone(&node.events),
-    };
-    sql::Engine::new(engine, Arc::clone(&node.views) as _, node.bucket.reader()).map_err(Error::Query)
-}
-
-fn router(
-    config: &NodeConfig,
-    node: &Node,
-    (engine, registry, readiness): (sql::Engine, Registry, Arc<Readiness>),
-    datafusion: Handle,
-) -> Router {
-    let parts = http::Parts {
-        catalog: Arc::clone(&node.catalog),
-        ingest: Arc::new(node.ingest.clone()),
-        views: Arc::clone(&node.views),
-        query_timeout: config.query.timeout,
-        engine: Arc::new(engine),
-        registry,
-        readiness,
-        datafusion,
-        cluster_uuid: Uuid::from_u128(node.catalog.cluster()),
-    };
-    http::router(parts, &config.http)
+/// What the catalog is told of this process.
+fn description(config: &NodeConfig, (bound, internode): (SocketAddr, Option<&Internode>)) -> catalog::Description {
+    let http = &config.http;
+    let advertised = http.advertise.clone().unwrap_or_else(|| config::advertised(&http.bind, bound));
+    catalog::Description {
+        modes: config.modes,
+        http: Some(advertised.into()),
+        internode: internode.map(|internode| internode.address().into()),
+        version: VERSION.into(),
+        options: config.options.as_str().into(),
+    }
 }
 
 /// The parts of the config that belong to `storage`.
-fn storage_config(config: &NodeConfig, internode: Option<&Internode>) -> storage::node::Config {
+fn storage_config(config: &NodeConfig, doors: (SocketAddr, Option<&Internode>)) -> storage::node::Config {
+    let description = description(config, doors);
+    let modes::Parts { ingest, compaction, replica } = modes::Parts::of(config);
     // Taken apart by name: a new part does not compile until it is used here.
     let NodeConfig {
         identity,
+        modes: _,
+        options: _,
         store: _,
-        http,
+        http: _,
         internode: _,
+        tokens: _,
+        address_file: _,
         threads,
         wal,
         snapshot,
+        peers,
         compact,
         query: _,
         limits,
         retention_check_interval,
     } = config.clone();
-    let force_bytes = usize::try_from(snapshot.memory_bytes_max).unwrap_or(usize::MAX);
-    // Twice what a snapshot waits for, so that writes go on while it is written.
-    let buffer_bytes_max = force_bytes.max(BUFFER_BYTES_MIN).max(2 * force_bytes.min(SNAPSHOT_BYTES_MAX));
     storage::node::Config {
         cluster: identity.cluster,
         member: cluster::Config {
             node: identity.node,
             core_count: u32::try_from(threads.io + threads.datafusion).unwrap_or(u32::MAX),
-            description: description(internode),
+            description,
             place: cluster::Place::here(),
-            take_over: take_over(identity.take_over),
-            follow_every: Duration::from_secs(1),
+            take_over: match identity.take_over {
+                config::TakeOver::Refuse => cluster::TakeOver::Refuse,
+                config::TakeOver::Insist => cluster::TakeOver::Insist,
+            },
+            follow_every: peers.catalog_sync_interval,
             checkpoint_every: 100,
         },
         limits: catalog::Limits {
@@ -263,58 +304,31 @@ fn storage_config(config: &NodeConfig, internode: Option<&Internode>) -> storage
             columns_per_table: limits.columns_per_table,
             ..catalog::Limits::default()
         },
-        on_damage: OnDamage::Fail,
-        ingest: ingest::Config {
-            flush_interval: wal.flush_interval,
-            group_bytes_max: GROUP_BYTES_MAX,
-            waiting_writes_max: wal.waiting_writes_max,
-            waiting_bytes_max: http.in_flight_bytes_max,
-            buffer_bytes_max,
-            answer_within: ANSWER_WITHIN,
-        },
+        on_damage: wal.on_damage,
+        ingest,
         snapshot: snapshot::Config {
-            bytes_max: force_bytes.min(SNAPSHOT_BYTES_MAX),
+            bytes_max: snapshot.bytes_max(),
             periods_max: snapshot.wal_files as u64,
             age_max: snapshot.age_max,
             gen1: snapshot.gen1_duration,
         },
-        compaction: compaction::Config {
-            check_every: compact.check_every,
-            widths: compact.widths,
-            files_max: compact.files_max,
-            rows_max: compact.rows_max,
-            input_bytes_max: COMPACT_INPUT_BYTES_MAX,
-        },
-        sweep: sweep::Config {
-            every: Duration::from_secs(10),
-            file_wait: compact.cleanup_wait,
-            wal_objects_kept: wal.files_to_keep as u64,
-            retention_every: retention_check_interval,
-            catalog_kept: Duration::from_secs(24 * 60 * 60),
-            garbage_every: Duration::from_secs(3600),
-            orphan_age: Duration::from_secs(24 * 60 * 60),
-            clock_trusted_after: Duration::from_secs(60 * 60),
-        },
-        // Another node may hold as much as this one.
-        replica: replica_config(buffer_bytes_max),
+        compaction,
+        sweep: sweep_config(&compact, &wal, retention_check_interval),
+        replica,
     }
 }
 
-fn take_over(wish: config::TakeOver) -> cluster::TakeOver {
-    match wish {
-        config::TakeOver::Refuse => cluster::TakeOver::Refuse,
-        config::TakeOver::Insist => cluster::TakeOver::Insist,
+fn sweep_config(compact: &CompactConfig, wal: &WalConfig, retention_every: Duration) -> sweep::Config {
+    sweep::Config {
+        every: Duration::from_secs(10),
+        file_wait: compact.cleanup_wait,
+        wal_objects_kept: wal.files_to_keep as u64,
+        retention_every,
+        catalog_kept: Duration::from_secs(24 * 60 * 60),
+        garbage_every: Duration::from_secs(3600),
+        orphan_age: Duration::from_secs(24 * 60 * 60),
+        clock_trusted_after: Duration::from_secs(60 * 60),
     }
-}
-
-/// What the process says of itself.
-fn description(internode: Option<&Internode>) -> catalog::Description {
-    let internode = internode.map(|internode| internode.address().into());
-    catalog::Description { internode, ..catalog::Description::default() }
-}
-
-fn replica_config(bytes_max: usize) -> replica::Config {
-    replica::Config { interval: REPLICATION_INTERVAL, bytes_max, start_within: START_WITHIN }
 }
 
 /// SIGTERM and SIGINT.

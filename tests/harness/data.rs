@@ -9,13 +9,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::folder::package;
+
 /// The folder of the data.
 pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("data")
+    package().join("data")
 }
 
 /// A gzipped line protocol file as text.

@@ -8,6 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process, thread};
 
+/// The folder of this package, in the checkout that is tested: a library that two checkouts share was built in only one.
+pub fn package() -> PathBuf {
+    env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,

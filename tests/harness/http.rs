@@ -4,7 +4,7 @@
 //! - A status is never an error; only a request that got no whole answer is.
 //! - The short forms (`write`, `sql`, …) panic with the whole answer when it is not the expected one.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -97,9 +97,19 @@ pub struct Client {
 impl Client {
     /// `base` is `http://host:port`.
     pub fn new(base: &str) -> Self {
+        Self::patient(base, Duration::from_secs(120))
+    }
+
+    /// One that gives up after so long.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { token: self.token.clone(), ..Self::patient(&self.base, timeout) }
+    }
+
+    fn patient(base: &str, timeout: Duration) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(120)))
+            .timeout_global(Some(timeout))
             .max_redirects(0)
             .build();
         Self { agent: ureq::Agent::new_with_config(config), base: base.to_owned(), token: None }
@@ -112,20 +122,7 @@ impl Client {
 
     /// `Err` when no whole answer came; then nobody knows what became of the request.
     pub fn send(&self, request: Request) -> Result<Answer, ureq::Error> {
-        let Request { method, target, headers, body } = request;
-        let mut builder = http::Request::builder().method(method).uri(format!("{}{target}", self.base));
-        if let Some(token) = &self.token {
-            builder = builder.header("Authorization", format!("Bearer {token}"));
-        }
-        for (name, value) in &headers {
-            builder = builder.header(name, value);
-        }
-        let answer = if body.is_empty() && method != "POST" {
-            self.agent.run(builder.body(())?)?
-        } else {
-            self.agent.run(builder.body(body)?)?
-        };
-        let (parts, body) = answer.into_parts();
+        let (parts, body) = self.run(request)?.into_parts();
         let named = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
             (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
@@ -134,6 +131,31 @@ impl Client {
             headers: parts.headers.iter().map(named).collect(),
             body: body.into_with_config().limit(1 << 30).read_to_vec()?,
         })
+    }
+
+    /// The body of a good answer as it comes; the server waits while it is not read.
+    pub fn stream(&self, request: Request) -> Result<impl Read + use<>, String> {
+        let answer = self.run(request).map_err(|error| error.to_string())?;
+        if answer.status().as_u16() != 200 {
+            return Err(format!("answered {}", answer.status()));
+        }
+        Ok(answer.into_body().into_with_config().limit(1 << 30).reader())
+    }
+
+    fn run(&self, request: Request) -> Result<http::Response<ureq::Body>, ureq::Error> {
+        let Request { method, target, headers, body } = request;
+        let mut builder = http::Request::builder().method(method).uri(format!("{}{target}", self.base));
+        if let Some(token) = &self.token {
+            builder = builder.header("Authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in &headers {
+            builder = builder.header(name, value);
+        }
+        if body.is_empty() && method != "POST" {
+            self.agent.run(builder.body(())?)
+        } else {
+            self.agent.run(builder.body(body)?)
+        }
     }
 
     /// `send` for requests that must be answered.

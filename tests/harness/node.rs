@@ -37,6 +37,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// A node of this name with these modes, which asks nobody for a token.
+    pub fn of(node_id: &str, modes: &str) -> Self {
+        let options = Self::open().option("--mode", modes);
+        Self { node_id: node_id.to_owned(), ..options }
+    }
+
     /// A node that asks nobody for a token.
     pub fn open() -> Self {
         Self::with_tokens().flag("--without-auth")
@@ -87,7 +93,7 @@ impl Options {
 pub struct Node {
     options: Options,
     folder: Arc<Folder>,
-    log_name: &'static str,
+    log_name: String,
     port: u16,
     process: Option<Process>,
     witness: Option<Witness>,
@@ -106,20 +112,16 @@ impl Node {
 
     /// A node on an empty folder; not started yet.
     pub fn new(options: Options) -> Self {
-        Self::on(Arc::new(Folder::new(&options.node_id)), options, "log")
+        Self::on(Arc::new(Folder::new(&options.node_id)), options)
     }
 
-    /// Another node on the same store, with an address and a log of its own; not started yet.
+    /// Another node on the same store, with an address and a log of its own, named by its id; not started yet.
     pub fn beside(&self, options: Options) -> Self {
-        Self::on(Arc::clone(&self.folder), options, "log-of-the-other")
+        Self::on(Arc::clone(&self.folder), options)
     }
 
-    /// A third one.
-    pub fn beside_as(&self, log_name: &'static str, options: Options) -> Self {
-        Self::on(Arc::clone(&self.folder), options, log_name)
-    }
-
-    fn on(folder: Arc<Folder>, options: Options, log_name: &'static str) -> Self {
+    fn on(folder: Arc<Folder>, options: Options) -> Self {
+        let log_name = format!("log-of-{}", options.node_id);
         Self { options, folder, log_name, port: free_port(), process: None, witness: None, ready_after: Duration::ZERO }
     }
 
@@ -127,7 +129,7 @@ impl Node {
     #[track_caller]
     pub fn start_on(disk: Disk, options: Options) -> Self {
         let folder = Folder::new(&options.node_id);
-        let mut node = Self::on(Arc::new(folder), options, "log");
+        let mut node = Self::on(Arc::new(folder), options);
         node.witness = Some(Witness::new(node.data_dir(), node.folder.path(), disk));
         node.restart();
         node
@@ -227,12 +229,26 @@ impl Node {
         self.process.take().expect("the node was started").wait().code()
     }
 
-    /// SIGSTOP: the process sleeps.
+    /// Whether it has ended, by itself or because it was asked to; then it can be started again.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.process.as_mut().is_none_or(|process| process.ended().is_some());
+        if ended {
+            self.process = None;
+        }
+        ended
+    }
+
+    /// Whether it answers.
+    pub fn is_ready(&self) -> bool {
+        self.client().send(Request::get("/ready")).is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// SIGSTOP to the whole group.
     pub fn pause(&self) {
         self.process.as_ref().expect("the node runs").pause();
     }
 
-    /// SIGCONT: it goes on where it was.
+    /// SIGCONT to the whole group.
     pub fn resume(&self) {
         self.process.as_ref().expect("the node runs").resume();
     }
@@ -272,7 +288,7 @@ impl Node {
     }
 
     fn log_path(&self) -> PathBuf {
-        self.folder.path().join(self.log_name)
+        self.folder.path().join(&self.log_name)
     }
 }
 

@@ -18,7 +18,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::folder::files_below;
+use crate::folder::{files_below, package};
 use crate::random::Random;
 
 /// Syncs that a bad disk ignores.
@@ -55,7 +55,7 @@ impl Witness {
     /// `own` is a folder for the library and its log, outside of `below`.
     pub fn new(below: PathBuf, own: &Path, disk: Disk) -> Self {
         let library = own.join("witness.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/power/witness.c");
+        let source = package().join("harness/power/witness.c");
         let output = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).output();
         let output = output.expect("a C compiler is there");
         assert!(output.status.success(), "witness.c: {}", String::from_utf8_lossy(&output.stderr));

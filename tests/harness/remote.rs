@@ -6,11 +6,12 @@
 //! - It ends with the test.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::folder::package;
 use crate::http::{Client, Request};
 
 pub const BUCKET: &str = "plant";
@@ -40,9 +41,8 @@ pub struct RemoteStore {
 
 impl RemoteStore {
     pub fn start(service: Service) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = Command::new("python3");
-        command.arg(folder.join("harness/remote/server.py"));
+        command.arg(package().join("harness/remote/server.py"));
         match service {
             Service::S3 => command.arg("s3"),
             Service::S3OverTls => command.args(["s3", "--certificate"]).arg(certificate("server.pem")),
@@ -108,5 +108,5 @@ impl Drop for RemoteStore {
 
 /// A file of `data/tls`.
 pub fn certificate(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/tls").join(name)
+    package().join("data/tls").join(name)
 }

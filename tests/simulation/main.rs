@@ -6,6 +6,9 @@
 //! through a node what it has written before it writes through that node. Processes die at a random call to the store, are
 //! killed, stop in order, or are pushed aside by a second one while they live.
 //!
+//! In half of those runs a third node lives beside them, with a client of its own, until its machine is gone for good.
+//! Every node may compact, and puts the logs of nodes that are dead, or slept for long, into files.
+//!
 //! Every answer of every process is compared with maps: it shows all that was acknowledged by its node; of what went
 //! through the other node it shows what came first, never less than it showed before, than was acknowledged before it
 //! started, and than was acknowledged `LATE_MAX` ago.
@@ -19,6 +22,9 @@
 //! - At that end every node shows every row within seconds, and the settled stamp reaches what every node has persisted,
 //!   although some of them are idle.
 //! - A view that is held meanwhile reads the same as before, although all its files were replaced by others.
+//! - At that end the node that never came back is sealed within a minute, and so is every node that was killed for good.
+//! - Where the log of the catalog is kept, every publication of a compaction is by the node that had the role by the
+//!   entries before it.
 //! - In a fourth of the runs with two nodes entries of the catalog log are deleted before processes that sleep wake up.
 //!   Such a process does not know for a while that it is behind; so there it is only checked that nothing goes backwards.
 //!
@@ -30,6 +36,7 @@ mod store;
 mod wire;
 mod oracle;
 mod node;
+mod journal;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -44,22 +51,27 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::cluster::TakeOver;
-use storage::compaction::{EventKind, Events};
+use storage::compaction::EventKind;
 use storage::view::View;
 use tokio::time::Instant;
 
+use journal::Worker;
 use node::{LATE_MAX, Process, Start};
 use oracle::{Cells, Oracle, Outcome};
 use wire::Exchange;
 
-pub(crate) const CLIENTS: usize = 4;
-/// The clients that write through the first node only, and through the second.
+pub(crate) const CLIENTS: usize = 5;
+/// The clients that write through the first node only, through the second, and through the third.
 const FIRST_CLIENTS: Range<usize> = 0..2;
 const SECOND_CLIENTS: Range<usize> = 2..3;
-/// The client that writes through both.
+const THIRD_CLIENTS: Range<usize> = 4..5;
+/// The client that writes through the first two.
 const SHARED: usize = 3;
 const FIRST: &str = "n";
 const SECOND: &str = "m";
+const THIRD: &str = "x";
+/// A node that is dead is sealed after so long, if others live.
+const SEALED_WITHIN: Duration = Duration::from_secs(60);
 /// Longer than any run.
 const LONG: Duration = Duration::from_secs(100 * 3600);
 const START_MICROS: u64 = 1_760_000_000_000_000;
@@ -87,9 +99,11 @@ fn main() {
             });
         }
     });
-    let Told { processes, acked, open, reads, merges, pushed } = told.into_inner();
+    let Told { processes, acked, open, reads, merges, pushed, terms, adoptions, published } = told.into_inner();
     println!(
-        "simulation: {} seeds, {processes} processes, {acked} writes acknowledged, {open} open, {reads} reads compared, {merges} compactions, {pushed} objects pushed",
+        "simulation: {} seeds, {processes} processes, {acked} writes acknowledged, {open} open, {reads} reads compared, \
+         {merges} compactions, {pushed} objects pushed; in kept logs {terms} times another compactor, {adoptions} logs of \
+         dead nodes adopted, {published} publications by whoever had the role",
         seeds.len()
     );
     println!("{} passed, 0 failed", seeds.len());
@@ -111,6 +125,11 @@ struct Told {
     merges: u64,
     /// Objects that came over lines.
     pushed: u64,
+    /// Where the log of the catalog is kept: how often the role of the compactor was taken, how often a process opened an
+    /// epoch of another node, and publications of compactions whose author is known.
+    terms: u64,
+    adoptions: u64,
+    published: u64,
 }
 
 impl Told {
@@ -121,6 +140,9 @@ impl Told {
         self.reads += other.reads;
         self.merges += other.merges;
         self.pushed += other.pushed;
+        self.terms += other.terms;
+        self.adoptions += other.adoptions;
+        self.published += other.published;
     }
 }
 
@@ -142,7 +164,11 @@ fn simulate(seed: u64) -> Result<Told, String> {
 
 /// The clients whose rows a node sees whole: those that write through it and through no other.
 fn clients_of(id: &str) -> Range<usize> {
-    if id == FIRST { FIRST_CLIENTS } else { SECOND_CLIENTS }
+    match id {
+        FIRST => FIRST_CLIENTS,
+        SECOND => SECOND_CLIENTS,
+        _ => THIRD_CLIENTS,
+    }
 }
 
 fn of_client(found: &Cells, client: usize) -> Cells {
@@ -159,7 +185,7 @@ struct Held {
 
 impl Held {
     async fn open(process: &Process) -> Result<Self, String> {
-        let view = process.node.views.open().map_err(|error| error.to_string())?;
+        let view = process.views().open().map_err(|error| error.to_string())?;
         let cells = process.read_view(&view).await.ok_or("a file is gone although all is well")?;
         Ok(Self { view, cells })
     }
@@ -185,14 +211,17 @@ struct Run {
     /// The second node, when this run has one and it lives.
     second: Option<Process>,
     has_second: bool,
+    /// The third node, while it lives; it may live at most until its machine is gone.
+    third: Option<Process>,
+    has_third: bool,
     catalog_kept: Duration,
     /// The client that writes through both nodes goes on with other rows after a request whose outcome is open: it might
     /// still be stored, later than what the client writes through another node.
     generation: usize,
     /// The lines between processes, when this run has them.
     exchange: Option<Arc<Exchange>>,
-    /// What compaction did in each process.
-    events: Vec<Arc<Events>>,
+    /// Every process that began to answer.
+    workers: Vec<Worker>,
     told: Told,
 }
 
@@ -208,17 +237,19 @@ impl Run {
             aside: Vec::new(),
             second: None,
             has_second: !seed.is_multiple_of(4),
+            third: None,
+            has_third: !seed.is_multiple_of(4) && (seed / 4).is_multiple_of(2),
             catalog_kept: if seed % 4 >= 2 { LONG } else { Duration::from_secs(1) },
             generation: 0,
-            exchange: (seed / 4).is_multiple_of(2).then(Arc::default),
-            events: Vec::new(),
+            exchange: (seed / 8).is_multiple_of(2).then(Arc::default),
+            workers: Vec::new(),
             told: Told::default(),
         }
     }
 
     fn all_told(mut self) -> Told {
-        let events = self.events.iter().flat_map(|events| events.all());
         self.told.pushed = self.exchange.iter().map(|lines| lines.pushed.load(Ordering::Relaxed)).sum();
+        let events = self.workers.iter().flat_map(|worker| worker.events.all());
         self.told.merges = events.filter(|event| event.kind == EventKind::Consumed).count() as u64;
         self.told
     }
@@ -238,8 +269,18 @@ impl Run {
                 living = self.end(process).await;
             }
         }
-        living.iter().chain(&self.aside).chain(&self.second).for_each(Process::kill);
-        self.end_well().await
+        living.iter().chain(&self.aside).chain(&self.second).chain(&self.third).for_each(Process::kill);
+        self.end_well().await?;
+        self.check_journal().await
+    }
+
+    /// By the log of the catalog, if all of it is kept.
+    async fn check_journal(&mut self) -> Result<(), String> {
+        if self.catalog_kept == LONG {
+            let found = journal::check(&self.shared, &self.workers).await?;
+            (self.told.terms, self.told.adoptions, self.told.published) = found;
+        }
+        Ok(())
     }
 
     /// Without faults every promise holds at once.
@@ -263,16 +304,22 @@ impl Run {
             }
         }
         for node in &nodes {
-            if !node.node.snapshot.take().await {
+            if !node.take_snapshot().await {
                 return Err("no snapshot although all is well".into());
             }
         }
-        // Time for every node to read what the others did, and for those that hold others back to see it.
-        tokio::time::sleep(Duration::from_secs(30)).await;
+        // Time for every node to read what the others did, for those that hold others back to see it, and for the logs of
+        // the dead to be adopted.
+        tokio::time::sleep(SEALED_WITHIN).await;
+        let lives: Vec<&str> = nodes.iter().map(|node| node.id).collect();
         for (node, held) in nodes.iter().zip(held) {
             held.check(node).await?;
             self.compare_all(node).await?;
             let state = node.node.catalog.state();
+            let is_left = |n: &&Arc<storage::catalog::Node>| !n.sealed && !lives.contains(&n.id.as_str());
+            if let Some(left) = state.nodes.values().find(is_left) {
+                return Err(format!("node {} is dead and nobody sealed it: {left:?}", left.id));
+            }
             let newest = state.nodes.values().map(|n| n.persisted_stamp).max();
             if newest.is_some_and(|newest| state.settled() < newest) {
                 return Err(format!("the settled stamp stays behind what is persisted: {:?}", state.nodes));
@@ -336,7 +383,7 @@ impl Run {
         let catalog_kept = self.catalog_kept;
         let start = Start { id, seed, number, faults_percent, dies_at, take_over, clock_micros, catalog_kept, floors };
         let process = Process::start((&self.shared, self.exchange.as_ref()), start).await;
-        self.events.extend(process.iter().map(|process| Arc::clone(&process.node.events)));
+        self.workers.extend(process.iter().map(Worker::of));
         self.tell(|| format!("{start:?}: {}", process.as_ref().map_or_else(|reason| reason.as_str(), |_| "ready")));
         process
     }
@@ -350,7 +397,7 @@ impl Run {
                         biased;
                         () = process.store.died() => {}
                         _ = process.tasks.failed() => {}
-                        _ = process.node.snapshot.take() => {}
+                        _ = process.take_snapshot() => {}
                     }
                 }
                 1 => {
@@ -359,6 +406,7 @@ impl Run {
                 2 => tokio::time::sleep(Duration::from_secs(self.chance.random_range(1..30))).await,
                 3 => self.write_aside().await,
                 4 | 5 if self.has_second => self.live_beside().await?,
+                7 if self.has_third => self.live_afar().await?,
                 6 if self.is_shared() => {
                     if !self.write_shared(process).await? {
                         return Ok(());
@@ -394,7 +442,7 @@ impl Run {
                     biased;
                     () = second.store.died() => {}
                     _ = second.tasks.failed() => {}
-                    _ = second.node.snapshot.take() => {}
+                    _ = second.take_snapshot() => {}
                 }
             }
             choice => {
@@ -410,6 +458,26 @@ impl Run {
             }
         }
         self.second = Some(second);
+        Ok(())
+    }
+
+    /// One step of the third node. Once its machine is gone, it is gone for good.
+    async fn live_afar(&mut self) -> Result<(), String> {
+        let Some(third) = self.third.take() else {
+            self.third = self.start_faulty(THIRD, TakeOver::Refuse).await.ok();
+            return Ok(());
+        };
+        let mut lives = true;
+        for _ in 0..self.chance.random_range(1..4) {
+            lives = lives && self.write(&third, THIRD_CLIENTS.start).await;
+        }
+        let answers = lives && self.compare(&third).await?;
+        if answers && self.chance.random_range(0..6) > 0 {
+            self.third = Some(third);
+        } else {
+            third.kill();
+            self.has_third = self.chance.random_range(0..2) == 0;
+        }
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use storage::merge::{Layout, Settle, merge_all};
 use storage::model::{NodeId, TimeRange};
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
-use storage::view::View;
+use storage::view::{View, Views};
 use storage::wal::OnDamage;
 use storage::{compaction, replica, snapshot, sweep};
 
@@ -94,7 +94,9 @@ impl Process {
         };
         match started {
             Ok(node) => {
-                exchange.iter().for_each(|exchange| exchange.answer(address(number), &node.feed, &store));
+                if let (Some(exchange), Some(feed)) = (exchange, &node.feed) {
+                    exchange.answer(address(number), feed, &store);
+                }
                 Ok(Self { node, tasks, store, id, floors: Mutex::new(floors), shared: Arc::clone(shared) })
             }
             Err(reason) => {
@@ -103,6 +105,14 @@ impl Process {
                 Err(reason)
             }
         }
+    }
+
+    pub(crate) fn views(&self) -> &Views {
+        self.node.views.as_ref().expect("it shows rows")
+    }
+
+    pub(crate) async fn take_snapshot(&self) -> bool {
+        self.node.snapshot.as_ref().expect("it takes writes").take().await
     }
 
     /// Ends the process where it stands.
@@ -124,7 +134,7 @@ impl Process {
             biased;
             () = self.store.died() => false,
             _ = self.tasks.failed() => false,
-            result = self.node.ingest.write(write) => result.is_ok(),
+            result = self.node.ingest.as_ref().expect("it takes writes").write(write) => result.is_ok(),
         }
     }
 
@@ -134,7 +144,7 @@ impl Process {
             biased;
             () = self.store.died() => None,
             _ = self.tasks.failed() => None,
-            cells = async { self.read_view(&self.node.views.open().ok()?).await } => cells,
+            cells = async { self.read_view(&self.views().open().ok()?).await } => cells,
         }
     }
 
@@ -220,27 +230,27 @@ fn config(start: Start) -> Config {
         },
         limits: Limits::default(),
         on_damage: OnDamage::Fail,
-        ingest: ingest::Config {
+        ingest: Some(ingest::Config {
             flush_interval: Duration::from_millis(100),
             group_bytes_max: 1 << 20,
             waiting_writes_max: 100,
             waiting_bytes_max: 1 << 20,
             buffer_bytes_max: 1 << 20,
             answer_within: Duration::from_secs(30),
-        },
+        }),
         snapshot: snapshot::Config {
             bytes_max: 400,
             periods_max: 10,
             age_max: Duration::from_secs(60),
             gen1: Duration::from_secs(600),
         },
-        compaction: compaction::Config {
+        compaction: Some(compaction::Config {
             check_every: Duration::from_secs(2),
             widths: [1_200, 3_600, 14_400].map(Duration::from_secs).to_vec(),
             files_max: 4,
             rows_max: 4,
             input_bytes_max: 20_000,
-        },
+        }),
         sweep: sweep::Config {
             every: Duration::from_secs(3),
             file_wait: Duration::from_secs(5),
@@ -251,10 +261,10 @@ fn config(start: Start) -> Config {
             orphan_age: Duration::from_secs(8),
             clock_trusted_after: Duration::from_secs(4),
         },
-        replica: replica::Config {
+        replica: Some(replica::Config {
             interval: REPLICATION_INTERVAL,
             bytes_max: 1 << 20,
             start_within: Duration::from_secs(10),
-        },
+        }),
     }
 }

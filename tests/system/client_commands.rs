@@ -162,6 +162,69 @@ fn a_retention_period_hides_older_rows() {
 }
 
 #[test]
+fn the_retention_of_a_table_overrides_that_of_its_database() {
+    let node = Node::start(Options::open());
+    let weir = Weir::at(&node.url());
+    let now = UNIX_EPOCH.elapsed().expect("the clock is past 1970").as_secs();
+    let lines = |table: &str| format!("{table} v=1i {}\n{table} v=2i {}\n", now - 48 * 3_600, now - 60);
+    let all = lines("t") + &lines("u");
+    weir.run_with_input(&["write", "-d", "plant", "--precision", "s"], all.as_bytes()).success();
+    weir.run(&["create", "database", "empty"]).success();
+    weir.run(&["write", "-d", "lab", "x v=1"]).success();
+    let count = |table: &str| node.client().number("plant", &format!("SELECT count(*) AS n FROM {table}"));
+    let shown = |flags: &[&str]| {
+        let shown = weir.run(&[&["show", "retention", "--format", "csv"], flags].concat()).success();
+        shown.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let update = |arguments: &[&str]| weir.run(&[&["update"], arguments].concat()).success();
+    let head = "Database,Table,Retention,Source";
+    let rest = "lab,x,infinite,infinite";
+    assert_eq!(shown(&[]), [head, rest, "plant,t,infinite,infinite", "plant,u,infinite,infinite"]);
+
+    update(&["table", "t", "-d", "plant", "--retention-period", "25h"]);
+    assert_eq!((count("t"), count("u")), (1, 2));
+    assert_eq!(shown(&[]), [head, rest, "plant,t,25h,table", "plant,u,infinite,infinite"]);
+    update(&["database", "plant", "-r", "1d"]);
+    update(&["table", "t", "-d", "plant", "-r", "99999999y"]);
+    assert_eq!((count("t"), count("u")), (2, 1));
+    let shown_now = shown(&["-d", "plant"]);
+    assert!(shown_now[1].starts_with("plant,t,") && shown_now[1].ends_with("ns,table"), "{shown_now:?}");
+    assert_eq!(shown_now[2..], ["plant,u,1d,database"]);
+    update(&["table", "t", "-d", "plant", "-r", "none"]);
+    assert_eq!(shown(&["-d", "plant"])[1..], ["plant,t,1d,database", "plant,u,1d,database"]);
+    assert_eq!(count("t"), 1);
+    assert!(weir.run(&["update", "table", "t", "-d", "plant", "-r", "5"]).failure().contains("retention period '5'"));
+    assert!(weir.run(&["update", "table", "v", "-d", "plant", "-r", "5d"]).failure().contains("not found: v"));
+    weir.run(&["delete", "table", "t", "-d", "plant", "--yes"]).success();
+    assert_eq!(shown(&["-d", "plant"])[1..], ["plant,u,1d,database"]);
+}
+
+#[test]
+fn system_tables_are_shown_one_by_one_and_all_together() {
+    let node = Node::start(Options::open());
+    let weir = Weir::at(&node.url());
+    weir.run(&["write", "-d", "plant", "b,site=x v=1\na v=1\nc v=1"]).success();
+    let show = |arguments: &[&str]| weir.run(&[&["show", "system", "-d", "plant"], arguments].concat());
+    let names = show(&["table-list", "--format", "csv"]).success();
+    assert!(names.lines().any(|name| name == "queries") && !names.contains("tokens"), "{names}");
+
+    let table = |more: &[&str]| show(&[&["table", "tables", "--format", "csv"], more].concat());
+    let columns = ["-s", "table_name,column_count", "-o", "column_count desc,table_name"];
+    assert_eq!(table(&columns).success().trim(), "table_name,column_count\nb,3\na,2\nc,2");
+    assert_eq!(table(&["-s", "table_name", "-o", "table_name desc", "-l", "1"]).success().trim(), "table_name\nc");
+    assert!(table(&["-s", "nothing"]).failure().contains("nothing"));
+    assert!(table(&["-o", "table_name; x"]).failure().contains("--order-by"));
+    assert!(show(&["table", "tables", "--format", "parquet"]).failure().contains("--output"));
+
+    let summary = show(&["summary", "-l", "2", "--format", "csv"]).success();
+    for name in names.lines().skip(1) {
+        assert!(summary.lines().any(|line| line == format!("{name}:")), "{name}: {summary}");
+    }
+    let listed = summary.lines().filter(|line| line.starts_with("plant,") && line.ends_with(",false,"));
+    assert_eq!(listed.filter(|line| line.contains(",0,0,")).count(), 2, "two of three tables: {summary}");
+}
+
+#[test]
 fn mistakes_on_the_command_line_are_explained() {
     let weir = Weir::default();
     let unknown = weir.run(&["serve", "--node-idd", "n"]);

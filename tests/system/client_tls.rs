@@ -5,10 +5,10 @@
 //! - `--tls-ca` and `--tls-no-verify` work as flags and as variables.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use harness::command::Weir;
+use harness::remote::certificate;
 
 /// Takes every write; prints its port, and the token of each request.
 const SERVER: &str = "
@@ -41,7 +41,7 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let mut command = Command::new("python3");
-        command.args(["-c", SERVER]).arg(certificates("server.pem")).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(["-c", SERVER]).arg(certificate("server.pem")).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("python3 is there");
         let mut said = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut port = String::new();
@@ -64,10 +64,6 @@ impl Drop for Server {
     }
 }
 
-fn certificates(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/tls").join(name)
-}
-
 #[test]
 fn a_server_is_trusted_only_when_somebody_vouches_for_it() {
     let mut server = Server::start();
@@ -76,7 +72,7 @@ fn a_server_is_trusted_only_when_somebody_vouches_for_it() {
     let refusal = weir.run(&write).failure();
     assert!(refusal.to_lowercase().contains("certificate"), "{refusal}");
 
-    let ca = certificates("ca.pem");
+    let ca = certificate("ca.pem");
     let ca = ca.to_str().expect("a plain path");
     weir.run(&["write", "--tls-ca", ca, "--database", "plant", "t v=1 1"]).success();
     // The first token to arrive is this one: the refused write sent none.
@@ -90,7 +86,7 @@ fn a_server_is_trusted_only_when_somebody_vouches_for_it() {
 #[test]
 fn a_file_that_vouches_for_nobody_is_named() {
     let weir = Weir::at("https://127.0.0.1:1");
-    let readme = certificates("../README.md");
+    let readme = certificate("../README.md");
     for (path, problem) in
         [("/no/such/file", "No such file"), (readme.to_str().expect("plain"), "no certificate in it")]
     {

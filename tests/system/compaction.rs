@@ -75,12 +75,12 @@ fn check_events(client: &Client) {
     assert!(expected.iter().all(|kind| kinds.contains(kind)), "{rows:?}");
 }
 
-fn live(client: &Client) -> BTreeSet<String> {
+pub(crate) fn live(client: &Client) -> BTreeSet<String> {
     let rows = client.sql("nyc", "SELECT path FROM system.parquet_files");
     rows.iter().map(|row| row["path"].as_str().expect("a path").to_owned()).collect()
 }
 
-fn stored(node: &Node) -> BTreeSet<String> {
+pub(crate) fn stored(node: &Node) -> BTreeSet<String> {
     let data = node.data_dir();
     let below = |path: std::path::PathBuf| path.strip_prefix(&data).expect("below").to_string_lossy().into_owned();
     files_below(&data).map(below).filter(|path| path.ends_with(".parquet")).collect()

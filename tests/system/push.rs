@@ -9,6 +9,7 @@
 use std::time::{Duration, Instant};
 
 use harness::command::Weir;
+use harness::folder::package;
 use harness::http::{Answer, Client, Request, sql_request, write_request};
 use harness::node::{Node, Options, free_port};
 use harness::wait::eventually;
@@ -203,7 +204,7 @@ fn a_process_that_slept_through_a_take_over_blinds_nobody() {
     let (mut first, reader) = two(allowed(options("a")), allowed(options("b")));
     let mut rows = until_pushed(&first, &reader, 0);
     first.pause();
-    let mut heir = first.beside_as("log-of-the-heir", allowed(options("a")).flag("--take-over"));
+    let mut heir = first.beside(allowed(options("a")).flag("--take-over"));
     heir.restart();
     let position = write(&heir.client(), rows);
     rows += 1;
@@ -221,7 +222,7 @@ fn a_process_that_slept_through_a_take_over_blinds_nobody() {
 
 #[test]
 fn with_certificates_both_sides_must_have_one() {
-    let file = |name: &str| format!("{}/data/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let file = |name: &str| package().join("data/tls").join(name).display().to_string();
     let (node, ca) = (file("node.pem"), file("nodes-ca.pem"));
     let with = |id: &str| {
         let options = options(id).option("--internode-tls-cert", &node).option("--internode-tls-key", &node);

@@ -7,6 +7,8 @@
 use std::fs;
 use std::path::Path;
 
+use harness::folder::package;
+
 use crate::source::Source;
 
 #[derive(Debug, Default)]
@@ -21,7 +23,8 @@ const SKIPPED: [&str; 3] = ["target", ".git", "data"];
 
 impl Workspace {
     pub(crate) fn read() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace");
+        let package = package();
+        let root = package.parent().expect("the package lies in the workspace");
         let mut workspace = Self::default();
         workspace.read_folder(root, "");
         assert!(workspace.sources.len() > 10, "no sources under {}", root.display());

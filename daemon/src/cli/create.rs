@@ -1,9 +1,12 @@
 //! `weir create`: databases, tables, tokens.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
+use storage::catalog::{GivenToken, OPERATOR_TOKEN, PermissionText, Secret, check_database_name};
+use storage::clock::Clock;
 
 use super::client::{Call, Connection, Payload};
 use crate::config;
@@ -69,6 +72,16 @@ pub(crate) struct CreateToken {
     /// What the token may do, such as db:a,b:read,write; may be repeated
     #[arg(long, value_name = "GRANT", required_unless_present = "admin", requires = "name")]
     permission: Vec<String>,
+    /// Write a token file instead, without a server; `serve --admin-token-file` or `--permission-tokens-file` takes it
+    #[arg(long, action = ArgAction::SetTrue, requires = "output_file", conflicts_with = "regenerate")]
+    offline: bool,
+    /// The token file. One with permissions is added to, one with an admin token must be new
+    #[arg(long, value_name = "PATH", requires = "offline")]
+    output_file: Option<PathBuf>,
+    /// Databases that are made along with the tokens of the file
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "offline", conflicts_with = "admin",
+          value_parser = database_name)]
+    create_databases: Vec<String>,
     /// How the token is shown
     #[arg(long, default_value = "text")]
     format: TokenFormat,
@@ -108,13 +121,16 @@ fn post(connection: &Connection, path: &str, body: &Value) -> Result<String, Str
 
 /// Makes the token and returns what is to be shown.
 fn token(command: &CreateToken) -> Result<String, String> {
-    let CreateToken { connection, admin, regenerate, name, expiry, permission, format } = command;
+    let CreateToken { connection, admin, regenerate, name, expiry, permission, format, output_file, .. } = command;
+    if *admin && name.is_none() && expiry.is_some() {
+        return Err("--expiry needs --name: the operator token has no end".to_owned());
+    }
+    if let Some(path) = output_file {
+        return offline(command, path);
+    }
     let expiry_secs = expiry.map(|expiry| expiry.as_secs());
     let answer = match (admin, regenerate, name) {
         (true, true, _) => post(connection, "/api/v3/configure/token/admin/regenerate", &Value::Null)?,
-        (true, false, None) if expiry.is_some() => {
-            return Err("--expiry needs --name: the operator token has no end".to_owned());
-        }
         (true, false, None) => post(connection, "/api/v3/configure/token/admin", &Value::Null)?,
         (true, false, Some(name)) => {
             let body = json!({ "token_name": name, "expiry_secs": expiry_secs });
@@ -130,6 +146,28 @@ fn token(command: &CreateToken) -> Result<String, String> {
         TokenFormat::Json => Ok(answer),
         TokenFormat::Text => in_words(&answer),
     }
+}
+
+/// Writes a token file and returns what is to be shown: where it is, not what is in it.
+fn offline(command: &CreateToken, path: &Path) -> Result<String, String> {
+    let clock = Clock::system();
+    let end = |expiry: Duration| clock.now_ms().saturating_add(u64::try_from(expiry.as_millis()).unwrap_or(u64::MAX));
+    let name = command.name.as_deref().unwrap_or(OPERATOR_TOKEN);
+    let token = GivenToken::new(name, Secret::new(&clock.random_bytes()), command.expiry.map(end));
+    let token = token.map_err(|error| error.to_string())?;
+    if command.admin {
+        config::write_admin_token(path, &token)?;
+    } else {
+        let permissions: Result<Vec<_>, _> =
+            command.permission.iter().map(|text| PermissionText::parse(text)).collect();
+        permissions.map_err(|error| error.to_string())?;
+        config::add_permission_token(path, (&token, &command.permission), &command.create_databases)?;
+    }
+    Ok(format!("Token \"{name}\" written to {}", path.display()))
+}
+
+fn database_name(text: &str) -> Result<String, String> {
+    check_database_name(text).map(|()| text.to_owned())
 }
 
 fn in_words(answer: &str) -> Result<String, String> {

@@ -134,20 +134,31 @@ fn remove(connection: &Connection, path: &str, parameters: &[(&str, &str)]) -> R
 }
 
 impl Consent {
-    #[expect(clippy::print_stderr, reason = "this is what a command line is for")]
     fn ask(&self, what: &str) -> Result<(), String> {
-        if self.yes {
-            return Ok(());
-        }
-        if !io::stdin().is_terminal() {
-            return Err(format!("{what} is not deleted: nobody is there to be asked; use --yes"));
-        }
-        eprint!("Delete {what}? Type yes: ");
-        let mut answer = String::new();
-        let read = io::stderr().flush().and_then(|()| io::stdin().read_line(&mut answer));
-        read.map_err(|error| format!("read the answer: {error}"))?;
-        if answer.trim() == "yes" { Ok(()) } else { Err(format!("{what} is not deleted")) }
+        if self.yes { Ok(()) } else { ask(&Act { does: "delete", done: "deleted", flag: "--yes" }, what) }
     }
+}
+
+/// What somebody is asked about, in words.
+pub(super) struct Act {
+    pub(super) does: &'static str,
+    pub(super) done: &'static str,
+    /// What answers before the question.
+    pub(super) flag: &'static str,
+}
+
+/// Asks whoever sits at the terminal.
+#[expect(clippy::print_stderr, reason = "this is what a command line is for")]
+pub(super) fn ask(act: &Act, what: &str) -> Result<(), String> {
+    let Act { does, done, flag } = act;
+    if !io::stdin().is_terminal() {
+        return Err(format!("{what} is not {done}: nobody is there to be asked; use {flag}"));
+    }
+    eprint!("Really {does} {what}? Type yes: ");
+    let mut answer = String::new();
+    let read = io::stderr().flush().and_then(|()| io::stdin().read_line(&mut answer));
+    read.map_err(|error| format!("read the answer: {error}"))?;
+    if answer.trim() == "yes" { Ok(()) } else { Err(format!("{what} is not {done}")) }
 }
 
 #[expect(clippy::print_stdout, reason = "this is what a command line is for")]

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser, value_parser
 
 use super::logging::LogFlags;
 use super::store::{StoreFlags, secret};
-use crate::config::{self, Memory, OpenEndpoint};
+use crate::config::{self, Forward, Memory, OpenEndpoint};
 use storage::bucket::Secret;
 
 #[derive(Debug, Clone, Args)]
@@ -29,6 +29,8 @@ pub(crate) struct ServeFlags {
     #[command(flatten)]
     pub(crate) wal: WalFlags,
     #[command(flatten)]
+    pub(crate) peers: PeerFlags,
+    #[command(flatten)]
     pub(crate) compact: CompactFlags,
     #[command(flatten)]
     pub(crate) limits: LimitFlags,
@@ -38,11 +40,18 @@ pub(crate) struct ServeFlags {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
+    /// ingest, query and compact
     All,
+    /// Takes writes
     Ingest,
+    /// Answers queries
     Query,
+    /// Merges files, one node at a time
     Compact,
+    #[value(hide = true)]
     Process,
+    #[value(hide = true)]
+    Webui,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -57,8 +66,8 @@ pub(crate) struct IdentityFlags {
     /// Name of the cluster; the prefix of everything it stores
     #[arg(long, value_name = "ID", env = "INFLUXDB3_CLUSTER_ID")]
     pub(crate) cluster_id: Option<String>,
-    /// What this node does
-    #[arg(long, value_delimiter = ',', env = "INFLUXDB3_MODE", default_value = "all")]
+    /// What this node does; may be said several times
+    #[arg(long, value_name = "LIST", value_delimiter = ',', env = "INFLUXDB3_MODE", default_value = "all")]
     pub(crate) mode: Vec<Mode>,
     /// Start even if another process seems to run under this node id; that process then stops
     #[arg(long, env = "INFLUXDB3_TAKE_OVER", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
@@ -71,10 +80,22 @@ pub(crate) struct HttpFlags {
     /// Address to listen on
     #[arg(long, value_name = "HOST:PORT", env = "INFLUXDB3_HTTP_BIND_ADDR", default_value = "0.0.0.0:8181")]
     pub(crate) http_bind: String,
+    /// Where other nodes reach this address [default: the host of --http-bind, or the address by which this machine
+    /// reaches others]; InfluxDB 3 has no such option
+    #[arg(long, value_name = "HOST:PORT", env = "INFLUXDB3_HTTP_ADVERTISE_ADDR",
+          value_parser = config::parse_address)]
+    pub(crate) http_advertise_addr: Option<String>,
+    /// Whether requests that this node does not serve, by its modes, go on to a node that does; InfluxDB 3 has no such
+    /// option
+    #[arg(long, env = "INFLUXDB3_FORWARD", default_value = "on")]
+    pub(crate) forward: Forward,
     /// Largest request body, before and after decompression
     #[arg(long, value_name = "SIZE", env = "INFLUXDB3_MAX_HTTP_REQUEST_SIZE", default_value = "10mb",
           value_parser = config::parse_request_size)]
     pub(crate) max_http_request_size: usize,
+    /// File the address is written to once the node listens, for a port of 0
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_TCP_LISTENER_FILE_PATH", hide = true)]
+    pub(crate) tcp_listener_file_path: Option<PathBuf>,
     /// How long a stop waits for requests to end; 0s does not wait
     #[arg(long, value_name = "DURATION", env = "INFLUXDB3_SHUTDOWN_TIMEOUT", default_value = "30s",
           value_parser = config::parse_duration)]
@@ -82,6 +103,12 @@ pub(crate) struct HttpFlags {
     /// Serve every request without a token
     #[arg(long, env = "INFLUXDB3_WITHOUT_AUTH", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub(crate) without_auth: bool,
+    /// JSON file with an admin token, which is made when the cluster has none
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_ADMIN_TOKEN_FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
+    /// JSON file with tokens and their permissions, which are made when the cluster has none with permissions
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_PERMISSION_TOKENS_FILE")]
+    pub(crate) permission_tokens_file: Option<PathBuf>,
     /// Endpoints that need no token
     #[arg(long, value_name = "LIST", value_delimiter = ',', env = "INFLUXDB3_DISABLE_AUTHZ")]
     pub(crate) disable_authz: Vec<OpenEndpoint>,
@@ -184,6 +211,28 @@ pub(crate) struct WalFlags {
     #[arg(long, value_name = "DURATION", env = "INFLUXDB3_GEN1_DURATION", default_value = "10m",
           value_parser = config::parse_gen1_duration, hide = true)]
     pub(crate) gen1_duration: Duration,
+    /// Whether a start ends at a log file that is damaged. If not, its rows are lost and an error in the log names it
+    #[arg(long, env = "INFLUXDB3_WAL_REPLAY_FAIL_ON_ERROR", action = ArgAction::Set,
+          value_parser = BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true",
+          default_value = "true")]
+    pub(crate) wal_replay_fail_on_error: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Other nodes")]
+pub(crate) struct PeerFlags {
+    /// How often the logs of other nodes are read
+    #[arg(long, value_name = "DURATION", env = "INFLUXDB3_REPLICATION_INTERVAL", default_value = "250ms",
+          value_parser = config::parse_interval)]
+    pub(crate) replication_interval: Duration,
+    /// How often the catalog is read while it changes
+    #[arg(long, value_name = "DURATION", env = "INFLUXDB3_CATALOG_SYNC_INTERVAL", default_value = "1s",
+          value_parser = config::parse_interval)]
+    pub(crate) catalog_sync_interval: Duration,
+    /// How long a start waits for the newest rows of other nodes
+    #[arg(long, value_name = "DURATION", env = "INFLUXDB3_WAIT_FOR_RUNNING_INGESTER", default_value = "10s",
+          value_parser = config::parse_duration, hide = true)]
+    pub(crate) wait_for_running_ingester: Duration,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -13,6 +13,9 @@ mod create;
 mod delete;
 mod flags;
 mod logging;
+mod no_effect;
+mod nodes;
+mod options;
 mod query;
 mod serve;
 mod show;
@@ -29,7 +32,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::Host;
+use crate::config::{self, Host};
 use flags::ServeFlags;
 use serve::{Kind, Surroundings};
 pub(crate) use serve::{Start, announce};
@@ -76,6 +79,12 @@ pub(crate) enum ClientCommand {
     /// Change a database or table
     #[command(subcommand)]
     Update(delete::UpdateCommand),
+    /// Stop a node
+    #[command(subcommand)]
+    Stop(nodes::StopCommand),
+    /// Remove a node that has stopped
+    #[command(subcommand)]
+    Remove(nodes::RemoveCommand),
 }
 
 /// Runs a client command to its end.
@@ -87,6 +96,8 @@ pub(crate) fn run(command: ClientCommand) -> Result<(), String> {
         ClientCommand::Show(command) => show::run(command),
         ClientCommand::Delete(command) => delete::delete(command),
         ClientCommand::Update(command) => delete::update(command),
+        ClientCommand::Stop(command) => nodes::stop(command),
+        ClientCommand::Remove(command) => nodes::remove(command),
     }
 }
 
@@ -103,7 +114,7 @@ pub(crate) fn parse(
 ) -> Result<Task, clap::Error> {
     let mut findings = Findings::default();
     let args = variables::modernise(args, &mut findings.warnings);
-    let mut command = variables::apply(CommandLine::command(), read_variable, &mut findings);
+    let mut command = variables::apply(no_effect::add(CommandLine::command()), read_variable, &mut findings);
     command = hide_quick_start(command);
     let args = show_all(args, &mut command);
     let matches = command.try_get_matches_from_mut(args).map_err(|error| name_variable(error, &findings))?;
@@ -111,6 +122,11 @@ pub(crate) fn parse(
     if line.command.is_some() {
         check_place(&matches, &mut command)?;
     }
+    let served = (command.find_subcommand("serve"), matches.subcommand_matches("serve"));
+    let options = match served {
+        (Some(serve), Some(said)) => options::said(serve, said, &findings),
+        _ => options::said(&command, &matches, &findings),
+    };
     let (flags, kind) = match line.command {
         None => (line.quick_start, Kind::QuickStart),
         Some(Command::Client(command)) => return Ok(Task::Ask(command)),
@@ -120,12 +136,19 @@ pub(crate) fn parse(
             (flags, Kind::Serve)
         }
     };
-    let around = Surroundings { host: Host::detect(), host_name: host_name(), home: home(), read_variable };
-    let mut start =
-        serve::resolve(*flags, kind, &around).map_err(|message| command.error(ErrorKind::ValueValidation, message))?;
+    let of_node = matches.subcommand_matches("serve").unwrap_or(&matches);
+    let idle = no_effect::judge(of_node, &findings).map_err(|message| wrong(&mut command, message))?;
+    findings.warnings.extend(no_effect::removed(read_variable).chain(idle));
+    let (host, host_name) = (Host::detect(), config::host_name());
+    let around = Surroundings { host, host_name, home: home(), read_variable, options };
+    let mut start = serve::resolve(*flags, kind, &around).map_err(|message| wrong(&mut command, message))?;
     findings.warnings.append(&mut start.warnings);
     start.warnings = findings.warnings;
     Ok(Task::Serve(Box::new(start)))
+}
+
+fn wrong(command: &mut clap::Command, message: String) -> clap::Error {
+    command.error(ErrorKind::ValueValidation, message)
 }
 
 /// Says on standard error why the command failed.
@@ -180,10 +203,6 @@ fn name_variable(mut error: clap::Error, findings: &Findings) -> clap::Error {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
-}
-
-fn host_name() -> Option<String> {
-    rustix::system::uname().nodename().to_str().ok().map(str::to_owned)
 }
 
 fn home() -> Option<PathBuf> {

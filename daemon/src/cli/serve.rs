@@ -4,12 +4,18 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::flags::{CompactFlags, HttpFlags, IdentityFlags, InternodeFlags, MemoryFlags, Mode, QueryFlags, ServeFlags};
+use storage::model::{self, Modes};
+use storage::wal::OnDamage;
+
+use super::flags::{
+    CompactFlags, HttpFlags, IdentityFlags, InternodeFlags, MemoryFlags, Mode, PeerFlags, QueryFlags, ServeFlags,
+};
 use super::logging::{self, LogFlags};
 use super::store as store_flags;
 use crate::config::{
     self, AuthConfig, CompactConfig, Host, HttpConfig, Identity, InternodeConfig, InternodeTls, Limits, Memory,
-    NodeConfig, QueryConfig, SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes, WalConfig,
+    NodeConfig, PeerConfig, QueryConfig, SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes, TokenFiles,
+    WalConfig,
 };
 
 /// What missing flags mean.
@@ -38,12 +44,15 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) host_name: Option<String>,
     pub(crate) home: Option<PathBuf>,
     pub(crate) read_variable: &'a dyn Fn(&str) -> Option<String>,
+    /// What was said, as a JSON object without secrets.
+    pub(crate) options: String,
 }
 
 pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) -> Result<Start, String> {
-    let ServeFlags { identity, store, http, internode, threads, memory, query, wal, compact, limits, log } = flags;
+    let ServeFlags { identity, store, http, internode, threads, memory, query, wal, peers, compact, limits, log } =
+        flags;
     let mut warnings = Vec::new();
-    check_modes(&identity.mode)?;
+    let modes = self::modes(&identity.mode)?;
     let host = around.host;
     let threads = host.threads(ThreadWishes {
         cores: threads.num_cores.map(usize::from),
@@ -53,7 +62,11 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
     warn_of_large_shares(&memory, &mut warnings);
     let config = NodeConfig {
         identity: self::identity(identity, kind, around, &mut warnings)?,
+        modes,
+        options: around.options.clone(),
         store: store_flags::resolve(store, kind, around)?,
+        tokens: tokens(&http, &mut warnings)?,
+        address_file: http.tcp_listener_file_path.clone(),
         http: self::http(http, host),
         internode: self::internode(internode, around, &mut warnings)?,
         threads,
@@ -61,6 +74,7 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
             flush_interval: wal.wal_flush_interval,
             waiting_writes_max: index(wal.wal_max_buffered_writes),
             files_to_keep: index(wal.snapshotted_wal_files_to_keep),
+            on_damage: if wal.wal_replay_fail_on_error { OnDamage::Fail } else { OnDamage::Skip },
         },
         snapshot: SnapshotConfig {
             wal_files: index(wal.wal_files_per_snapshot),
@@ -68,6 +82,7 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
             age_max: memory.force_snapshot_max_age,
             gen1_duration: wal.gen1_duration,
         },
+        peers: self::peers(peers),
         compact: self::compact(compact, wal.gen1_duration)?,
         query: self::query(query, memory.exec_mem_pool_size.resolve(host.memory_bytes), threads),
         limits: Limits {
@@ -95,16 +110,20 @@ pub(crate) fn announce(start: Start) -> Result<NodeConfig, String> {
     Ok(config)
 }
 
-fn check_modes(modes: &[Mode]) -> Result<(), String> {
-    let everything = [Mode::Ingest, Mode::Query, Mode::Compact].iter().all(|mode| modes.contains(mode));
-    if modes.contains(&Mode::Process) && !modes.contains(&Mode::All) {
-        Err("mode process is not supported yet; use --mode all".to_owned())
-    } else if everything || modes.contains(&Mode::All) {
-        Ok(())
-    } else {
-        Err("a node with only some of the modes ingest, query and compact is not supported yet; use --mode all"
-            .to_owned())
-    }
+fn modes(said: &[Mode]) -> Result<Modes, String> {
+    said.iter().try_fold([].into_iter().collect(), |modes: Modes, mode| match mode {
+        Mode::All => Ok(Modes::ALL.iter().fold(modes, Modes::with)),
+        Mode::Ingest => Ok(modes.with(model::Mode::Ingest)),
+        Mode::Query => Ok(modes.with(model::Mode::Query)),
+        Mode::Compact => Ok(modes.with(model::Mode::Compact)),
+        Mode::Process => Err("--mode process needs --plugin-dir, and plugins are not supported yet".to_owned()),
+        Mode::Webui => Err("--mode webui is not supported: there is no web interface".to_owned()),
+    })
+}
+
+fn peers(flags: PeerFlags) -> PeerConfig {
+    let PeerFlags { replication_interval, catalog_sync_interval, wait_for_running_ingester } = flags;
+    PeerConfig { replication_interval, catalog_sync_interval, wait_at_start: wait_for_running_ingester }
 }
 
 fn compact(flags: CompactFlags, gen1: Duration) -> Result<CompactConfig, String> {
@@ -169,11 +188,24 @@ fn id_prefix(host_name: Option<&str>) -> String {
 const CONNECTIONS_MAX: usize = 8192;
 
 fn http(flags: HttpFlags, host: Host) -> HttpConfig {
-    let HttpFlags { http_bind, max_http_request_size, shutdown_timeout, without_auth, disable_authz } = flags;
+    let HttpFlags {
+        http_bind,
+        http_advertise_addr,
+        forward,
+        max_http_request_size,
+        tcp_listener_file_path: _,
+        shutdown_timeout,
+        without_auth,
+        admin_token_file: _,
+        permission_tokens_file: _,
+        disable_authz,
+    } = flags;
     // A sixteenth of memory lets many small writes wait at once; four of the largest are always let in.
     let share = usize::try_from(host.memory_bytes / 16).unwrap_or(usize::MAX);
     HttpConfig {
         bind: http_bind,
+        advertise: http_advertise_addr,
+        forward,
         auth: if without_auth { AuthConfig::Off } else { AuthConfig::On { open: disable_authz } },
         request_bytes_max: max_http_request_size,
         in_flight_bytes_max: share.max(max_http_request_size.saturating_mul(4)),
@@ -241,6 +273,20 @@ fn expect_address<'a>(flag: &str, address: &'a str) -> Result<&'a str, String> {
         Some((host, _)) if !host.contains('/') => Ok(host),
         _ => Err(format!("{flag} '{address}' must be a host and a port, as in node-1:8083")),
     }
+}
+
+fn tokens(flags: &HttpFlags, warnings: &mut Vec<String>) -> Result<TokenFiles, String> {
+    let mut files = TokenFiles::default();
+    if let Some(path) = &flags.admin_token_file {
+        let admin = config::read_admin_token(path, warnings).map_err(|error| format!("--admin-token-file {error}"))?;
+        files.admin = Some((path.clone(), admin));
+    }
+    if let Some(path) = &flags.permission_tokens_file {
+        let read = config::read_permission_tokens(path, warnings);
+        let resources = read.map_err(|error| format!("--permission-tokens-file {error}"))?;
+        files.resources = Some((path.clone(), resources));
+    }
+    Ok(files)
 }
 
 fn query(flags: QueryFlags, memory_bytes: u64, threads: ThreadCounts) -> QueryConfig {

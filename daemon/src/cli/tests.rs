@@ -1,3 +1,5 @@
+mod options;
+
 use super::*;
 use crate::config::{AuthConfig, OpenEndpoint, Store};
 use std::time::Duration;
@@ -65,8 +67,10 @@ fn wrong_command_lines_say_what_is_wrong_and_exit_with_2() {
     check_error(&["--wal-flush-intervall=1s"], &[], "--wal-flush-interval");
     check_error(&["--gen1-duration=2m"], &[], "must be 1m, 5m or 10m");
     check_error(&["--cluster-id=a"], &[], "cannot be used multiple times");
-    check_error(&["--mode=query"], &[], "not supported yet");
-    check_error(&["--mode=ingest,process"], &[], "not supported yet");
+    check_error(&["--mode=ingest,process"], &[], "needs --plugin-dir");
+    check_error(&["--mode=webui"], &[], "webui is not supported");
+    check_error(&["--mode=rest"], &[], "rest");
+    check_error(&["--http-advertise-addr=here"], &[], "not a host and a port");
     check_error(&["--exec-mem-pool-size=512"], &[], "needs a unit");
     check_error(&["--num-cores=4096"], &[], "--num-cores is 4096");
     check_error(&["surplus"], &[], "surplus");
@@ -78,6 +82,43 @@ fn check_error(flags: &[&str], environment: &[(&str, &str)], expected: &str) {
     let error = node(flags, environment).expect_err("the command line is wrong");
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains(expected), "{error}");
+}
+
+#[test]
+fn modes_are_a_list_and_may_be_said_again() {
+    check_modes(&[], &[], "ingest,query,compact");
+    check_modes(&["--mode=query"], &[], "query");
+    check_modes(&["--mode", "compact,ingest", "--mode", "query"], &[], "ingest,query,compact");
+    check_modes(&["--mode=all,query"], &[], "ingest,query,compact");
+    check_modes(&[], &[("INFLUXDB3_MODE", "ingest,query")], "ingest,query");
+    check_modes(&["--mode=ingest"], &[("INFLUXDB3_ENTERPRISE_MODE", "query")], "ingest");
+}
+
+#[track_caller]
+fn check_modes(flags: &[&str], environment: &[(&str, &str)], expected: &str) {
+    assert_eq!(node(flags, environment).expect("the flags are right").config.modes.to_string(), expected);
+}
+
+#[test]
+fn what_a_node_was_started_with_is_told_without_its_secrets() {
+    let flags = ["--mode=query,ingest", "--without-auth", "--aws-access-key-id=AKIA", "--bucket=b"];
+    let secret = [("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI"), ("INFLUXDB3_QUERY_TIMEOUT", "9s")];
+    let options = node(&flags, &secret).expect("the flags are right").config.options;
+    assert!(!options.contains("AKIA") && !options.contains("wJal"), "{options}");
+    let told: std::collections::BTreeMap<String, String> = serde_json::from_str(&options).expect("texts by name");
+    let expected = [
+        ("aws-access-key-id", "***"),
+        ("aws-secret-access-key", "***"),
+        ("bucket", "b"),
+        ("cluster-id", "c"),
+        ("mode", "query,ingest"),
+        ("node-id", "a"),
+        ("object-store", "memory"),
+        ("query-timeout", "9s"),
+        ("without-auth", "true"),
+    ];
+    let told: Vec<_> = told.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(told, expected);
 }
 
 #[test]

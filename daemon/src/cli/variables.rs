@@ -8,6 +8,7 @@
 //! clap reads the environment itself, but knows one name for each flag and cannot be tested without changing the
 //! environment of the test process. Here the names are taken from the flags, and the values become defaults.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use clap::{Arg, Command};
@@ -23,49 +24,77 @@ enum Unit {
 }
 
 /// Old names of variables: new name, old name.
-const OLD_VARIABLES: [(&str, &str, Unit); 30] = [
+const OLD_VARIABLES: &[(&str, &str, Unit)] = &[
     ("INFLUXDB3_NODE_ID", "INFLUXDB3_NODE_IDENTIFIER_PREFIX", Unit::Same),
     ("INFLUXDB3_NODE_ID_FROM_ENV", "INFLUXDB3_NODE_IDENTIFIER_FROM_ENV", Unit::Same),
-    ("INFLUXDB3_CLUSTER_ID", "INFLUXDB3_ENTERPRISE_CLUSTER_ID", Unit::Same),
-    ("INFLUXDB3_MODE", "INFLUXDB3_ENTERPRISE_MODE", Unit::Same),
     ("INFLUXDB3_DATA_DIR", "INFLUXDB3_DB_DIR", Unit::Same),
     ("INFLUXDB3_WITHOUT_AUTH", "INFLUXDB3_START_WITHOUT_AUTH", Unit::Same),
-    ("INFLUXDB3_NUM_CORES", "INFLUXDB3_ENTERPRISE_NUM_CORES", Unit::Same),
     ("INFLUXDB3_EXEC_MEM_POOL_SIZE", "INFLUXDB3_EXEC_MEM_POOL_BYTES", Unit::Megabytes),
     ("INFLUXDB3_FORCE_SNAPSHOT_MEM_SIZE", "INFLUXDB3_FORCE_SNAPSHOT_MEM_THRESHOLD", Unit::Megabytes),
+    ("INFLUXDB3_FILE_CACHE_SIZE", "INFLUXDB3_PARQUET_MEM_CACHE_SIZE", Unit::Megabytes),
+    ("INFLUXDB3_FILE_CACHE_RECENCY", "INFLUXDB3_PARQUET_MEM_CACHE_QUERY_PATH_DURATION", Unit::Same),
+    ("INFLUXDB3_DISABLE_FILE_CACHE", "INFLUXDB3_DISABLE_PARQUET_MEM_CACHE", Unit::Same),
+    ("INFLUXDB3_DISABLE_FILE_CACHE", "INFLUXDB3_DISABLE_DATA_FILE_CACHE", Unit::Same),
+    ("INFLUXDB3_DISABLE_TELEMETRY_UPLOAD", "INFLUXDB3_TELEMETRY_DISABLE_UPLOAD", Unit::Same),
+    ("INFLUXDB3_UPGRADE_PACHA_TREE", "INFLUXDB3_USE_PACHA_TREE", Unit::Same),
+    ("INFLUXDB3_UPGRADE_PACHA_TREE", "INFLUXDB3_ENTERPRISE_USE_PACHA_TREE", Unit::Same),
+    ("INFLUXDB3_ADMIN_TOKEN_RECOVERY_HTTP_BIND", "INFLUXDB3_ADMIN_TOKEN_RECOVERY_HTTP_BIND_ADDR", Unit::Same),
     ("INFLUXDB3_QUERY_LOG_MAX_ENTRIES", "INFLUXDB3_QUERY_LOG_SIZE", Unit::Same),
     ("INFLUXDB3_WAL_FILES_PER_SNAPSHOT", "INFLUXDB3_WAL_SNAPSHOT_SIZE", Unit::Same),
     ("INFLUXDB3_WAL_MAX_BUFFERED_WRITES", "INFLUXDB3_WAL_MAX_WRITE_BUFFER_SIZE", Unit::Same),
     ("INFLUXDB3_SNAPSHOTTED_WAL_FILES_TO_KEEP", "INFLUXDB3_NUM_WAL_FILES_TO_KEEP", Unit::Same),
-    ("INFLUXDB3_NUM_DATABASE_LIMIT", "INFLUXDB3_ENTERPRISE_NUM_DATABASE_LIMIT", Unit::Same),
-    ("INFLUXDB3_NUM_TABLE_LIMIT", "INFLUXDB3_ENTERPRISE_NUM_TABLE_LIMIT", Unit::Same),
-    (
-        "INFLUXDB3_NUM_TOTAL_COLUMNS_PER_TABLE_LIMIT",
-        "INFLUXDB3_ENTERPRISE_NUM_TOTAL_COLUMNS_PER_TABLE_LIMIT",
-        Unit::Same,
-    ),
-    ("INFLUXDB3_INTERNODE_BIND_ADDR", "INFLUXDB3_ENTERPRISE_INTERNODE_BIND_ADDR", Unit::Same),
-    ("INFLUXDB3_CONN_INFO", "INFLUXDB3_ENTERPRISE_CONN_INFO", Unit::Same),
-    ("INFLUXDB3_INTERNODE_JWT_PRIMARY", "INFLUXDB3_ENTERPRISE_INTERNODE_JWT_PRIMARY", Unit::Same),
-    ("INFLUXDB3_INTERNODE_JWT_SECONDARY", "INFLUXDB3_ENTERPRISE_INTERNODE_JWT_SECONDARY", Unit::Same),
-    ("INFLUXDB3_INTERNODE_TLS_CERT", "INFLUXDB3_ENTERPRISE_INTERNODE_TLS_CERT", Unit::Same),
-    ("INFLUXDB3_INTERNODE_TLS_KEY", "INFLUXDB3_ENTERPRISE_INTERNODE_TLS_KEY", Unit::Same),
-    ("INFLUXDB3_INTERNODE_TLS_CA", "INFLUXDB3_ENTERPRISE_INTERNODE_TLS_CA", Unit::Same),
-    ("INFLUXDB3_COMPACTION_GEN2_DURATION", "INFLUXDB3_ENTERPRISE_COMPACTION_GEN2_DURATION", Unit::Same),
-    ("INFLUXDB3_COMPACTION_MULTIPLIERS", "INFLUXDB3_ENTERPRISE_COMPACTION_MULTIPLIERS", Unit::Same),
-    (
-        "INFLUXDB3_COMPACTION_MAX_NUM_FILES_PER_PLAN",
-        "INFLUXDB3_ENTERPRISE_COMPACTION_MAX_NUM_FILES_PER_PLAN",
-        Unit::Same,
-    ),
-    ("INFLUXDB3_COMPACTION_ROW_LIMIT", "INFLUXDB3_ENTERPRISE_COMPACTION_ROW_LIMIT", Unit::Same),
-    ("INFLUXDB3_COMPACTION_CLEANUP_WAIT", "INFLUXDB3_ENTERPRISE_COMPACTION_CLEANUP_WAIT", Unit::Same),
-    ("INFLUXDB3_COMPACTION_CHECK_INTERVAL", "INFLUXDB3_ENTERPRISE_COMPACTION_CHECK_INTERVAL", Unit::Same),
-    ("INFLUXDB3_RETENTION_CHECK_INTERVAL", "INFLUXDB3_ENTERPRISE_RETENTION_CHECK_INTERVAL", Unit::Same),
+    // Their misspelling, which stands in files of users.
+    ("INFLUXDB3_TCP_LISTENER_FILE_PATH", "INFLUXDB3_TCP_LISTINER_FILE_PATH", Unit::Same),
+    ("INFLUXDB3_WAIT_FOR_RUNNING_INGESTER", "INFLUXDB3_WAIT_FOR_RUNNING_INGESTOR", Unit::Same),
+    ("INFLUXDB3_WAIT_FOR_RUNNING_INGESTER", "INFLUXDB3_ENTERPRISE_WAIT_FOR_RUNNING_INGESTOR", Unit::Same),
+];
+
+/// Variables whose names had one more word once, after the prefix.
+const ONCE_ENTERPRISE: &[&str] = &[
+    "INFLUXDB3_API_UPLOAD_CHECK_INTERVAL",
+    "INFLUXDB3_API_UPLOAD_CONCURRENT_STATUS_READS",
+    "INFLUXDB3_CATALOG_SYNC_INTERVAL",
+    "INFLUXDB3_CLUSTER_ID",
+    "INFLUXDB3_COMPACTED_DATA_LOAD_CONCURRENCY_LIMIT",
+    "INFLUXDB3_COMPACTED_DATA_SKIP_FILE_INDEX",
+    "INFLUXDB3_COMPACTION_CHECK_INTERVAL",
+    "INFLUXDB3_COMPACTION_CLEANUP_WAIT",
+    "INFLUXDB3_COMPACTION_GEN2_DURATION",
+    "INFLUXDB3_COMPACTION_MAX_NUM_FILES_PER_PLAN",
+    "INFLUXDB3_COMPACTION_MULTIPLIERS",
+    "INFLUXDB3_COMPACTION_ROW_LIMIT",
+    "INFLUXDB3_COMPACTION_SNAPSHOTS_LIMIT",
+    "INFLUXDB3_CONN_INFO",
+    "INFLUXDB3_DELETE_GRACE_PERIOD",
+    "INFLUXDB3_DISTINCT_VALUE_CACHE_DISABLE_FROM_HISTORY",
+    "INFLUXDB3_ENABLE_RETENTION",
+    "INFLUXDB3_GEN1_DURATION",
+    "INFLUXDB3_GEN1_LOOKBACK_DURATION",
+    "INFLUXDB3_HARD_DELETE_DEFAULT_DURATION",
+    "INFLUXDB3_INTERNODE_BIND_ADDR",
+    "INFLUXDB3_INTERNODE_JWT_PRIMARY",
+    "INFLUXDB3_INTERNODE_JWT_SECONDARY",
+    "INFLUXDB3_INTERNODE_TLS_CA",
+    "INFLUXDB3_INTERNODE_TLS_CERT",
+    "INFLUXDB3_INTERNODE_TLS_KEY",
+    "INFLUXDB3_LAST_VALUE_CACHE_DISABLE_FROM_HISTORY",
+    "INFLUXDB3_LICENSE_EMAIL",
+    "INFLUXDB3_LICENSE_FILE",
+    "INFLUXDB3_LICENSE_TYPE",
+    "INFLUXDB3_MAX_TOTAL_COLUMNS",
+    "INFLUXDB3_MODE",
+    "INFLUXDB3_NUM_CORES",
+    "INFLUXDB3_NUM_DATABASE_LIMIT",
+    "INFLUXDB3_NUM_TABLE_LIMIT",
+    "INFLUXDB3_NUM_TOTAL_COLUMNS_PER_TABLE_LIMIT",
+    "INFLUXDB3_REPLICATION_INTERVAL",
+    "INFLUXDB3_RETENTION_CHECK_INTERVAL",
+    "INFLUXDB3_WAIT_FOR_RUNNING_COMPACTOR",
+    "INFLUXDB3_WAIT_FOR_RUNNING_INGESTER",
 ];
 
 /// Variables that had no prefix once.
-const ONCE_UNPREFIXED: [&str; 11] = [
+const ONCE_UNPREFIXED: &[&str] = &[
     "INFLUXDB3_LOG_FILTER",
     "INFLUXDB3_LOG_FORMAT",
     "INFLUXDB3_LOG_DESTINATION",
@@ -77,10 +106,20 @@ const ONCE_UNPREFIXED: [&str; 11] = [
     "INFLUXDB3_OBJECT_STORE_RETRY_TIMEOUT",
     "INFLUXDB3_OBJECT_STORE_TLS_ALLOW_INSECURE",
     "INFLUXDB3_OBJECT_STORE_TLS_CA",
+    "INFLUXDB3_TRACES_EXPORTER",
+    "INFLUXDB3_TRACES_EXPORTER_JAEGER_AGENT_HOST",
+    "INFLUXDB3_TRACES_EXPORTER_JAEGER_AGENT_PORT",
+    "INFLUXDB3_TRACES_EXPORTER_JAEGER_DEBUG_NAME",
+    "INFLUXDB3_TRACES_EXPORTER_JAEGER_SERVICE_NAME",
+    "INFLUXDB3_TRACES_EXPORTER_JAEGER_TAGS",
+    "INFLUXDB3_TRACES_EXPORTER_JAEGER_TRACE_CONTEXT_HEADER_NAME",
+    "INFLUXDB3_TRACES_JAEGER_MAX_MSGS_PER_SECOND",
 ];
 
+const PREFIX: &str = "INFLUXDB3_";
+
 /// Old names of flags: old, new, and whether the old one is deprecated.
-const OLD_FLAGS: [(&str, &str, Unit); 7] = [
+const OLD_FLAGS: &[(&str, &str, Unit)] = &[
     ("--num-datafusion-threads", "--datafusion-num-threads", Unit::Same),
     ("--exec-mem-pool-bytes", "--exec-mem-pool-size", Unit::Megabytes),
     ("--force-snapshot-mem-threshold", "--force-snapshot-mem-size", Unit::Megabytes),
@@ -88,11 +127,19 @@ const OLD_FLAGS: [(&str, &str, Unit); 7] = [
     ("--wal-max-write-buffer-size", "--wal-max-buffered-writes", Unit::Same),
     ("--num-wal-files-to-keep", "--snapshotted-wal-files-to-keep", Unit::Same),
     ("--query-log-size", "--query-log-max-entries", Unit::Same),
+    ("--parquet-mem-cache-size", "--file-cache-size", Unit::Megabytes),
+    ("--parquet-mem-cache-size-mb", "--file-cache-size", Unit::Megabytes),
+    ("--parquet-mem-cache-query-path-duration", "--file-cache-recency", Unit::Same),
+    ("--disable-parquet-mem-cache", "--disable-file-cache", Unit::Same),
+    ("--disable-data-file-cache", "--disable-file-cache", Unit::Same),
+    ("--use-pacha-tree", "--upgrade-pacha-tree", Unit::Same),
+    ("--wait-for-running-ingestor", "--wait-for-running-ingester", Unit::Same),
 ];
 
 /// A value that came from the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Applied {
+    /// The name it was found under, which may be an old one.
     pub(crate) variable: String,
     pub(crate) value: String,
 }
@@ -101,8 +148,20 @@ pub(crate) struct Applied {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) applied: Vec<Applied>,
+    /// The ids of the flags whose values these are.
+    pub(crate) flags: BTreeSet<String>,
     /// One sentence for each old name in use.
     pub(crate) warnings: Vec<String>,
+}
+
+impl Findings {
+    /// The name under which the value of this variable was found.
+    pub(crate) fn name_of(&self, variable: &str) -> String {
+        let old = old_names(variable);
+        let is_it =
+            |applied: &&Applied| old.iter().map(|(name, _)| &**name).chain([variable]).any(|n| n == applied.variable);
+        self.applied.iter().find(is_it).map_or(variable, |applied| &applied.variable).to_owned()
+    }
 }
 
 /// Makes the variables that flags name the defaults of these flags, here and in every subcommand.
@@ -123,6 +182,7 @@ fn with_variable(arg: Arg, variable: &str, read: &dyn Fn(&str) -> Option<String>
             if !findings.applied.contains(&applied) {
                 findings.applied.push(applied);
             }
+            findings.flags.insert(arg.get_id().to_string());
             let takes_value = arg.get_action().takes_values();
             let arg = arg.default_value(value);
             if takes_value { arg.hide_default_value(true) } else { arg }
@@ -134,12 +194,9 @@ fn with_variable(arg: Arg, variable: &str, read: &dyn Fn(&str) -> Option<String>
 fn find(variable: &str, read: &dyn Fn(&str) -> Option<String>, warnings: &mut Vec<String>) -> Option<Applied> {
     let set = |name: &str| read(name).filter(|value| !value.is_empty());
     let new = set(variable).map(|value| Applied { variable: variable.to_owned(), value });
-    let olds = OLD_VARIABLES.iter().filter(|(name, ..)| *name == variable).map(|(_, old, unit)| (*old, *unit));
-    let unprefixed = ONCE_UNPREFIXED.iter().filter(|name| **name == variable);
-    let unprefixed = unprefixed.filter_map(|name| Some((name.strip_prefix("INFLUXDB3_")?, Unit::Same)));
     let mut found = new;
-    for (old, unit) in olds.chain(unprefixed) {
-        let Some(value) = set(old) else { continue };
+    for (old, unit) in old_names(variable) {
+        let Some(value) = set(&old) else { continue };
         let warning = match &found {
             Some(newer) => {
                 format!("environment variable {old} is deprecated and ignored, since {} is set", newer.variable)
@@ -150,9 +207,22 @@ fn find(variable: &str, read: &dyn Fn(&str) -> Option<String>, warnings: &mut Ve
             warnings.push(warning);
         }
         let value = in_unit(&value, unit);
-        found = found.or(Some(Applied { variable: old.to_owned(), value }));
+        found = found.or(Some(Applied { variable: old, value }));
     }
     found
+}
+
+fn old_names(variable: &str) -> Vec<(String, Unit)> {
+    let renamed = OLD_VARIABLES.iter().filter(|(new, ..)| *new == variable);
+    let mut names: Vec<_> = renamed.map(|(_, old, unit)| ((*old).to_owned(), *unit)).collect();
+    let word = variable.strip_prefix(PREFIX).unwrap_or(variable);
+    if ONCE_ENTERPRISE.contains(&variable) {
+        names.push((format!("{PREFIX}ENTERPRISE_{word}"), Unit::Same));
+    }
+    if ONCE_UNPREFIXED.contains(&variable) {
+        names.push((word.to_owned(), Unit::Same));
+    }
+    names
 }
 
 /// Puts new names in the place of old flags. What follows `--` is not a flag.
@@ -178,7 +248,10 @@ pub(crate) fn modernise(args: impl IntoIterator<Item = OsString>, warnings: &mut
             Some(value) => modern.push(format!("{new}={}", in_unit(value, *unit)).into()),
             None => {
                 modern.push(new.into());
-                modern.extend(args.next().map(|value| in_unit(&value.to_string_lossy(), *unit).into()));
+                // Whatever follows a flag without a unit is judged by itself: it may be another old flag.
+                if *unit == Unit::Megabytes {
+                    modern.extend(args.next().map(|value| in_unit(&value.to_string_lossy(), *unit).into()));
+                }
             }
         }
     }
@@ -232,6 +305,10 @@ mod tests {
         check_modern(&["--exec-mem-pool-bytes", "512"], &["--exec-mem-pool-size", "512mb"]);
         check_modern(&["--wal-snapshot-size", "10"], &["--wal-files-per-snapshot", "10"]);
         check_modern(&["--num-datafusion-threads=3"], &["--datafusion-num-threads=3"]);
+        check_modern(
+            &["--disable-parquet-mem-cache", "--query-log-size", "5"],
+            &["--disable-file-cache", "--query-log-max-entries", "5"],
+        );
         check_modern(&["--", "--wal-snapshot-size"], &["--", "--wal-snapshot-size"]);
     }
 

@@ -7,16 +7,23 @@
 //! # Not here
 //! - Where a value came from: flags, variables and defaults are turned into this by `cli`.
 
+mod address;
 mod host;
+mod tokens;
 mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use storage::bucket::{Remote, Secret};
-use storage::model::NodeId;
+use storage::model::{Modes, NodeId};
+use storage::wal::OnDamage;
 
+pub(crate) use address::{advertised, host_name, parse_address};
 pub(crate) use host::{Host, ThreadCounts, ThreadWishes};
+pub(crate) use tokens::{
+    GivenResources, TokenFiles, add_permission_token, read_admin_token, read_permission_tokens, write_admin_token,
+};
 pub(crate) use values::{
     Memory, Retention, parse_duration, parse_interval, parse_memory, parse_option, parse_request_retention,
     parse_request_size, with_legacy_unit,
@@ -25,13 +32,21 @@ pub(crate) use values::{
 #[derive(Debug, Clone)]
 pub(crate) struct NodeConfig {
     pub(crate) identity: Identity,
+    pub(crate) modes: Modes,
+    /// What the node was started with, as a JSON object without secrets.
+    pub(crate) options: String,
     pub(crate) store: Store,
     pub(crate) http: HttpConfig,
     /// `None` neither listens for other nodes nor calls them.
     pub(crate) internode: Option<InternodeConfig>,
+    /// Tokens for a cluster that has none.
+    pub(crate) tokens: TokenFiles,
+    /// Where the address is written to once the node listens.
+    pub(crate) address_file: Option<PathBuf>,
     pub(crate) threads: ThreadCounts,
     pub(crate) wal: WalConfig,
     pub(crate) snapshot: SnapshotConfig,
+    pub(crate) peers: PeerConfig,
     pub(crate) compact: CompactConfig,
     pub(crate) query: QueryConfig,
     pub(crate) limits: Limits,
@@ -70,6 +85,9 @@ pub(crate) enum Store {
 pub(crate) struct HttpConfig {
     /// Host and port; the host may be a name.
     pub(crate) bind: String,
+    /// What other nodes are told instead.
+    pub(crate) advertise: Option<String>,
+    pub(crate) forward: Forward,
     pub(crate) auth: AuthConfig,
     /// The largest request body, before and after decompression.
     pub(crate) request_bytes_max: usize,
@@ -101,6 +119,15 @@ pub(crate) struct InternodeTls {
     pub(crate) key: PathBuf,
     /// Whose certificates are accepted, of both sides.
     pub(crate) ca: PathBuf,
+}
+
+/// What happens to a request that this node does not serve, by its modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Forward {
+    /// A node that serves it is asked.
+    On,
+    /// It is refused.
+    Off,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +167,19 @@ pub(crate) struct WalConfig {
     pub(crate) waiting_writes_max: usize,
     /// Log files kept after what they hold is in data files.
     pub(crate) files_to_keep: usize,
+    /// What a start does when it meets a damaged log file.
+    pub(crate) on_damage: OnDamage,
+}
+
+/// How this node learns of the others.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerConfig {
+    /// How often their logs are read.
+    pub(crate) replication_interval: Duration,
+    /// How often the catalog is read while it changes.
+    pub(crate) catalog_sync_interval: Duration,
+    /// How long a start waits for their newest rows.
+    pub(crate) wait_at_start: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -152,6 +192,21 @@ pub(crate) struct SnapshotConfig {
     pub(crate) age_max: Duration,
     /// The time width of first-level files.
     pub(crate) gen1_duration: Duration,
+}
+
+/// A snapshot is due at so many bytes of rows, however large the machine is: more would only lengthen a restart.
+const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
+
+impl SnapshotConfig {
+    /// Buffered rows that force a snapshot, as users said it.
+    pub(crate) fn forced_bytes(&self) -> usize {
+        usize::try_from(self.memory_bytes_max).unwrap_or(usize::MAX)
+    }
+
+    /// Buffered rows at which a snapshot is made.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.forced_bytes().min(SNAPSHOT_BYTES_MAX)
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -6,19 +6,31 @@
 //! - A process that finds the heartbeat of its id moving refuses to start, unless it was told to take over. On the same
 //!   host it looks for the process instead, so a restart after a crash waits for nothing.
 //! - A process that lost its epoch learns so at its next look at the catalog at the latest, and stops the node.
-//! - A heartbeat says which catalog version the oldest query of its process reads, and no later one reads an older.
+//! - A heartbeat says which catalog version the oldest query of its process reads, and no later one reads an older; and
+//!   whether the process is ready.
+//! - A process that the catalog asks to stop hears of it as soon as it has read so (`asked_to_stop`).
+//! - Of the nodes that may compact one does, see `role`; it opens the next epoch of nodes that are dead, see `living`. A
+//!   node whose log was ended so starts again at once.
 //!
 //! # Not here
-//! - Fencing the WAL: `wal` does, at its next object.
+//! - Fencing the WAL: `wal` does, at its next object. Putting it into files: `adopt`.
 
 mod in_use;
+mod lives;
+mod living;
+mod role;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 pub use in_use::InUse;
+pub use lives::{Condition, Lives};
+use living::Beats;
+pub use role::{Dead, NotOurs, Role, Standby};
 
 use crate::bucket::{self, Bucket, Frame, Kind};
 use crate::catalog::{self, Catalog, Change, Description, Node, Pins, State};
@@ -32,7 +44,11 @@ pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 /// A heartbeat that has not changed for so long, by the observer's own clock, is that of a dead process.
 pub const DEAD_AFTER: Duration = Duration::from_secs(15);
 
-/// How often an observer looks.
+/// How long a heartbeat waits for a look at the catalog, and for its own answer.
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
+const BEAT_WITHIN: Duration = Duration::from_secs(3);
+
+/// How often a starting process looks at the heartbeat of its id, and how soon one that was not written is tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A catalog in which nobody changed anything for so long is read less often,
@@ -71,6 +87,13 @@ struct Heartbeat {
     /// No query of the process reads an older version of the catalog. `None` from a program that did not say it yet.
     #[serde(default)]
     in_use: Option<u64>,
+    /// The process takes requests. A program that did not say it yet is taken to.
+    #[serde(default = "yes")]
+    ready: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Heartbeat {
@@ -103,7 +126,7 @@ fn process_text(process: u128) -> String {
 pub struct Config {
     pub node: NodeId,
     pub core_count: u32,
-    /// What this process says of itself.
+    /// What this process is and where it listens.
     pub description: Description,
     pub place: Place,
     pub take_over: TakeOver,
@@ -150,6 +173,10 @@ pub struct Member {
     config: Config,
     process: u128,
     epoch: Epoch,
+    lives: Arc<Lives>,
+    is_ready: Arc<AtomicBool>,
+    asked_to_stop: CancellationToken,
+    beats: Beats,
 }
 
 impl Member {
@@ -160,14 +187,26 @@ impl Member {
         clock: Clock,
         config: Config,
     ) -> Result<Self, Error> {
-        let member = Self { process: clock.random(), epoch: Epoch(0), bucket, catalog, pins, clock, config };
+        let member = Self {
+            process: clock.random(),
+            epoch: Epoch(0),
+            bucket,
+            catalog,
+            pins,
+            clock,
+            config,
+            lives: Arc::default(),
+            is_ready: Arc::default(),
+            asked_to_stop: CancellationToken::new(),
+            beats: Beats::default(),
+        };
         if member.config.take_over == TakeOver::Refuse {
             member.expect_free().await?;
         }
         let node = member.config.node.clone();
         let at_ms = member.clock.now_ms();
         let (instance, process, core_count) = (member.clock.random(), member.process, member.config.core_count);
-        let description = member.config.description.clone();
+        let description = &member.config.description;
         let decide = |state: &State| {
             let mut changes = Vec::new();
             let epoch = match state.nodes.get(&node) {
@@ -196,6 +235,21 @@ impl Member {
         self.epoch
     }
 
+    /// Cancelled once the catalog says that this process should leave.
+    #[must_use]
+    pub fn asked_to_stop(&self) -> &CancellationToken {
+        &self.asked_to_stop
+    }
+
+    /// Says that the process takes requests from here on.
+    pub async fn ready(&self) {
+        self.is_ready.store(true, Ordering::Relaxed);
+        // The next one says the same.
+        if let Err(error) = self.beat(0, Alive::Running).await {
+            tracing::warn!(%error, "heartbeat was not written");
+        }
+    }
+
     #[must_use]
     pub fn node(&self) -> &NodeId {
         &self.config.node
@@ -204,13 +258,15 @@ impl Member {
     /// The catalog's record of this node.
     #[must_use]
     pub fn record(&self) -> Option<Arc<Node>> {
-        self.catalog.state().nodes.get(&self.config.node).cloned()
+        self.node_in(&self.catalog.state()).cloned()
     }
 
     /// Keeps the heartbeat moving, the catalog read and its checkpoints written, and stops the node when its epoch went to another process.
     pub fn start(&self, tasks: &Tasks) {
         tasks.start("heartbeat", self.clone().keep_beating(tasks.clone()));
+        tasks.start("heartbeats of others", self.clone().keep_observing(tasks.clone()));
         tasks.start("catalog follow", self.clone().follow(tasks.clone()));
+        tasks.start("stop by the catalog", self.clone().hear_of_stop(tasks.clone()));
         self.catalog.start_checkpoints(self.config.checkpoint_every);
     }
 
@@ -227,21 +283,42 @@ impl Member {
 
     async fn keep_beating(self, tasks: Tasks) {
         let stopping = tasks.stopping();
+        let mut wait = HEARTBEAT_EVERY;
         for count in 1.. {
             tokio::select! {
                 biased;
                 // Both are timers or flags; nothing is lost when one is dropped.
                 () = stopping.cancelled() => return,
-                () = self.clock.sleep(HEARTBEAT_EVERY) => {}
+                () = self.clock.sleep(wait) => {}
             }
             // A process that was pushed aside may live on for a while; the heartbeat is its successor's by then. Without
-            // an answer from the store what was known last must do: the heartbeat will hardly arrive either.
-            let state = self.catalog.refresh().await.unwrap_or_else(|_| self.catalog.state());
+            // an answer in time what was known last must do: others count the seconds.
+            let looked = tokio::time::timeout(LOOK_WITHIN, self.catalog.refresh()).await;
+            let state = looked.ok().and_then(Result::ok).unwrap_or_else(|| self.catalog.state());
             if !self.holds_epoch(&state) {
                 return;
             }
-            if let Err(error) = self.beat(count, Alive::Running).await {
-                tracing::warn!(%error, "heartbeat was not written");
+            wait = LOOK_EVERY;
+            match tokio::time::timeout(BEAT_WITHIN, self.beat(count, Alive::Running)).await {
+                Ok(Ok(())) => wait = HEARTBEAT_EVERY,
+                Ok(Err(error)) => tracing::warn!(%error, "heartbeat was not written, trying again"),
+                Err(_) => tracing::warn!("heartbeat was not written within {BEAT_WITHIN:?}, trying again"),
+            }
+        }
+    }
+
+    async fn hear_of_stop(self, tasks: Tasks) {
+        let stopping = tasks.stopping();
+        let mut states = self.catalog.watch();
+        let is_asked = |state: &Arc<State>| self.holds_epoch(state) && self.node_in(state).is_some_and(|n| n.stopping);
+        tokio::select! {
+            biased;
+            // Both only say that something came to an end.
+            () = stopping.cancelled() => {}
+            asked = states.wait_for(is_asked) => {
+                if asked.is_ok() {
+                    self.asked_to_stop.cancel();
+                }
             }
         }
     }
@@ -257,16 +334,22 @@ impl Member {
             let times = if changed.elapsed() >= IDLE_AFTER { IDLE_TIMES } else { 1 };
             tokio::select! {
                 biased;
-                // Both are timers or flags; nothing is lost when one is dropped.
+                // All are timers or flags; nothing is lost when one is dropped.
+                _ = tasks.failed() => return self.explain().await,
                 () = stopping.cancelled() => return,
                 () = self.clock.sleep(self.config.follow_every * times) => {}
             }
             let is_fresh = times > 1 && self.catalog.followed_at().elapsed() < self.config.follow_every * times;
             let looked = if is_fresh { Ok(self.catalog.state()) } else { self.catalog.refresh().await };
             match looked {
-                Ok(state) if self.holds_epoch(&state) => {}
-                Ok(_) => {
-                    tasks.fail(format!("node id '{}' was taken over by another process", self.config.node));
+                Ok(state) if self.holds_epoch(&state) => {
+                    if self.node_in(&state).is_some_and(|node| node.removed_at_ms.is_some()) {
+                        tasks.fail(format!("node '{}' was removed from the cluster", self.config.node));
+                        return;
+                    }
+                }
+                Ok(state) => {
+                    tasks.fail(self.taken_over(&state));
                     return;
                 }
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
@@ -278,8 +361,25 @@ impl Member {
         }
     }
 
+    /// Says who has the node id, when another room noticed first that it is lost: a log tells only that it ended.
+    async fn explain(&self) {
+        match self.catalog.refresh().await {
+            Ok(state) if !self.holds_epoch(&state) => tracing::error!("{}", self.taken_over(&state)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    fn taken_over(&self, state: &State) -> String {
+        let node = &self.config.node;
+        format!("node id '{node}' was taken over by {}", state.owner_of(node))
+    }
+
     fn holds_epoch(&self, state: &State) -> bool {
-        state.nodes.get(&self.config.node).is_some_and(|n| n.epoch == self.epoch && n.process == self.process)
+        self.node_in(state).is_some_and(|n| n.epoch == self.epoch && n.process == self.process)
+    }
+
+    fn node_in<'a>(&self, state: &'a State) -> Option<&'a Arc<Node>> {
+        state.nodes.get(&self.config.node)
     }
 
     async fn beat(&self, count: u64, alive: Alive) -> Result<(), bucket::Error> {
@@ -292,6 +392,7 @@ impl Member {
             count,
             stopped: alive == Alive::Stopped,
             in_use: Some(oldest.min(version)),
+            ready: self.is_ready.load(Ordering::Relaxed),
         };
         let payload = serde_json::to_vec(&heartbeat).expect("a plain struct always has a JSON form");
         let frame = Frame {
@@ -303,7 +404,12 @@ impl Member {
             stamp: Stamp::SETTLED,
             payload: payload.into(),
         };
-        self.bucket.overwrite(&self.bucket.keys().heartbeat(&self.config.node), &frame).await
+        let nonce = frame.nonce;
+        self.bucket.overwrite(&self.bucket.keys().heartbeat(&self.config.node), &frame).await?;
+        let now = self.clock.instant();
+        self.beats.stored(now);
+        self.lives.see(&self.config.node, Some((nonce, heartbeat)), (&self.config.place, now));
+        Ok(())
     }
 
     /// Watches the heartbeat of whoever held the id last, until it is certain enough whether that process lives.
@@ -314,6 +420,11 @@ impl Member {
         let is_of_owner = |heartbeat: &Heartbeat| owner.as_ref().is_some_and(|owner| heartbeat.is_of(owner));
         let is_owner = is_of_owner(&heartbeat);
         if heartbeat.stopped && is_owner {
+            return Ok(());
+        }
+        // Its process counted as dead, and its log has ended: nobody is pushed aside by going on behind it.
+        let has_ended = |owner: &Arc<Node>| self.catalog.state().is_adopted(owner) || (owner.sealed && !is_owner);
+        if owner.as_ref().is_some_and(has_ended) {
             return Ok(());
         }
         let holder = format!("process {} of boot {}", heartbeat.place.pid, heartbeat.place.boot);

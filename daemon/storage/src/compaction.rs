@@ -2,8 +2,9 @@
 //!
 //! # Promises
 //! - Rows before and after are the same, for every query, at every moment: files go and come in one catalog entry.
-//! - An entry is made only if every file it replaces still lives. So a run that was overtaken, by another compactor, by
-//!   retention or by a drop, changes nothing, and its files are nobody's.
+//! - An entry is made only while this process has the role of the compactor, and only if every file it replaces still
+//!   lives, both by the newest state. So a run that was overtaken, by another compactor, by retention or by a drop, changes
+//!   nothing, and its files are nobody's.
 //! - Versions of a row up to the settled stamp become one row without a stamp; newer ones stay.
 //! - Memory: the files of one plan, compressed, and a batch of each, together bounded by `input_bytes_max`; and one file
 //!   that is being written.
@@ -11,7 +12,7 @@
 //! - Every plan, run, publication and failure is an event.
 //!
 //! # Not here
-//! - Deleting what was replaced: `sweep`. Which node compacts: `node`.
+//! - Deleting what was replaced: `sweep`. Which node compacts: `cluster`.
 
 mod events;
 mod plan;
@@ -30,6 +31,7 @@ use self::plan::{Moment, Plan, Rules};
 use crate::bucket::Bucket;
 use crate::catalog::{self, Catalog, State, Table};
 use crate::clock::Clock;
+use crate::cluster::Role;
 use crate::files;
 use crate::model::{ErrorKind, FileId, NodeId, Stamp, TableId};
 use crate::tasks::Tasks;
@@ -56,6 +58,7 @@ pub struct Parts {
     pub clock: Clock,
     pub tasks: Tasks,
     pub node: NodeId,
+    pub role: Role,
     pub metrics: Metrics,
 }
 
@@ -91,6 +94,9 @@ pub enum Error {
     /// Somebody else replaced or dropped a file of the plan; the next look makes other plans.
     #[error("the files of the plan changed meanwhile: {0}")]
     Overtaken(String),
+    /// Another node compacts.
+    #[error("{0}")]
+    SteppedDown(String),
     /// A file cannot be read or written.
     #[error("{0}")]
     File(#[from] files::Error),
@@ -108,7 +114,7 @@ impl Error {
     fn file(&self) -> Option<&Arc<str>> {
         match self {
             Self::Lost(file) | Self::File(files::Error::Damaged { file, .. }) => Some(file),
-            Self::Overtaken(_) | Self::File(_) | Self::Catalog(_) | Self::Bucket(_) => None,
+            Self::Overtaken(_) | Self::SteppedDown(_) | Self::File(_) | Self::Catalog(_) | Self::Bucket(_) => None,
         }
     }
 
@@ -116,6 +122,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Overtaken(_) => ErrorKind::Conflict,
+            Self::SteppedDown(_) => ErrorKind::Fenced,
             Self::File(error) => error.kind(),
             Self::Lost(_) => ErrorKind::Corrupt,
             Self::Catalog(error) => error.kind(),
@@ -204,7 +211,8 @@ impl Compactor {
         }
     }
 
-    /// Runs every plan there is now. Returns whether one of them bettered something, so that there may be more.
+    /// Runs every plan there is now, while this node has the role. Returns whether one of them bettered something, so that
+    /// there may be more.
     pub async fn look(&mut self) -> bool {
         let state = self.parts.catalog.state();
         self.quiet.retain(|id, _| state.tables.contains_key(id));
@@ -213,6 +221,9 @@ impl Compactor {
         for id in state.tables.keys() {
             // The newest state for each table: the work on those before may have taken long.
             let state = self.parts.catalog.state();
+            if self.parts.role.expect_ours(&state).is_err() {
+                return false;
+            }
             let Some(table) = state.table(*id).filter(|table| is_alive(&state, table)) else { continue };
             if self.is_left_alone(*id, table, state.settled()) {
                 continue;
@@ -278,6 +289,10 @@ impl Compactor {
             }
             Err(error @ Error::Overtaken(_)) => {
                 tracing::info!(%error, table = %table.schema.name, "a compaction came to nothing");
+                false
+            }
+            Err(error @ Error::SteppedDown(_)) => {
+                tracing::warn!(%error, table = %table.schema.name, "a compaction came to nothing");
                 false
             }
             Err(error) => {

@@ -20,6 +20,7 @@ pub mod ingest;
 pub mod files;
 pub mod snapshot;
 pub mod cluster;
+pub mod adopt;
 pub mod compaction;
 pub mod sweep;
 pub mod replica;

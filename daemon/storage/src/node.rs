@@ -1,27 +1,32 @@
 //! The rooms of this package, started in order as one node that keeps rows.
 //!
 //! # Promises
-//! - After `start` returns, every row ever acknowledged by this node id is visible, and writes are taken. So is every row
+//! - What a node does is what its config has: to take writes, to show rows, to compact. After `start` returns it does.
+//! - Every row ever acknowledged by this node id is visible then, here or wherever rows are shown, and so is every row
 //!   other nodes acknowledged before, or a view is an error that names the node.
+//! - A node that takes no writes owns its id as others do, and has no rows outside files: what an earlier process of the id
+//!   left in the log is in files, and the epoch is closed, before `start` returns.
 //! - `stop` stores what waits, writes a last snapshot, closes the epoch and says so; a node that failed leaves the same
 //!   things to the next start.
 //!
 //! # Not here
-//! - Ports, protocols and queries: the daemon adds them.
+//! - Ports, protocols and queries: the daemon adds them, and knows why a node does what it does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::Registry;
 
+use crate::adopt::{self, Adopted, Adopter};
+use crate::apply::Apply;
 use crate::bucket::{Bucket, Keys, Store};
 use crate::buffer::Buffer;
 use crate::catalog::{self, Catalog, Change, Limits, Pins, State};
 use crate::clock::Clock;
-use crate::cluster::{self, InUse, Member};
+use crate::cluster::{self, InUse, Member, Role, Standby};
 use crate::compaction::{self, Compactor, Events};
 use crate::ingest::{self, Ingest};
-use crate::model::{ErrorKind, NodeId};
+use crate::model::{Epoch, ErrorKind, NodeId};
 use crate::replica::{self, Replica, Wire};
 use crate::snapshot::{self, Snapshot};
 use crate::sweep::{self, Sweep};
@@ -38,11 +43,14 @@ pub struct Config {
     pub member: cluster::Config,
     pub limits: Limits,
     pub on_damage: OnDamage,
-    pub ingest: ingest::Config,
+    /// `None` takes no writes.
+    pub ingest: Option<ingest::Config>,
     pub snapshot: snapshot::Config,
-    pub compaction: compaction::Config,
+    /// `None` never compacts.
+    pub compaction: Option<compaction::Config>,
     pub sweep: sweep::Config,
-    pub replica: replica::Config,
+    /// `None` shows no rows, so it need not know those of other nodes.
+    pub replica: Option<replica::Config>,
 }
 
 /// The outside world of a node.
@@ -61,14 +69,16 @@ pub struct World {
 pub struct Node {
     pub bucket: Bucket,
     pub catalog: Arc<Catalog>,
-    pub ingest: Ingest,
-    pub snapshot: Snapshot,
+    /// What a node has that takes writes.
+    pub ingest: Option<Ingest>,
+    pub snapshot: Option<Snapshot>,
     /// What compaction did on this node.
     pub events: Arc<Events>,
-    pub views: Arc<Views>,
-    /// What this node stores, for others that follow it.
-    pub feed: Arc<Feed>,
-    member: Member,
+    /// What a node has that shows rows.
+    pub views: Option<Arc<Views>>,
+    /// What a node stores that takes writes and has a wire, for others that follow it.
+    pub feed: Option<Arc<Feed>>,
+    pub member: Member,
     tasks: Tasks,
 }
 
@@ -80,6 +90,8 @@ pub enum Error {
     Join(#[from] cluster::Error),
     #[error("replay WAL: {0}")]
     Wal(#[from] wal::Error),
+    #[error("seal WAL: {0}")]
+    Seal(#[from] Box<adopt::Error>),
 }
 
 impl Error {
@@ -89,6 +101,7 @@ impl Error {
             Self::Catalog(error) => error.kind(),
             Self::Join(error) => error.kind(),
             Self::Wal(error) => error.kind(),
+            Self::Seal(error) => error.kind(),
         }
     }
 }
@@ -112,52 +125,32 @@ impl Node {
         // From here on, also during a long replay, others can see that this process lives.
         member.start(&tasks);
         let record = member.record().expect("join put it there");
-        let state = catalog.state();
-
-        let buffer = Arc::new(Buffer::new(record.persisted, record.persisted_stamp));
-        let hands = (bucket.clone(), clock.clone(), tasks.clone());
-        let apply = crate::apply::Apply::new(Arc::clone(&buffer));
-        let replay = wal::recover(
-            hands,
-            catalog.cluster(),
-            (&record, state.settled()),
-            (on_damage, |committed| apply.apply(committed)),
-        );
-        let Recovered { mut writer, objects, rows } = steps.time("replay WAL", replay).await?;
-        buffer.pass(writer.last_position());
-        tracing::info!(objects, rows, epoch = member.epoch().0, "the log is replayed");
-
-        let feed = writer.feed(if wire.is_some() { FEED_BYTES_MAX } else { 0 });
-        let (node, epoch, stamps) = (member.node().clone(), member.epoch(), writer.stamps());
-        let parts = ingest::Parts {
-            catalog: Arc::clone(&catalog),
-            buffer: Arc::clone(&buffer),
-            writer,
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-            metrics: ingest::Metrics::register(&registry),
+        let (node, epoch) = (member.node().clone(), member.epoch());
+        let (role, part_bytes_max) = (Role::of(&member), snapshot.bytes_max);
+        let ground = Ground { bucket, catalog, clock, tasks, node, epoch, role, registry };
+        let adopter = ground.adopter((snapshot.gen1, part_bytes_max));
+        let mut feed = None;
+        let (ingest, buffer, stamps) = match ingest {
+            Some(ingest) => {
+                let mut replayed = steps.time("replay WAL", ground.replay(&record, on_damage)).await?;
+                let (buffer, stamps) = (Arc::clone(&replayed.buffer), replayed.writer.stamps());
+                feed = wire.is_some().then(|| replayed.writer.feed(FEED_BYTES_MAX));
+                (Some(ground.start_ingest((ingest, snapshot), replayed)), buffer, stamps)
+            }
+            None => {
+                steps.time("seal WAL", ground.seal(&adopter, on_damage)).await?;
+                (None, Arc::new(Buffer::new(record.persisted, record.persisted_stamp)), StampFloor::of_no_writer())
+            }
         };
-        let (ingest, flushed) = Ingest::start(ingest, parts);
-        let parts = snapshot::Parts {
-            bucket: bucket.clone(),
-            catalog: Arc::clone(&catalog),
-            buffer: Arc::clone(&buffer),
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-            node: node.clone(),
-            epoch,
-            stamps: stamps.clone(),
-            metrics: snapshot::Metrics::register(&registry),
-        };
-        let snapshot = Snapshot::start(snapshot, parts, flushed);
-        let ground = Ground { bucket, catalog, clock, tasks, node };
-        let events = ground.start_compaction(compaction, &registry);
+        let (ingest, snapshot) = ingest.unzip();
+        let events = compaction.map_or_else(Arc::default, |config| ground.start_compaction(config, adopter));
         ground.start_sweep(sweep, Arc::clone(&pins));
-        let line = (wire, replica::Metrics::register(&registry));
-        let replica = ground.start_replica(replica, stamps, line).await;
-        let Ground { bucket, catalog, clock, tasks, node } = ground;
-        let origin = Origin { node, epoch, buffer };
-        let views = Arc::new(Views::new((Arc::clone(&catalog), pins), clock, origin, replica));
+        let views = match replica {
+            Some(replica) => Some(ground.start_views((replica, wire), pins, (buffer, stamps)).await),
+            None => None,
+        };
+        member.ready().await;
+        let Ground { bucket, catalog, tasks, .. } = ground;
         Ok(Self { bucket, catalog, ingest, snapshot, events, views, feed, member, tasks })
     }
 
@@ -168,26 +161,106 @@ impl Node {
     }
 }
 
-/// What the rooms that work in the background stand on.
+/// What the rooms stand on.
 struct Ground {
     bucket: Bucket,
     catalog: Arc<Catalog>,
     clock: Clock,
     tasks: Tasks,
     node: NodeId,
+    epoch: Epoch,
+    role: Role,
+    registry: Registry,
+}
+
+/// The log of this node, ready to be written on, and what of it is not in files.
+struct Replayed {
+    writer: wal::Writer,
+    buffer: Arc<Buffer>,
 }
 
 impl Ground {
-    fn start_compaction(&self, config: compaction::Config, registry: &Registry) -> Arc<Events> {
+    async fn replay(&self, record: &catalog::Node, on_damage: OnDamage) -> Result<Replayed, wal::Error> {
+        let buffer = Arc::new(Buffer::new(record.persisted, record.persisted_stamp));
+        let apply = Apply::new(Arc::clone(&buffer));
+        let hands = (self.bucket.clone(), self.clock.clone(), self.tasks.clone());
+        let of = (record, self.catalog.state().settled());
+        let replay = wal::recover(hands, self.catalog.cluster(), of, (on_damage, |committed| apply.apply(committed)));
+        let Recovered { writer, objects, rows } = replay.await?;
+        buffer.pass(writer.last_position());
+        tracing::info!(objects, rows, epoch = self.epoch.0, "the log is replayed");
+        Ok(Replayed { writer, buffer })
+    }
+
+    fn adopter(&self, (gen1, part_bytes_max): (Duration, usize)) -> Adopter {
+        Adopter {
+            bucket: self.bucket.clone(),
+            catalog: Arc::clone(&self.catalog),
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+            gen1,
+            part_bytes_max,
+        }
+    }
+
+    /// Whatever an earlier process of this node left in the log becomes files, and the epoch is closed.
+    async fn seal(&self, adopter: &Adopter, on_damage: OnDamage) -> Result<(), Box<adopt::Error>> {
+        let Adopted { objects, rows, files } =
+            adopter.adopt((&self.node, self.epoch), on_damage).await.map_err(Box::new)?;
+        tracing::info!(
+            objects,
+            rows,
+            files,
+            epoch = self.epoch.0,
+            "this node takes no writes, and its log is in files"
+        );
+        Ok(())
+    }
+
+    fn start_ingest(
+        &self,
+        (ingest, snapshot): (ingest::Config, snapshot::Config),
+        replayed: Replayed,
+    ) -> (Ingest, Snapshot) {
+        let Replayed { writer, buffer } = replayed;
+        let parts = snapshot::Parts {
+            bucket: self.bucket.clone(),
+            catalog: Arc::clone(&self.catalog),
+            buffer: Arc::clone(&buffer),
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+            node: self.node.clone(),
+            epoch: self.epoch,
+            stamps: writer.stamps(),
+            metrics: snapshot::Metrics::register(&self.registry),
+        };
+        let ingest_parts = ingest::Parts {
+            catalog: Arc::clone(&self.catalog),
+            buffer,
+            writer,
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+            metrics: ingest::Metrics::register(&self.registry),
+        };
+        let (ingest, flushed) = Ingest::start(ingest, ingest_parts);
+        (ingest, Snapshot::start(snapshot, parts, flushed))
+    }
+
+    /// Compacts whenever it has the role of the compactor, who adopts the logs of dead nodes as well.
+    fn start_compaction(&self, config: compaction::Config, adopter: Adopter) -> Arc<Events> {
         let parts = compaction::Parts {
             bucket: self.bucket.clone(),
             catalog: Arc::clone(&self.catalog),
             clock: self.clock.clone(),
             tasks: self.tasks.clone(),
             node: self.node.clone(),
-            metrics: compaction::Metrics::register(registry),
+            role: self.role.clone(),
+            metrics: compaction::Metrics::register(&self.registry),
         };
-        Compactor::new(config, parts).start()
+        let events = Compactor::new(config, parts).start();
+        let standby = Standby::new(self.role.clone(), (self.bucket.clone(), self.clock.clone()), &self.registry);
+        adopter.start(self.role.clone(), standby.start(&self.tasks));
+        events
     }
 
     fn start_sweep(&self, config: sweep::Config, pins: Arc<Pins>) {
@@ -199,17 +272,18 @@ impl Ground {
             node: self.node.clone(),
             pins,
             others: InUse::new(self.bucket.clone(), self.clock.clone(), self.node.clone()),
+            role: self.role.clone(),
         };
         sweep.start(&self.tasks);
     }
 
     /// Rows of others that cannot be read now do not keep a node from starting: asking for them is the error.
-    async fn start_replica(
+    async fn start_views(
         &self,
-        config: replica::Config,
-        stamps: StampFloor,
-        (wire, metrics): (Option<Arc<dyn Wire>>, replica::Metrics),
-    ) -> Arc<Replica> {
+        (config, wire): (replica::Config, Option<Arc<dyn Wire>>),
+        pins: Arc<Pins>,
+        (buffer, stamps): (Arc<Buffer>, StampFloor),
+    ) -> Arc<Views> {
         let parts = replica::Parts {
             bucket: self.bucket.clone(),
             catalog: Arc::clone(&self.catalog),
@@ -218,9 +292,11 @@ impl Ground {
             node: self.node.clone(),
             stamps,
             wire,
-            metrics,
+            metrics: replica::Metrics::register(&self.registry),
         };
-        Replica::start(config, parts).await
+        let replica = Replica::start(config, parts).await;
+        let origin = Origin { node: self.node.clone(), epoch: self.epoch, buffer };
+        Arc::new(Views::new((Arc::clone(&self.catalog), pins), self.clock.clone(), origin, replica))
     }
 }
 

@@ -122,7 +122,11 @@ pub struct Replica {
     config: Config,
     catalog: Arc<Catalog>,
     stamps: StampFloor,
+    /// This node, which has no peer here.
+    own: NodeId,
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
+    /// Whoever is not among the peers had nothing outside files then.
+    admitted_at: Mutex<Option<Instant>>,
     /// Counts what was read and what became known to be read.
     changes: watch::Sender<u64>,
     turns: Semaphore,
@@ -189,8 +193,16 @@ impl Replica {
     pub async fn start(config: Config, parts: Parts) -> Arc<Self> {
         let (tasks, start_within) = (parts.tasks.clone(), config.start_within);
         let (catalog, stamps, metrics) = (Arc::clone(&parts.catalog), parts.stamps.clone(), parts.metrics.clone());
-        let (peers, changes) = (Mutex::default(), watch::Sender::new(0));
-        let replica = Self { config, catalog, stamps, peers, changes, turns: Semaphore::new(LOGS_AT_ONCE) };
+        let replica = Self {
+            config,
+            catalog,
+            stamps,
+            own: parts.node.clone(),
+            peers: Mutex::default(),
+            admitted_at: Mutex::default(),
+            changes: watch::Sender::new(0),
+            turns: Semaphore::new(LOGS_AT_ONCE),
+        };
         let replica = Arc::new(replica);
         metrics.watch(&replica);
         let mut changes = replica.changes.subscribe();
@@ -212,7 +224,10 @@ impl Replica {
         if state.nodes.len() > 1 && ago > self.late_max() {
             return Err(Error::Blind { ago });
         }
+        // In this order: what was true of the peers then is true of those that are read next.
+        let admitted_at = *self.admitted_at.lock();
         let peers = self.peers.lock().clone();
+        self.expect_followed(state, &peers, admitted_at)?;
         let mut all = Vec::with_capacity(peers.len());
         for (id, peer) in peers {
             let Some(node) = state.nodes.get(&id) else { continue };
@@ -228,6 +243,23 @@ impl Replica {
             all.push(chunks);
         }
         Ok(Some(all))
+    }
+
+    /// A node that has just opened its log may not be followed yet; it is no secret for longer than rows may be late.
+    fn expect_followed(
+        &self,
+        state: &State,
+        peers: &BTreeMap<NodeId, Arc<Peer>>,
+        admitted_at: Option<Instant>,
+    ) -> Result<(), Error> {
+        if admitted_at.is_some_and(|at| at.elapsed() <= self.late_max()) {
+            return Ok(());
+        }
+        let is_missing = |id: &NodeId| *id != self.own && !peers.contains_key(id);
+        match state.nodes.iter().find(|(id, node)| !node.sealed && is_missing(id)) {
+            Some((id, _)) => Err(Error::Late { node: id.clone(), reason: "its log is not followed yet".into() }),
+            None => Ok(()),
+        }
     }
 
     /// Memory that the rows of the other nodes take.
@@ -357,6 +389,7 @@ impl Task {
         self.closed_at = Some(followed_at);
         let peers = self.followed.iter().map(|(id, (peer, _))| (id.clone(), Arc::clone(peer)));
         *self.replica.peers.lock() = peers.collect();
+        *self.replica.admitted_at.lock() = Some(followed_at);
         self.replica.changes.send_modify(|changes| *changes += 1);
     }
 }

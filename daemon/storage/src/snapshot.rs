@@ -14,6 +14,7 @@
 //! - Uniting versions of a row beyond what every later row leaves true: that takes the settled stamp, and compaction.
 
 mod floor;
+mod persist;
 mod windows;
 
 use std::sync::Arc;
@@ -22,16 +23,16 @@ use std::time::Duration;
 use metrics::{Histogram, Registry};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use persist::{Persister, Summary};
 pub use windows::{GEN1_WIDTHS, LEVEL_WIDTHS};
 
 use crate::bucket::Bucket;
-use crate::buffer::{Buffer, Bytes, Frozen, Piece, Sorted};
-use crate::catalog::{self, Catalog, Change, State, Table};
+use crate::buffer::{Buffer, Bytes};
+use crate::catalog::{self, Catalog};
 use crate::clock::Clock;
-use crate::files::{self, FileLayout, Stamps, WrittenFile};
+use crate::files;
 use crate::ingest::Flushed;
-use crate::merge::{self, Layout, Merged, Settle};
-use crate::model::{Epoch, ErrorKind, FileRecord, NodeId, Stamp, TableSchema, TimeRange};
+use crate::model::{Epoch, ErrorKind, NodeId, TableId};
 use crate::tasks::Tasks;
 use crate::wal::StampFloor;
 use floor::Floor;
@@ -92,10 +93,13 @@ pub struct Snapshot {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// This process lost the node's epoch and must stop.
-    #[error("node {node} was taken over by another process before its snapshot was in the catalog")]
-    Fenced { node: NodeId },
+    #[error("node {node} was taken over by {by} before its snapshot was in the catalog")]
+    Fenced { node: NodeId, by: String },
     #[error("write a file of table {table}: {source}")]
     File { table: Arc<str>, source: files::Error },
+    /// The rows say what the catalog does not know, so one of them is damaged.
+    #[error("there are rows of table {table}, which never existed")]
+    NoTable { table: TableId },
     #[error("{0}")]
     Catalog(#[from] catalog::Error),
 }
@@ -106,6 +110,7 @@ impl Error {
         match self {
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::File { .. } => ErrorKind::Bug,
+            Self::NoTable { .. } => ErrorKind::Corrupt,
             Self::Catalog(error) => error.kind(),
         }
     }
@@ -175,7 +180,7 @@ impl Task {
             return;
         }
         if self.take_and_report(last).await
-            && let Err(error) = self.close_epoch().await
+            && let Err(error) = self.persister().close_epoch().await
         {
             tracing::warn!(%error, "the epoch was not closed; the next start replays nothing but has to fence it");
         }
@@ -190,138 +195,32 @@ impl Task {
     /// `false` when the node must stop.
     async fn take_and_report(&mut self, now: Flushed) -> bool {
         let started = self.parts.clock.instant();
-        loop {
-            match self.take().await {
-                Ok(Some(summary)) => {
-                    let seconds = started.elapsed().as_secs_f64();
-                    self.parts.metrics.snapshot_seconds.observe(seconds);
-                    let Summary { files, rows, bytes } = summary;
-                    tracing::info!(files, rows, bytes, seconds, "wrote a snapshot");
-                    self.taken_at = now;
-                    return true;
-                }
-                Ok(None) => {
-                    self.taken_at = now;
-                    return true;
-                }
-                Err(error) if error.kind() == ErrorKind::Unavailable => {
-                    tracing::warn!(%error, "snapshot failed, trying again");
-                    self.parts.clock.sleep(self.parts.clock.backoff(6)).await;
-                }
-                Err(error) => {
-                    self.parts.tasks.fail(error.to_string());
-                    return false;
-                }
+        match self.persister().persist(&self.parts.buffer, self.parts.epoch).await {
+            Ok(Some(Summary { files, rows, bytes })) => {
+                let seconds = started.elapsed().as_secs_f64();
+                self.parts.metrics.snapshot_seconds.observe(seconds);
+                tracing::info!(files, rows, bytes, seconds, "wrote a snapshot");
+            }
+            Ok(None) => {}
+            Err(error) => {
+                self.parts.tasks.fail(error.to_string());
+                return false;
             }
         }
+        self.taken_at = now;
+        true
     }
 
-    /// `None` when there was nothing to write.
-    async fn take(&self) -> Result<Option<Summary>, Error> {
-        let Parts { catalog, buffer, node, .. } = &self.parts;
-        // An earlier attempt whose answer was lost may be in the catalog: what it persisted is dropped first.
-        let record = catalog.refresh().await?.nodes.get(node).cloned();
-        let before = record.ok_or_else(|| Error::Fenced { node: node.clone() })?.persisted;
-        buffer.drop_through(before);
-        let Frozen { through, stamp, tables } = buffer.freeze();
-        if before >= through {
-            return Ok(None);
-        }
-        let mut written = Vec::new();
-        for (id, pieces) in tables {
-            // A table that was dropped for good meanwhile takes its rows with it.
-            let Some(table) = catalog.state().table(id).cloned() else { continue };
-            self.write_table(&table, pieces, &mut written).await?;
-        }
-        let epoch = self.parts.epoch;
-        let persist = |state: &State| {
-            self.expect_ours(state)?;
-            // Only our own lost attempt can have moved it; its files hold these rows already.
-            if state.nodes.get(node).is_some_and(|n| n.persisted != before) {
-                return Err(catalog::Error::Unavailable("the entry of an earlier attempt appeared".into()));
-            }
-            if written.iter().any(|file| file.id < state.file_floor) {
-                let message = "the files were written too long ago, sweep may have deleted them";
-                return Err(catalog::Error::Unavailable(message.into()));
-            }
-            let files = written.clone();
-            let change =
-                Change::Persist { node: node.clone(), epoch, persisted: through, persisted_epoch: epoch, stamp, files };
-            Ok((vec![change], ()))
-        };
-        catalog.commit(persist).await.map_err(|error| self.fenced_or(error))?;
-        buffer.drop_through(through);
-        Ok(Some(Summary {
-            files: written.len(),
-            rows: written.iter().map(|f| f.rows).sum(),
-            bytes: written.iter().map(|f| f.size_bytes).sum(),
-        }))
-    }
-
-    async fn write_table(
-        &self,
-        table: &Arc<Table>,
-        pieces: Vec<Arc<Piece>>,
-        written: &mut Vec<Arc<FileRecord>>,
-    ) -> Result<(), Error> {
-        let Parts { bucket, catalog, .. } = &self.parts;
-        let (cut, gen1) = (pieces.clone(), self.config.gen1);
-        // Reads the time of every row, which is no work for an I/O thread.
-        for window in self.parts.tasks.cpu(move || windows::cut(&cut, gen1)).await {
-            let schema = Arc::clone(&table.schema);
-            let pieces = pieces.clone();
-            let origin = files::Origin::new(catalog, table, self.parts.node.clone(), window);
-            let about = About { origin: origin.clone(), range: window.range() };
-            let file = self.parts.tasks.cpu(move || encode(pieces, &schema, about)).await;
-            let file = file.map_err(|source| Error::File { table: Arc::clone(&table.schema.name), source })?;
-            if let Some(file) = file {
-                written.push(file.store(bucket, catalog, &origin).await);
-            }
-        }
-        Ok(())
-    }
-
-    async fn close_epoch(&self) -> Result<(), catalog::Error> {
-        let Parts { catalog, node, epoch, .. } = &self.parts;
-        let close = |state: &State| {
-            self.expect_ours(state)?;
-            Ok((vec![Change::CloseEpoch { node: node.clone(), epoch: *epoch }], ()))
-        };
-        catalog.commit(close).await
-    }
-
-    fn expect_ours(&self, state: &State) -> Result<(), catalog::Error> {
-        let ours = state.nodes.get(&self.parts.node).is_some_and(|n| n.epoch == self.parts.epoch);
-        let lost = || catalog::Error::refused(ErrorKind::Fenced, format!("node {} was taken over", self.parts.node));
-        if ours { Ok(()) } else { Err(lost()) }
-    }
-
-    fn fenced_or(&self, error: catalog::Error) -> Error {
-        match error.kind() {
-            ErrorKind::Fenced => Error::Fenced { node: self.parts.node.clone() },
-            _ => Error::Catalog(error),
+    fn persister(&self) -> Persister {
+        let Parts { bucket, catalog, buffer: _, clock, tasks, node, epoch, stamps: _, metrics: _ } = &self.parts;
+        Persister {
+            bucket: bucket.clone(),
+            catalog: Arc::clone(catalog),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            node: node.clone(),
+            epoch: *epoch,
+            gen1: self.config.gen1,
         }
     }
-}
-
-struct Summary {
-    files: usize,
-    rows: u64,
-    bytes: u64,
-}
-
-/// What a file says of where it belongs, and which rows it takes.
-struct About {
-    origin: files::Origin,
-    range: TimeRange,
-}
-
-/// The rows of one window as a file in memory.
-fn encode(pieces: Vec<Arc<Piece>>, schema: &TableSchema, about: About) -> Result<Option<WrittenFile>, files::Error> {
-    let sorted = Sorted::new(pieces, schema, about.range);
-    let columns = Layout::of(schema);
-    let batches = sorted.batches(BATCH_ROWS).map(Ok::<_, merge::Error>);
-    // Nothing is settled by a snapshot: only versions that a newer one covers whole are left out.
-    let kept = Merged::new(columns.clone(), vec![batches], Settle::UpTo(Stamp::SETTLED))?;
-    files::write(FileLayout { columns, origin: about.origin, stamps: Stamps::Any }, kept)
 }

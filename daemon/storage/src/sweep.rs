@@ -5,6 +5,7 @@
 //!   it: those of this node say so themselves, the others by their heartbeats. A node that stood still for so long that
 //!   it counts as dead may find a file gone; it says so, and its answer is an error.
 //! - A WAL object goes only behind the persisted position; the last object of an epoch, which may be its fence, never.
+//!   Each node sweeps its own log, and the compactor those of sealed nodes, whose processes may be gone.
 //!   Whoever follows the log from another node and comes late finds in the catalog that the rows are in files.
 //! - Catalog entries, checkpoints and their parts go only at or below the mark, which is raised first, and not before
 //!   an entry above it is `catalog_kept` old. What carries a number above the mark stays.
@@ -30,9 +31,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bucket::{self, Bucket, Key, keys};
-use crate::catalog::{self, Catalog, Change, Pins, State};
+use crate::catalog::{self, Catalog, Change, Node, Pins, State};
 use crate::clock::Clock;
-use crate::cluster::InUse;
+use crate::cluster::{InUse, Role};
 use crate::model::{Epoch, ErrorKind, FileId, NodeId, Position};
 use crate::tasks::Tasks;
 use retention::Plan;
@@ -76,6 +77,7 @@ pub struct Sweep {
     pub pins: Arc<Pins>,
     /// What the queries of other nodes read.
     pub others: InUse,
+    pub role: Role,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -152,12 +154,22 @@ impl Sweep {
 
     async fn sweep_wal(&self, swept: &mut Swept) -> Result<(), Error> {
         let state = self.catalog.state();
-        let Some(node) = state.nodes.get(&self.node) else { return Ok(()) };
-        let now = Some((node.epoch, node.persisted));
-        if swept.wal == now {
+        let is_compactor = self.role.expect_ours(&state).is_ok();
+        swept.wal.retain(|id, _| state.nodes.contains_key(id));
+        for node in state.nodes.values() {
+            if node.id == self.node || (is_compactor && node.sealed) {
+                self.sweep_wal_of(node, swept).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep_wal_of(&self, node: &Node, swept: &mut Swept) -> Result<(), Error> {
+        let now = (node.epoch, node.persisted);
+        if swept.wal.get(&node.id) == Some(&now) {
             return Ok(());
         }
-        let listed = self.bucket.list(&self.bucket.keys().wal(&self.node), None).await?;
+        let listed = self.bucket.list(&self.bucket.keys().wal(&node.id), None).await?;
         let numbered: Vec<(Key, Epoch, Position)> = listed
             .into_iter()
             .filter_map(|key| keys::wal_number_of(&key).map(|(epoch, position)| (key, epoch, position)))
@@ -173,7 +185,7 @@ impl Sweep {
             numbered.into_iter().filter(|(_, epoch, position)| may_go(epoch, position)).map(|(key, ..)| key).collect();
         let count = gone.len();
         if self.bucket.delete(gone).await.len() == count {
-            swept.wal = now;
+            swept.wal.insert(node.id.clone(), now);
         }
         Ok(())
     }
@@ -281,8 +293,8 @@ fn unnamed(mut files: BTreeMap<FileId, Key>, state: &State) -> BTreeMap<FileId, 
 /// What the rounds before have done, so that a round without work asks the store nothing.
 #[derive(Debug, Default)]
 struct Swept {
-    /// The epoch and persisted position up to which the log objects are gone.
-    wal: Option<(Epoch, Position)>,
+    /// Of each log the epoch and persisted position up to which its objects are gone.
+    wal: BTreeMap<NodeId, (Epoch, Position)>,
 }
 
 fn warn_of(what: &'static str, result: Result<(), Error>) {

@@ -88,10 +88,10 @@ async fn make(folder: &Path) {
     let (node, tasks) = start(&store, 1).await;
     write(&node, "t,h=a v=1i,w=1.5 1\nt,h=b v=2i 1\n").await;
     write(&node, "t,h=a v=3i 1\nt,h=a,z=q s=\"x\" 2\n").await;
-    assert!(node.snapshot.take().await);
+    assert!(node.snapshot.as_ref().unwrap().take().await);
     for time in 0..8 {
         write(&node, &format!("u,h=a v=1i {time}\n")).await;
-        assert!(node.snapshot.take().await);
+        assert!(node.snapshot.as_ref().unwrap().take().await);
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
     tasks.kill();

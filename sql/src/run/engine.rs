@@ -4,6 +4,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use object_store::ObjectStore;
 use storage::catalog::{Action, State};
+use storage::cluster::{HEARTBEAT_EVERY, Member};
 use storage::compaction::Events;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
@@ -44,6 +45,8 @@ pub struct EngineConfig {
     pub node_id: String,
     /// What compaction did on this node.
     pub compactions: Arc<Events>,
+    /// This process in the cluster, which knows how the other nodes are.
+    pub member: Option<Member>,
 }
 
 /// Answers queries. Cheap to clone; the clones share one memory pool, one log and one limit.
@@ -63,6 +66,7 @@ pub(super) struct Shared {
     pub(super) read_timeout: Duration,
     pub(super) metrics: Metrics,
     compactions: Arc<Events>,
+    member: Option<Member>,
     moments: Arc<dyn Moments>,
     default_timeout: Option<Duration>,
     runtime: tokio::runtime::Handle,
@@ -82,6 +86,7 @@ impl Engine {
             registry,
             node_id: _,
             compactions,
+            member,
         } = config;
         let sessions = Arc::new(Sessions::new(memory_bytes, target_partitions.max(1), &options, store)?);
         let metrics = Metrics::new(&registry);
@@ -99,6 +104,7 @@ impl Engine {
             read_timeout: READ_TIMEOUT,
             metrics,
             compactions,
+            member,
             moments,
             default_timeout,
             runtime,
@@ -134,6 +140,13 @@ impl Shared {
         Arc::clone(&self.places).try_acquire_owned().map_err(busy)
     }
 
+    /// System tables of the whole cluster tell how its nodes are.
+    pub(super) async fn observe(&self, database: &str) {
+        if let Some(member) = self.member.as_ref().filter(|_| database == INTERNAL_DATABASE) {
+            member.observe(HEARTBEAT_EVERY).await;
+        }
+    }
+
     pub(super) fn open_moment(&self) -> Result<Arc<dyn Moment>, Error> {
         self.moments.open().map_err(|error| Error::Unavailable(error.to_string()))
     }
@@ -159,6 +172,7 @@ impl Shared {
             access: query.access.clone(),
             log: Arc::clone(&self.log),
             compactions: Arc::clone(&self.compactions),
+            lives: self.member.as_ref().map_or_else(Arc::default, |member| Arc::clone(member.lives())),
         })
     }
 }

@@ -75,6 +75,7 @@ impl Work {
 
     async fn answer(&mut self) -> Result<(), Error> {
         let _place = self.progress.shared.place()?;
+        self.progress.shared.observe(&self.query.database).await;
         let moment = self.progress.shared.open_moment()?;
         let world = self.progress.shared.world(moment.state(), &self.query)?;
         self.progress.entry.resolved(world.database.as_ref().map(|database| database.id));

@@ -15,6 +15,7 @@ mod log;
 mod nodes;
 mod parquet_files;
 mod queries;
+mod retention;
 mod tables;
 mod tokens;
 
@@ -31,6 +32,7 @@ use datafusion::datasource::TableType;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use storage::catalog::{Access, Database, Dropped, State};
+use storage::cluster::Lives;
 use storage::compaction::Events;
 
 pub(crate) use log::{End, Entry, Finished, QueryLog};
@@ -47,6 +49,7 @@ pub(crate) struct World {
     pub(crate) access: Access,
     pub(crate) log: Arc<QueryLog>,
     pub(crate) compactions: Arc<Events>,
+    pub(crate) lives: Arc<Lives>,
 }
 
 /// One system table.
@@ -71,6 +74,7 @@ const TABLES: &[Definition] = &[
     nodes::TABLE,
     parquet_files::TABLE,
     queries::TABLE,
+    retention::TABLE,
     tables::TABLE,
     tokens::TABLE,
 ];

@@ -56,7 +56,8 @@ pub(super) async fn pass(State(services): State<Arc<Services>>, mut request: Req
             Ok(Visitor::Bearer { token, .. }) => token.clone(),
             Ok(Visitor::Anyone) | Err(_) => None,
         };
-        let admitted = match visitor {
+        let meant = services.forwarder.expect_for_us(request.headers());
+        let admitted = match meant.and(visitor) {
             Ok(visitor) => admit(&services, visitor).await,
             Err(refusal) => Err(refusal),
         };

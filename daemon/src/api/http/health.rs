@@ -14,7 +14,7 @@ use super::Services;
 use super::errors::json_answer;
 
 /// Clients look for a release of the original whose API this is; our own follows the plus sign.
-const VERSION: &str = concat!("3.12.0+weir.", env!("CARGO_PKG_VERSION"));
+pub(crate) const VERSION: &str = concat!("3.12.0+weir.", env!("CARGO_PKG_VERSION"));
 const REVISION: &str = match option_env!("WEIR_REVISION") {
     Some(revision) => revision,
     None => "unknown",

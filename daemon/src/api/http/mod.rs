@@ -6,6 +6,8 @@
 //!   answers in one table (`errors`).
 //! - Memory for request bodies is bounded, and a request that would pass the bound is turned away before it is read.
 //! - A panic ends its request with status 500, not the process.
+//! - Any node takes any request: what it does not serve by its modes goes on to a node that does (`forward`), or is refused
+//!   with the reason.
 //!
 //! # Not here
 //! - TLS, and any protocol but HTTP.
@@ -14,11 +16,13 @@ mod body;
 mod database;
 mod errors;
 mod format;
+mod forward;
 mod gate;
 mod health;
 mod instant;
 mod memory;
 mod meter;
+mod node;
 mod position;
 mod pretty;
 mod query;
@@ -33,12 +37,15 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::{Request, State};
 use axum::http::Method;
-use axum::routing::{self, MethodRouter};
+use axum::routing::{self, MethodFilter, MethodRouter};
 use axum::{Router, middleware};
 use metrics::Registry;
 use storage::catalog::Catalog;
+use storage::cluster::Member;
 use storage::ingest::Ingest;
+use storage::model::{Mode, Modes, NodeId};
 use storage::view::Views;
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -46,8 +53,9 @@ use uuid::Uuid;
 use super::auth::Auth;
 use crate::config::{HttpConfig, OpenEndpoint};
 use body::Admission;
+use forward::Forwarder;
 use gate::Needs;
-pub(crate) use health::Readiness;
+pub(crate) use health::{Readiness, VERSION};
 use meter::Meter;
 pub(crate) use server::{Server, ServerLimits};
 
@@ -55,11 +63,16 @@ pub(crate) use server::{Server, ServerLimits};
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) catalog: Arc<Catalog>,
-    pub(crate) ingest: Arc<Ingest>,
-    pub(crate) engine: Arc<sql::Engine>,
-    pub(crate) views: Arc<Views>,
+    /// With mode `ingest`.
+    pub(crate) ingest: Option<Ingest>,
+    /// With mode `query`.
+    pub(crate) engine: Option<sql::Engine>,
+    pub(crate) views: Option<Arc<Views>>,
     /// The longest a query may take.
     pub(crate) query_timeout: Option<Duration>,
+    pub(crate) member: Member,
+    pub(crate) modes: Modes,
+    pub(crate) cluster: NodeId,
     pub(crate) registry: Registry,
     pub(crate) readiness: Arc<Readiness>,
     /// The threads for work that takes longer than a millisecond.
@@ -72,10 +85,12 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 struct Services {
     catalog: Arc<Catalog>,
-    ingest: Arc<Ingest>,
-    engine: Arc<sql::Engine>,
-    views: Arc<Views>,
+    ingest: Option<Ingest>,
+    engine: Option<sql::Engine>,
+    views: Option<Arc<Views>>,
     query_timeout: Option<Duration>,
+    member: Member,
+    forwarder: Forwarder,
     registry: Registry,
     readiness: Arc<Readiness>,
     datafusion: Handle,
@@ -92,17 +107,39 @@ struct Route {
     method: Method,
     path: &'static str,
     needs: Needs,
+    /// Served by nodes with this mode; `None` by every node.
+    mode: Option<Mode>,
     handler: MethodRouter<Arc<Services>>,
+}
+
+impl Route {
+    fn by(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// What answers on this node.
+    fn handler(self, forwarder: &Forwarder) -> MethodRouter<Arc<Services>> {
+        let Some(mode) = self.mode.filter(|mode| !forwarder.serves(*mode)) else { return self.handler };
+        let method = MethodFilter::try_from(self.method).expect("every route has a method of HTTP");
+        routing::on(method, move |State(services): State<Arc<Services>>, request: Request| {
+            forward::forward(services, mode, request)
+        })
+    }
 }
 
 /// The whole HTTP API. Register it once for each `Registry`.
 pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
-    let Parts { catalog, ingest, engine, views, query_timeout, registry, readiness, datafusion, cluster_uuid } = parts;
+    let Parts { catalog, ingest, engine, views, query_timeout, member, modes, cluster, .. } = parts;
+    let Parts { registry, readiness, datafusion, cluster_uuid, .. } = parts;
     memory::register(&registry);
     let routes = routes();
+    let origin =
+        forward::Origin { how: config.forward, modes, cluster, catalog: Arc::clone(&catalog), member: member.clone() };
     let services = Arc::new(Services {
         auth: Auth::new(config.auth.clone(), Arc::clone(&catalog)),
         admission: Admission::new(config.request_bytes_max, config.in_flight_bytes_max),
+        forwarder: Forwarder::new(origin, &registry),
         meter: Meter::new(&registry),
         needs: routes.iter().map(|route| ((route.method.clone(), route.path), route.needs)).collect(),
         process_id: Uuid::new_v4(),
@@ -111,12 +148,14 @@ pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
         engine,
         views,
         query_timeout,
+        member,
         registry,
         readiness,
         datafusion,
         cluster_uuid,
     });
-    let router = routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
+    let add = |router: Router<_>, route: Route| router.route(route.path, route.handler(&services.forwarder));
+    let router = routes.into_iter().fold(Router::new(), add);
     router
         .fallback(errors::not_found)
         .method_not_allowed_fallback(errors::not_found)
@@ -127,7 +166,7 @@ pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
 fn routes() -> Vec<Route> {
     use routing::{delete, get, post, put};
     let system = Needs::System;
-    let route = |method, path, needs, handler| Route { method, path, needs, handler };
+    let route = |method, path, needs, handler| Route { method, path, needs, mode: None, handler };
     vec![
         route(Method::GET, "/health", system(OpenEndpoint::Health), get(health::health)),
         route(Method::GET, "/api/v1/health", system(OpenEndpoint::Health), get(health::health)),
@@ -135,11 +174,11 @@ fn routes() -> Vec<Route> {
         route(Method::POST, "/ping", system(OpenEndpoint::Ping), post(health::ping)),
         route(Method::GET, "/ready", system(OpenEndpoint::Ready), get(health::ready)),
         route(Method::GET, "/metrics", system(OpenEndpoint::Metrics), get(health::metrics)),
-        route(Method::POST, "/api/v3/write_lp", Needs::Token, post(write::v3)),
-        route(Method::POST, "/api/v2/write", Needs::Token, post(write::v2)),
-        route(Method::POST, "/write", Needs::Token, post(write::v1)),
-        route(Method::GET, "/api/v3/query_sql", Needs::Token, get(query::get)),
-        route(Method::POST, "/api/v3/query_sql", Needs::Token, post(query::post)),
+        route(Method::POST, "/api/v3/write_lp", Needs::Token, post(write::v3)).by(Mode::Ingest),
+        route(Method::POST, "/api/v2/write", Needs::Token, post(write::v2)).by(Mode::Ingest),
+        route(Method::POST, "/write", Needs::Token, post(write::v1)).by(Mode::Ingest),
+        route(Method::GET, "/api/v3/query_sql", Needs::Token, get(query::get)).by(Mode::Query),
+        route(Method::POST, "/api/v3/query_sql", Needs::Token, post(query::post)).by(Mode::Query),
         route(Method::GET, database::PATH, Needs::Token, get(database::list)),
         route(Method::POST, database::PATH, Needs::Admin, post(database::create)),
         route(Method::PUT, database::PATH, Needs::Admin, put(database::update)),
@@ -157,5 +196,8 @@ fn routes() -> Vec<Route> {
         route(Method::POST, token::NAMED_PATH, Needs::Admin, post(token::create_named)),
         route(Method::POST, token::RESOURCE_PATH, Needs::Admin, post(token::create_resource)),
         route(Method::DELETE, token::PATH, Needs::Admin, delete(token::drop)),
+        route(Method::GET, node::PATH, Needs::Admin, get(node::show)),
+        route(Method::POST, node::STOP_PATH, Needs::Admin, post(node::stop)),
+        route(Method::POST, node::REMOVE_PATH, Needs::Admin, post(node::remove)),
     ]
 }

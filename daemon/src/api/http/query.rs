@@ -69,11 +69,12 @@ async fn ask(services: &Services, access: Access, question: Question) -> Result<
         // A client that goes away waits no more.
         let within = services.query_timeout.map_or(REACH_WITHIN, |timeout| timeout.min(REACH_WITHIN));
         let late = |error: view::Error| Refusal::plain(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
-        services.views.reach(&after, within).await.map_err(late)?;
+        let views = services.views.as_ref().expect("a node without mode query forwards queries");
+        views.reach(&after, within).await.map_err(late)?;
     }
     let query = Query { text, database, params, access, door: "http", timeout: None };
     let (pieces, mut received) = mpsc::channel(PIECES_WAITING_MAX);
-    let engine = Arc::clone(&services.engine);
+    let engine = services.engine.clone().expect("a node without mode query forwards queries");
     // The task ends when the receiver is dropped, that is, when the client goes away or has everything.
     services.datafusion.spawn(async move {
         tokio::select! {

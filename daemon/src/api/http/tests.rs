@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::config::AuthConfig;
+use crate::config::{AuthConfig, Forward};
 
 fn storage_config() -> Config {
     let hour = Duration::from_secs(3600);
@@ -37,22 +37,22 @@ fn storage_config() -> Config {
         },
         limits: Limits::default(),
         on_damage: OnDamage::Fail,
-        ingest: ingest::Config {
+        ingest: Some(ingest::Config {
             flush_interval: Duration::from_millis(10),
             group_bytes_max: 4 << 20,
             waiting_writes_max: 100,
             waiting_bytes_max: 64 << 20,
             buffer_bytes_max: 1 << 30,
             answer_within: Duration::from_secs(30),
-        },
+        }),
         snapshot: snapshot::Config { bytes_max: 256 << 20, periods_max: 600, age_max: hour, gen1: hour },
-        compaction: compaction::Config {
+        compaction: Some(compaction::Config {
             check_every: hour,
             widths: vec![2 * hour],
             files_max: 100,
             rows_max: 1_000_000,
             input_bytes_max: 64 << 20,
-        },
+        }),
         sweep: sweep::Config {
             every: hour,
             file_wait: hour,
@@ -63,11 +63,11 @@ fn storage_config() -> Config {
             orphan_age: 24 * hour,
             clock_trusted_after: hour,
         },
-        replica: replica::Config {
+        replica: Some(replica::Config {
             interval: Duration::from_millis(250),
             bytes_max: 64 << 20,
             start_within: Duration::from_secs(10),
-        },
+        }),
     }
 }
 
@@ -100,16 +100,21 @@ impl Api {
             registry: registry.clone(),
             node_id: "n".into(),
             compactions: Arc::clone(&node.events),
+            member: Some(node.member.clone()),
         };
-        let engine = sql::Engine::new(engine, Arc::clone(&node.views) as _, node.bucket.reader());
+        let views = node.views.clone().expect("it shows rows");
+        let engine = sql::Engine::new(engine, views as _, node.bucket.reader());
         let readiness = Readiness::starting();
         readiness.serve();
         let parts = Parts {
             catalog: Arc::clone(&node.catalog),
-            ingest: Arc::new(node.ingest.clone()),
-            engine: Arc::new(engine.expect("the engine starts")),
-            views: Arc::clone(&node.views),
+            ingest: node.ingest.clone(),
+            engine: Some(engine.expect("the engine starts")),
+            views: node.views.clone(),
             query_timeout: None,
+            member: node.member.clone(),
+            modes: Modes::ALL,
+            cluster: NodeId::new("c").expect("a good name"),
             registry,
             readiness: Arc::new(readiness),
             datafusion: Handle::current(),
@@ -117,6 +122,8 @@ impl Api {
         };
         let config = HttpConfig {
             bind: String::new(),
+            advertise: None,
+            forward: Forward::On,
             auth: AuthConfig::On { open },
             request_bytes_max: 1 << 20,
             in_flight_bytes_max: 4 << 20,

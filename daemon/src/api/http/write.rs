@@ -147,7 +147,8 @@ async fn write(request: Request, wish: Result<Wish, Refusal>) -> Result<Response
     // The second moment: the database, too, may be another one by now.
     permit(&services, &presented.access(&services).await?, &database)?;
     let write = Write { database: &database, body: text.as_str(), precision, bad_lines, answer };
-    let report = services.ingest.write(write).await?;
+    let ingest = services.ingest.as_ref().expect("a node without mode ingest forwards writes");
+    let report = ingest.write(write).await?;
     let answer = match report.rejected.as_slice() {
         [] => StatusCode::NO_CONTENT.into_response(),
         rejected => partial_write(rejected).into_response(),

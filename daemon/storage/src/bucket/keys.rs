@@ -80,6 +80,12 @@ impl Keys {
         Path::from(format!("{}/nodes/{node}/heartbeat", self.cluster))
     }
 
+    /// The heartbeats of all nodes stand below it.
+    #[must_use]
+    pub fn heartbeats(&self) -> Path {
+        Path::from(format!("{}/nodes", self.cluster))
+    }
+
     #[must_use]
     pub fn wal(&self, node: &NodeId) -> Path {
         Path::from(format!("{}/wal/{node}", self.cluster))

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 pub use object_store::memory::InMemory;
 pub use object_store::path::Path as Key;
@@ -63,6 +63,10 @@ pub enum Created {
     /// Somebody else was first; this is what they wrote.
     Taken(Box<Frame>),
 }
+
+/// What the store says of one content of an object; it says something else of another content under the same key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content(Option<String>, i64);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -207,6 +211,18 @@ impl Bucket {
 
     /// The keys below `prefix`, after `offset` when one is given, in order.
     pub async fn list(&self, prefix: &Key, offset: Option<&Key>) -> Result<Vec<Key>, Error> {
+        let listed = self.list_objects(prefix, offset).await?;
+        Ok(listed.into_iter().map(|object| object.location).collect())
+    }
+
+    /// The keys below `prefix`, each with what tells its content from the next one.
+    pub async fn list_contents(&self, prefix: &Key) -> Result<Vec<(Key, Content)>, Error> {
+        let listed = self.list_objects(prefix, None).await?.into_iter();
+        let content = |object: &ObjectMeta| Content(object.e_tag.clone(), object.last_modified.timestamp_micros());
+        Ok(listed.map(|object| (object.location.clone(), content(&object))).collect())
+    }
+
+    async fn list_objects(&self, prefix: &Key, offset: Option<&Key>) -> Result<Vec<ObjectMeta>, Error> {
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -214,11 +230,11 @@ impl Bucket {
                 Some(offset) => self.store.list_with_offset(Some(prefix), offset),
                 None => self.store.list(Some(prefix)),
             };
-            let keys: Result<Vec<Key>, StoreError> = listing.map_ok(|meta| meta.location).try_collect().await;
-            match keys {
-                Ok(mut keys) => {
-                    keys.sort_unstable();
-                    return Ok(keys);
+            let objects: Result<Vec<ObjectMeta>, StoreError> = listing.try_collect().await;
+            match objects {
+                Ok(mut objects) => {
+                    objects.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+                    return Ok(objects);
                 }
                 Err(source) if attempt == READ_ATTEMPTS => {
                     return Err(Error::Unavailable { action: "list", key: prefix.to_string(), source });

@@ -39,7 +39,7 @@ pub use names::{DATABASE_NAME_BYTES_MAX, NAME_BYTES_MAX, check_column_name, chec
 pub use operations::{HardDelete, Limits, NewTable};
 pub use pins::{Pin, Pins};
 pub use state::{Compactor, Database, Description, Dropped, Node, Removed, State, Table, Token};
-pub use tokens::{CreatedToken, OPERATOR_TOKEN, PermissionText, Secret, permissions_text};
+pub use tokens::{Adopted, CreatedToken, GivenToken, OPERATOR_TOKEN, PermissionText, Secret, permissions_text};
 
 use crate::bucket;
 use crate::model::ErrorKind;

@@ -1,4 +1,4 @@
-//! What an operator does to databases and tables: create, drop, and say how long rows are kept.
+//! What an operator does to databases and tables: create, drop, and say how long rows are kept; and to nodes (`nodes`).
 //!
 //! # Promises
 //! - Each operation is decided against the state it is made on, all of it or nothing.
@@ -8,6 +8,8 @@
 //! # Not here
 //! - Who may ask: that is checked at the door, by `Access`.
 //! - Removing the files of what was dropped: see `sweep`.
+
+mod nodes;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -166,6 +166,23 @@ impl State {
         self.nodes.get(node).filter(|node| node.epoch == *epoch && node.removed_at_ms.is_none())
     }
 
+    /// Which process opened the newest epoch of a node, in words: one of its own, or that of another node, which put the
+    /// rows of a dead one into files.
+    #[must_use]
+    pub fn owner_of(&self, id: &NodeId) -> String {
+        let Some(node) = self.nodes.get(id) else { return "nobody".into() };
+        let (process, epoch) = (node.process, node.epoch);
+        let other = self.nodes.values().find(|other| other.id != *id && other.process == process);
+        let of = other.map_or(id, |other| &other.id);
+        format!("process {process:032x} of node {of}, with epoch {epoch}")
+    }
+
+    /// Whether the newest epoch of a node was opened by the process of another node, since its own was dead.
+    #[must_use]
+    pub fn is_adopted(&self, node: &Node) -> bool {
+        self.nodes.values().any(|other| other.id != node.id && other.process == node.process)
+    }
+
     /// Whether this writer slot may be given to a new node: nobody has it, and all rows stamped with it have settled.
     #[must_use]
     pub fn is_free(&self, writer: Writer) -> bool {

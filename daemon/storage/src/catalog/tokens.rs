@@ -4,12 +4,14 @@
 //! - A secret is shown once, to whoever made it; only its SHA-512 is kept.
 //! - A presented secret is compared with every token's, each in constant time.
 //! - Permissions name databases by id: a database made later under the same name is not meant.
-//! - The operator token, `_admin`, exists at most once and cannot be deleted.
+//! - The operator token, `_admin`, exists at most once and cannot be deleted. It is made for whoever asks, and so only
+//!   while there is no other admin token.
 //!
 //! # Not here
 //! - How a token travels in a request: each protocol knows.
 //! - What a permission allows: see `Access`.
 
+mod given;
 mod permissions;
 
 use std::fmt;
@@ -26,6 +28,7 @@ use super::operations::{Decision, invalid, millis, not_found};
 use super::{Access, Catalog, Change, Error, Permission, Resource, State, Token, TokenId};
 use crate::model::ErrorKind;
 
+pub use given::{Adopted, GivenToken};
 pub use permissions::{PermissionText, permissions_text};
 
 /// The name of the operator token.
@@ -33,6 +36,9 @@ pub const OPERATOR_TOKEN: &str = "_admin";
 
 /// What every token string begins with.
 const PREFIX: &str = "apiv3_";
+
+/// What follows must be too long to be guessed.
+const BODY_BYTES_MIN: usize = 32;
 
 /// The longest name of a token, in bytes.
 const NAME_BYTES_MAX: usize = 511;
@@ -43,8 +49,18 @@ pub struct Secret(String);
 
 impl Secret {
     /// A new secret made of `random` bytes.
-    fn new(random: &[u8; 64]) -> Self {
+    #[must_use]
+    pub fn new(random: &[u8; 64]) -> Self {
         Self(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random)))
+    }
+
+    /// A secret that was made elsewhere. The error does not repeat it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let body = text.strip_prefix(PREFIX).ok_or_else(|| format!("does not begin with {PREFIX}"))?;
+        if body.len() < BODY_BYTES_MIN || !body.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(format!("must have at least {BODY_BYTES_MIN} characters after {PREFIX}, and no spaces"));
+        }
+        Ok(Self(text.to_owned()))
     }
 
     /// The string itself, for the answer to whoever made it.
@@ -137,6 +153,11 @@ struct Wanted<'a> {
 }
 
 fn decide_create_operator(state: &State, secret: &Secret, now_ms: u64) -> Decision<Token> {
+    // Whoever asks needs no token, so nobody else may hold one that may do everything.
+    let admin = state.tokens.values().find(|token| token.is_admin());
+    if let Some(admin) = admin.filter(|_| find(state, OPERATOR_TOKEN).is_err()) {
+        return Err(Error::refused(ErrorKind::Conflict, format!("an admin token already exists, {}", admin.name)));
+    }
     let wanted = Wanted { name: OPERATOR_TOKEN, permissions: everything(), expires_in: None };
     create(state, wanted, secret, now_ms)
 }
@@ -150,17 +171,22 @@ fn decide_regenerate_operator(state: &State, secret: &Secret, now_ms: u64) -> De
 
 fn decide_create(state: &State, wanted: Wanted<'_>, secret: &Secret, now_ms: u64) -> Decision<Token> {
     let name = wanted.name;
+    check_name(name)?;
+    // Taken or not: the operator token is made in its own way.
+    if name == OPERATOR_TOKEN {
+        return Err(taken(name));
+    }
+    create(state, wanted, secret, now_ms)
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(char::is_control) {
         let shown = name.escape_debug();
         return Err(invalid(format!(
             "token name '{shown}' must be 1 to {NAME_BYTES_MAX} bytes without control characters"
         )));
     }
-    // Taken or not: the operator token is made in its own way.
-    if name == OPERATOR_TOKEN {
-        return Err(taken(name));
-    }
-    create(state, wanted, secret, now_ms)
+    Ok(())
 }
 
 fn create(state: &State, wanted: Wanted<'_>, secret: &Secret, now_ms: u64) -> Decision<Token> {
@@ -185,6 +211,12 @@ fn decide_delete(state: &State, name: &str) -> Decision<()> {
         return Err(Error::refused(ErrorKind::Denied, "cannot delete operator token"));
     }
     Ok((vec![Change::DeleteToken { id: find(state, name)?.id }], ()))
+}
+
+impl Token {
+    fn is_admin(&self) -> bool {
+        self.permissions.iter().any(|permission| permission.resource == Resource::All)
+    }
 }
 
 fn find<'a>(state: &'a State, name: &str) -> Result<&'a Arc<Token>, Error> {

@@ -4,16 +4,16 @@
 //! - What a heartbeat says holds until the next one: no query of that process reads an older version, now or later.
 //! - A node whose heartbeat moved within `DEAD_AFTER`, by this node's own clock, is asked; one that was first looked at
 //!   within that time counts as living, and so does one whose heartbeat is not there yet.
-//! - Cost: one request for each other open node whenever somebody asks.
+//! - A node that is sealed is asked too: it may answer queries all the same.
+//! - Cost: one request for each other node of the cluster whenever somebody asks.
 //!
 //! # Not here
 //! - A process that stood still for longer than `DEAD_AFTER`: its queries may find a file gone, and say so.
 
 use std::collections::BTreeMap;
 
-use tokio::time::Instant;
-
-use super::{DEAD_AFTER, Heartbeat};
+use super::Heartbeat;
+use super::lives::Pulse;
 use crate::bucket::{self, Bucket};
 use crate::catalog::{Node, State};
 use crate::clock::Clock;
@@ -26,14 +26,7 @@ pub struct InUse {
     clock: Clock,
     /// This node, which knows its own queries.
     node: NodeId,
-    seen: BTreeMap<NodeId, Seen>,
-}
-
-/// A heartbeat, and since when it has not changed.
-#[derive(Debug)]
-struct Seen {
-    nonce: Option<u128>,
-    since: Instant,
+    seen: BTreeMap<NodeId, Pulse>,
 }
 
 impl InUse {
@@ -45,12 +38,11 @@ impl InUse {
     /// The oldest version that a query on another node may read. Fails when a heartbeat cannot be read: then anything
     /// may be in use.
     pub async fn oldest(&mut self, state: &State) -> Result<u64, bucket::Error> {
-        self.seen.retain(|id, _| state.nodes.get(id).is_some_and(|node| !node.sealed));
+        self.seen.retain(|id, _| state.members().any(|node| node.id == *id));
         let mut oldest = u64::MAX;
-        for node in state.nodes.values() {
-            if !node.sealed && node.id != self.node {
-                oldest = oldest.min(self.oldest_of(node).await?);
-            }
+        let own = self.node.clone();
+        for node in state.members().filter(|node| node.id != own) {
+            oldest = oldest.min(self.oldest_of(node).await?);
         }
         Ok(oldest)
     }
@@ -59,13 +51,10 @@ impl InUse {
         let found = Heartbeat::find(&self.bucket, &node.id).await?;
         let now = self.clock.instant();
         let nonce = found.as_ref().map(|(nonce, _)| *nonce);
-        let seen = self.seen.entry(node.id.clone()).or_insert(Seen { nonce, since: now });
-        if seen.nonce != nonce {
-            *seen = Seen { nonce, since: now };
-        }
-        let is_dead = now.duration_since(seen.since) >= DEAD_AFTER;
+        let pulse = self.seen.entry(node.id.clone()).or_insert_with(|| Pulse::first(nonce, now));
+        pulse.look(nonce, now);
         Ok(match found {
-            _ if is_dead => u64::MAX,
+            _ if pulse.is_still() => u64::MAX,
             None => 0,
             // It left, unless its successor is about to say that it came.
             Some((_, heartbeat)) if heartbeat.stopped && heartbeat.is_of(node) => u64::MAX,
@@ -83,6 +72,7 @@ mod tests {
     use super::super::tests::join;
     use super::*;
     use crate::bucket::{InMemory, Store};
+    use crate::catalog::Change;
     use crate::tasks::{Cpu, Tasks};
 
     #[tokio::test(start_paused = true)]
@@ -111,6 +101,19 @@ mod tests {
             assert_eq!(in_use.oldest(&newest).await.unwrap(), expected, "{seconds} s later");
         }
         drop(query);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_without_rows_of_its_own_reads_files_all_the_same() {
+        let store: Store = Arc::new(InMemory::new());
+        let other = join(&store, "other", 1).await;
+        let seal = Change::CloseEpoch { node: other.node().clone(), epoch: other.epoch() };
+        other.catalog.commit(|_| Ok((vec![seal.clone()], ()))).await.unwrap();
+        let own = join(&store, "own", 2).await;
+        let mut in_use = InUse::new(own.bucket.clone(), own.clock.clone(), own.node().clone());
+        let _query = other.pins.pin(1);
+        other.ready().await;
+        assert_eq!(in_use.oldest(&own.catalog.state()).await.unwrap(), 1);
     }
 
     #[tokio::test(start_paused = true)]

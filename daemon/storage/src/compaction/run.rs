@@ -121,7 +121,7 @@ impl Compactor {
         Ok(Input { file, bytes })
     }
 
-    /// Replaces the plan's files in the catalog, if they all still live.
+    /// Replaces the plan's files in the catalog, if this process has the role and they all still live.
     async fn publish(&self, table: &Table, plan: &Plan, added: &[Arc<FileRecord>]) -> Result<(), Error> {
         let id = table.schema.table;
         let at_ms = self.parts.clock.now_ms();
@@ -131,6 +131,7 @@ impl Compactor {
                 // An earlier attempt whose answer was lost.
                 return Ok((Vec::new(), ()));
             }
+            self.parts.role.expect_ours(state)?;
             match plan.inputs.iter().find(|file| !live.is_some_and(|files| files.contains_key(&file.id))) {
                 Some(gone) => Err(catalog::Error::refused(ErrorKind::Conflict, format!("file {} is gone", gone.path))),
                 None => {
@@ -148,6 +149,7 @@ impl Compactor {
                     self.parts.clock.sleep(self.parts.clock.backoff(6)).await;
                 }
                 Err(error) if error.kind() == ErrorKind::Conflict => return Err(Error::Overtaken(error.to_string())),
+                Err(error) if error.kind() == ErrorKind::Fenced => return Err(Error::SteppedDown(error.to_string())),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -26,6 +26,12 @@ struct Given {
 }
 
 impl StampFloor {
+    /// For a node that writes no rows.
+    #[must_use]
+    pub fn of_no_writer() -> Self {
+        Self::new(Position(0), Stamp::SETTLED)
+    }
+
     pub(super) fn new(position: Position, floor: Stamp) -> Self {
         Self(Arc::new(Mutex::new(Given { position, floor })))
     }

@@ -21,7 +21,7 @@ mod write;
 
 pub use feed::{Call, Feed, Told};
 pub use floor::StampFloor;
-pub use read::{OnDamage, Recovered, recover};
+pub use read::{Ended, OnDamage, Recovered, recover};
 pub use reader::{Found, Reader};
 pub use write::Writer;
 
@@ -44,6 +44,14 @@ pub struct Mark {
     pub node: NodeId,
     pub epoch: Epoch,
     pub position: Position,
+}
+
+impl Committed {
+    /// How many rows there are.
+    #[must_use]
+    pub fn row_count(&self) -> u64 {
+        self.tables.iter().map(|rows| rows.len() as u64).sum()
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

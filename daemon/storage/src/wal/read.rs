@@ -1,5 +1,7 @@
+use std::ops::Range;
+
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 
 use super::{Committed, Error, Found, Reader, StampFloor, Writer, format};
 use crate::bucket::{self, Bucket, Created, Frame, Kind, keys};
@@ -32,61 +34,97 @@ pub struct Recovered {
 /// Ends every older epoch of the node's WAL with a fence, hands all rows that are not in files to `apply` in order, and
 /// returns the writer of the epoch that `node` (the newest catalog record) says is ours.
 pub async fn recover(
-    (bucket, clock, tasks): (Bucket, Clock, Tasks),
+    hands: (Bucket, Clock, Tasks),
     cluster: u128,
     (node, settled): (&catalog::Node, Stamp),
     (on_damage, mut apply): (OnDamage, impl FnMut(Committed)),
 ) -> Result<Recovered, Error> {
-    let reader = Reader { bucket, tasks, cluster, node: node.id.clone() };
-    let mut recovery = Recovery { reader, clock, node, on_damage };
-    let mut last = node.persisted;
+    let ended = Ended::new(hands, cluster, node, on_damage).await?;
     // Above everything this node persisted and everything any compaction has settled.
     let mut stamp = node.persisted_stamp.max(settled);
     let (mut objects, mut rows) = (0, 0);
-    for epoch in node.persisted_epoch.0..node.epoch.0 {
-        let epoch = Epoch(epoch);
-        let fence = recovery.fence(epoch, last.next()).await?;
-        let positions = (last.next().0..fence.0).map(Position);
-        let mut replay = stream::iter(positions).map(|p| recovery.read(epoch, p)).buffered(REPLAY_AHEAD);
+    {
+        let mut replay = std::pin::pin!(ended.rows());
         while let Some(committed) = replay.next().await {
-            let Some(committed) = committed? else { continue };
+            let committed = committed?;
             stamp = stamp.max(committed.stamp);
             objects += 1;
-            rows += committed.tables.iter().map(|t| t.len() as u64).sum::<u64>();
+            rows += committed.row_count();
             apply(committed);
         }
-        drop(replay);
-        last = fence;
     }
-    let Recovery { reader: Reader { bucket, tasks, .. }, clock, .. } = recovery;
-    let writer = Writer {
-        bucket,
-        clock,
-        tasks,
-        cluster,
-        node: node.id.clone(),
-        slot: node.writer,
-        epoch: node.epoch,
-        next: last.next(),
-        last_stamp: stamp,
-        object_bytes_max: format::INFLATED_BYTES_MAX,
-        stamps: StampFloor::new(last, stamp),
-        feed: None,
-    };
-    Ok(Recovered { writer, objects, rows })
+    Ok(Recovered { writer: ended.into_writer(stamp), objects, rows })
 }
 
-struct Recovery<'a> {
+/// The WAL of a node to which nobody can append any more, up to the epoch that is ours.
+#[derive(Debug)]
+pub struct Ended {
     reader: Reader,
     clock: Clock,
-    node: &'a catalog::Node,
+    node: catalog::Node,
     on_damage: OnDamage,
+    /// Of each older epoch that is not wholly in files: the numbers of its rows.
+    stretches: Vec<(Epoch, Range<u64>)>,
+    /// The fence of the newest of them, or what is in files when there is none.
+    last: Position,
 }
 
-impl Recovery<'_> {
+impl Ended {
+    /// Ends every older epoch with a fence. `node` is the newest catalog record, and its epoch is ours.
+    pub async fn new(
+        (bucket, clock, tasks): (Bucket, Clock, Tasks),
+        cluster: u128,
+        node: &catalog::Node,
+        on_damage: OnDamage,
+    ) -> Result<Self, Error> {
+        let reader = Reader { bucket, tasks, cluster, node: node.id.clone() };
+        let (stretches, last) = (Vec::new(), node.persisted);
+        let mut ended = Self { reader, clock, node: node.clone(), on_damage, stretches, last };
+        for epoch in node.persisted_epoch.0..node.epoch.0 {
+            let epoch = Epoch(epoch);
+            let first = ended.last.next();
+            let fence = ended.fence(epoch, first).await?;
+            ended.stretches.push((epoch, first.0..fence.0));
+            ended.last = fence;
+        }
+        Ok(ended)
+    }
+
+    /// The rows that are not in files, in the order of the log.
+    pub fn rows(&self) -> impl Stream<Item = Result<Committed, Error>> {
+        let places = self.stretches.iter().flat_map(|(epoch, numbers)| numbers.clone().map(|n| (*epoch, Position(n))));
+        let reads = stream::iter(places).map(|(epoch, position)| self.read(epoch, position));
+        reads.buffered(REPLAY_AHEAD).filter_map(|read| std::future::ready(read.transpose()))
+    }
+
+    /// Our epoch begins after it.
+    #[must_use]
+    pub fn last(&self) -> Position {
+        self.last
+    }
+
+    /// The writer of our epoch, whose stamps are above `stamp`.
+    fn into_writer(self, stamp: Stamp) -> Writer {
+        let Self { reader: Reader { bucket, tasks, cluster, node: id }, clock, node, last, .. } = self;
+        Writer {
+            bucket,
+            clock,
+            tasks,
+            cluster,
+            node: id,
+            slot: node.writer,
+            epoch: node.epoch,
+            next: last.next(),
+            last_stamp: stamp,
+            object_bytes_max: format::INFLATED_BYTES_MAX,
+            stamps: StampFloor::new(last, stamp),
+            feed: None,
+        }
+    }
+
     /// Puts a fence at the first free position of an epoch whose objects begin at `first`, or finds the one that is
     /// there. Nobody can append to the epoch afterwards.
-    async fn fence(&mut self, epoch: Epoch, first: Position) -> Result<Position, Error> {
+    async fn fence(&self, epoch: Epoch, first: Position) -> Result<Position, Error> {
         let prefix = self.reader.bucket.keys().wal_epoch(&self.node.id, epoch);
         let before = self.reader.bucket.keys().wal_object(&self.node.id, epoch, Position(first.0 - 1));
         let listed = self.reader.bucket.list(&prefix, Some(&before)).await?;

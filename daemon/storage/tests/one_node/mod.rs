@@ -36,27 +36,27 @@ fn config(pid: u32) -> Config {
         },
         limits: Limits::default(),
         on_damage: OnDamage::Fail,
-        ingest: ingest::Config {
+        ingest: Some(ingest::Config {
             flush_interval: Duration::from_secs(1),
             group_bytes_max: 4 << 20,
             waiting_writes_max: 100,
             waiting_bytes_max: 64 << 20,
             buffer_bytes_max: 1 << 30,
             answer_within: Duration::from_secs(30),
-        },
+        }),
         snapshot: snapshot::Config {
             bytes_max: 256 << 20,
             periods_max: 600,
             age_max: Duration::from_secs(3600),
             gen1: Duration::from_secs(600),
         },
-        compaction: compaction::Config {
+        compaction: Some(compaction::Config {
             check_every: Duration::from_secs(10),
             widths: [1_200, 3_600, 14_400, 86_400, 432_000].map(Duration::from_secs).to_vec(),
             files_max: 100,
             rows_max: 1_000_000,
             input_bytes_max: 64 << 20,
-        },
+        }),
         sweep: sweep::Config {
             every: Duration::from_secs(10),
             file_wait: Duration::from_secs(60),
@@ -67,11 +67,11 @@ fn config(pid: u32) -> Config {
             orphan_age: Duration::from_secs(24 * 60 * 60),
             clock_trusted_after: Duration::from_secs(60 * 60),
         },
-        replica: replica::Config {
+        replica: Some(replica::Config {
             interval: Duration::from_secs(1),
             bytes_max: 64 << 20,
             start_within: Duration::from_secs(10),
-        },
+        }),
     }
 }
 
@@ -97,12 +97,12 @@ pub(crate) async fn write(node: &Node, body: &str) {
         bad_lines: BadLines::Refuse,
         answer: Answer::WhenStored,
     };
-    node.ingest.write(write).await.expect("the write is taken");
+    node.ingest.as_ref().expect("it takes writes").write(write).await.expect("the write is taken");
 }
 
 /// All rows of table `t` as text, in key order.
 pub(crate) async fn read(node: &Node) -> Vec<String> {
-    let view = node.views.open().expect("nobody took over");
+    let view = node.views.as_ref().expect("it shows rows").open().expect("nobody took over");
     let state = Arc::clone(view.state());
     let database = state.database("db").expect("the database is there");
     let table = state.table_named(database, "t").expect("the table is there").schema.table;

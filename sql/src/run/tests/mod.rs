@@ -27,6 +27,7 @@ fn config() -> EngineConfig {
         registry: metrics::Registry::new(),
         node_id: "node0".to_owned(),
         compactions: Arc::default(),
+        member: None,
     }
 }
 

@@ -72,7 +72,7 @@ async fn users_tables_are_under_iox_and_system_tables_under_system() {
     let engine = engine(&two_files().await);
     let text = "SELECT table_schema, table_name FROM information_schema.tables \
                 WHERE table_schema <> 'information_schema' ORDER BY table_schema, table_name";
-    let expected = "iox|cpu\nsystem|compaction_events\nsystem|databases\nsystem|influxdb_schema\nsystem|parquet_files\nsystem|queries\nsystem|tables";
+    let expected = "iox|cpu\nsystem|compaction_events\nsystem|databases\nsystem|influxdb_schema\nsystem|parquet_files\nsystem|queries\nsystem|retention\nsystem|tables";
     assert_eq!(value(&engine, text).await, expected);
     let internal = Query { database: "_internal".into(), ..query(text) };
     let batches = ask(&engine, internal).await.unwrap();
@@ -85,12 +85,21 @@ async fn users_tables_are_under_iox_and_system_tables_under_system() {
 async fn tables_databases_and_columns_are_listed() {
     let engine = engine(&two_files().await);
     assert_eq!(value(&engine, "SELECT * FROM system.tables").await, "plant|cpu|6|host, region|0|0|false|-");
+    assert_eq!(value(&engine, "SELECT * FROM system.retention").await, "plant|cpu|-|infinite");
     assert_eq!(value(&engine, "SELECT * FROM system.databases").await, "plant|-|false|-");
     let keys = "SELECT key, data_type FROM system.influxdb_schema ORDER BY key";
     assert_eq!(value(&engine, keys).await, "count|integer\nhost|tag\nnote|string\nregion|tag\ntime|time\nusage|float");
-    for table in
-        ["nodes", "tokens", "tables", "databases", "queries", "parquet_files", "influxdb_schema", "compaction_events"]
-    {
+    for table in [
+        "nodes",
+        "tokens",
+        "tables",
+        "databases",
+        "queries",
+        "parquet_files",
+        "influxdb_schema",
+        "compaction_events",
+        "retention",
+    ] {
         let asked = Query { database: "_internal".into(), ..query(&format!("SELECT * FROM system.{table}")) };
         ask(&engine, asked).await.unwrap_or_else(|e| panic!("{table}: {e}"));
     }

@@ -11,7 +11,7 @@ async fn with_a_file(store: &Arc<Watched>) -> Key {
     let (node, _) = start(store, "n", 1).await;
     write(&node, &format!("t,h=a v=1i {}\n", START_MICROS * 1_000)).await;
     node.catalog.set_database_retention("db", Some(2 * 24 * 3600 * 1_000_000_000)).await.unwrap();
-    assert!(node.snapshot.take().await);
+    assert!(take_snapshot(&node).await);
     // Time for the file to be compacted.
     tokio::time::sleep(HOUR).await;
     let state = node.catalog.state();
@@ -101,7 +101,7 @@ async fn no_file_goes_when_the_catalog_does_not_know_a_large_part_of_them() {
     let store = Watched::new();
     let (node, _) = start(&store, "n", 1).await;
     write(&node, "t,h=a v=1i 1\n").await;
-    assert!(node.snapshot.take().await);
+    assert!(take_snapshot(&node).await);
     let table = (crate::model::DatabaseId(1), TableId(1));
     for ms in 1..=101 {
         let key = node.bucket.keys().data_file(table, 0, FileId::first_of(ms));
@@ -117,7 +117,7 @@ async fn a_file_that_cannot_be_deleted_keeps_no_other_one() {
     let store = Watched::new();
     let (node, _) = start(&store, "n", 1).await;
     write(&node, "t,h=a v=1i 1\nu,h=a v=1i 1\n").await;
-    assert!(node.snapshot.take().await);
+    assert!(take_snapshot(&node).await);
     store.refuse_deletes("data/1/1/");
     node.catalog.drop_database("db", HardDelete::Now).await.unwrap();
     tokio::time::sleep(3 * HOUR).await;

@@ -1,0 +1,31 @@
+//! Mode `ingest`: takes writes, keeps a log of its own, and makes files of it.
+
+use std::time::Duration;
+
+use crate::config::NodeConfig;
+
+/// Rows may wait for files up to here at least, so that a small threshold does not refuse one large request.
+const BUFFER_BYTES_MIN: usize = 128 << 20;
+
+/// A WAL object holds about so many bytes of line protocol.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+
+/// How long a write waits for the object store.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+pub(super) fn config(config: &NodeConfig) -> storage::ingest::Config {
+    storage::ingest::Config {
+        flush_interval: config.wal.flush_interval,
+        group_bytes_max: GROUP_BYTES_MAX,
+        waiting_writes_max: config.wal.waiting_writes_max,
+        waiting_bytes_max: config.http.in_flight_bytes_max,
+        buffer_bytes_max: buffer_bytes_max(config),
+        answer_within: ANSWER_WITHIN,
+    }
+}
+
+/// Twice what a snapshot waits for, so that writes go on while it is written.
+pub(super) fn buffer_bytes_max(config: &NodeConfig) -> usize {
+    let snapshot = &config.snapshot;
+    snapshot.forced_bytes().max(BUFFER_BYTES_MIN).max(2 * snapshot.bytes_max())
+}

@@ -1,0 +1,44 @@
+//! Mode `query`: follows the logs of the other nodes, and answers queries over the rows of all.
+
+use std::sync::Arc;
+
+use metrics::Registry;
+use storage::node::Node;
+use storage::replica;
+use tokio::runtime::Handle;
+
+use super::ingest::buffer_bytes_max;
+use crate::config::NodeConfig;
+
+pub(super) fn config(config: &NodeConfig) -> replica::Config {
+    replica::Config {
+        interval: config.peers.replication_interval,
+        // Another node may hold as much as this one.
+        bytes_max: buffer_bytes_max(config),
+        start_within: config.peers.wait_at_start,
+    }
+}
+
+/// What answers queries, on a node that shows rows.
+pub(crate) fn engine(
+    config: &NodeConfig,
+    node: &Node,
+    (registry, runtime): (Registry, Handle),
+) -> Result<Option<sql::Engine>, sql::Error> {
+    let Some(views) = &node.views else { return Ok(None) };
+    let query = &config.query;
+    let engine = sql::EngineConfig {
+        memory_bytes: usize::try_from(query.memory_bytes).unwrap_or(usize::MAX),
+        target_partitions: config.threads.datafusion,
+        options: query.options.clone(),
+        query_log_entries: query.log_entries,
+        concurrent_queries_max: query.concurrent_max,
+        default_timeout: query.timeout,
+        runtime,
+        registry,
+        node_id: config.identity.node.to_string(),
+        compactions: Arc::clone(&node.events),
+        member: Some(node.member.clone()),
+    };
+    sql::Engine::new(engine, Arc::clone(views) as _, node.bucket.reader()).map(Some)
+}

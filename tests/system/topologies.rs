@@ -1,0 +1,231 @@
+//! Nodes of several modes over one store are one database.
+//!
+//! # Promises
+//! - In every layout the guides of the original know, a write through any node is seen by a query through any node.
+//! - A request that a node does not serve goes on with its token and its body, and its answer is the other node's. Told not
+//!   to, the node refuses it and names who serves it; when nobody does, it says so.
+//! - A node that becomes a compactor under its old id brings every row with it that it answered, after a kill too.
+
+use std::time::Duration;
+
+use harness::folder::files_below;
+use harness::http::{Client, Request, gzip, sql_request, write_request};
+use harness::node::{Node, Options};
+use harness::remote::{RemoteStore, Service};
+use harness::wait::eventually;
+use serde_json::json;
+
+use crate::object_stores::on_s3;
+
+/// Nodes over one folder, each of its name and modes, all of which answer.
+fn cluster(nodes: &[(&str, &str)]) -> Vec<Node> {
+    started(nodes.iter().map(|(id, modes)| Options::of(id, modes)))
+}
+
+fn started(options: impl IntoIterator<Item = Options>) -> Vec<Node> {
+    let mut nodes: Vec<Node> = Vec::new();
+    for options in options {
+        let mut node = match nodes.first() {
+            Some(first) => first.beside(options),
+            None => Node::new(options),
+        };
+        node.restart();
+        nodes.push(node);
+    }
+    nodes
+}
+
+/// Writes through each node, and asks each until it has the rows of all.
+#[track_caller]
+fn check_as_one(nodes: &[Node]) {
+    for (number, node) in nodes.iter().enumerate() {
+        node.client().write("plant", &format!("t,node=n{number} v={number}i {}\n", number + 1));
+    }
+    for node in nodes {
+        eventually_counted(&node.client(), nodes.len() as i64);
+    }
+    // Once all is seen, a newer value of a row is too.
+    nodes[nodes.len() - 1].client().write("plant", "t,node=n0 v=100i 1\n");
+    for node in nodes {
+        eventually("the newer value", || match count_of(&node.client(), "SELECT max(v) AS n FROM t") {
+            Ok(100) => Ok(()),
+            other => Err(other),
+        });
+        eventually_counted(&node.client(), nodes.len() as i64);
+    }
+}
+
+#[track_caller]
+fn eventually_counted(client: &Client, expected: i64) {
+    eventually("the rows of all nodes", || match count_of(client, "SELECT count(*) AS n FROM t") {
+        Ok(found) if found == expected => Ok(()),
+        other => Err(other),
+    });
+}
+
+fn count_of(client: &Client, text: &str) -> Result<i64, String> {
+    let answer = client.ask(sql_request("plant", text, "json"));
+    // A table that another node made a moment ago may not be known yet.
+    if answer.status != 200 {
+        return Err(answer.text());
+    }
+    answer.json()[0]["n"].as_i64().ok_or_else(|| answer.text())
+}
+
+#[test]
+fn a_node_for_everything_and_one_that_does_not_compact_are_one_database() {
+    check_as_one(&cluster(&[("host01", "ingest,query,compact"), ("host02", "ingest,query")]));
+}
+
+#[test]
+fn two_nodes_and_a_compactor_are_one_database() {
+    check_as_one(&cluster(&[("host01", "ingest,query"), ("host02", "ingest,query"), ("host03", "compact")]));
+}
+
+#[test]
+fn five_nodes_that_each_do_one_thing_are_one_database() {
+    let nodes = cluster(&[
+        ("in-1", "ingest"),
+        ("in-2", "ingest"),
+        ("compactor", "compact"),
+        ("ask-1", "query"),
+        ("ask-2", "query"),
+    ]);
+    check_as_one(&nodes);
+    // What one of two of a kind does not serve any more, the other does.
+    let [mut in_1, in_2, compactor, mut ask_1, ask_2]: [Node; 5] = nodes.try_into().expect("five of them");
+    in_1.stop();
+    ask_1.kill();
+    compactor.client().write("plant", "t,node=late v=1i 1\n");
+    for node in [&in_2, &compactor, &ask_2] {
+        eventually_counted(&node.client(), 6);
+    }
+    let metrics = compactor.client().ask(Request::get("/metrics")).expect(200).text();
+    let counted = |line: &&str| line.starts_with("http_requests_forwarded_total") && line.contains("answered");
+    assert!(metrics.lines().filter(counted).count() == 2, "writes and queries: {metrics}");
+}
+
+#[test]
+fn several_nodes_that_each_do_everything_are_one_database() {
+    check_as_one(&cluster(&[("a", "all"), ("b", "all"), ("c", "all")]));
+}
+
+#[test]
+fn nodes_of_several_modes_over_s3_are_one_database() {
+    let store = RemoteStore::start(Service::S3);
+    let of = |id: &str, modes: &str| Options { node_id: id.to_owned(), ..on_s3(&store).option("--mode", modes) };
+    check_as_one(&started([of("in", "ingest"), of("compactor", "compact"), of("ask", "query")]));
+}
+
+#[test]
+fn a_request_that_was_sent_on_to_another_node_is_refused() {
+    let node = &cluster(&[("a", "all")])[0];
+    let write = write_request("plant", "t v=1i 1\n").header("weir-forwarded-to", "0123/b");
+    let answer = node.client().ask(write);
+    assert_eq!(answer.status, 421, "{}", answer.text());
+    assert!(answer.text().contains("was sent on to another node"), "{}", answer.text());
+    assert_eq!(node.client().ask(sql_request("plant", "SELECT * FROM t", "json")).status, 404, "nothing was written");
+}
+
+#[test]
+fn large_bodies_and_answers_pass_through_a_node_that_serves_neither() {
+    let nodes = cluster(&[("in", "ingest"), ("ask", "query"), ("compactor", "compact")]);
+    let between = nodes[2].client();
+    let rows = 40_000;
+    let lines: String = (0..rows).map(|row| format!("t,host=h{} v={row}i {}\n", row % 100, row + 1)).collect();
+    let write = Request { body: gzip(lines.as_bytes()), ..write_request("plant", "") };
+    between.ask(write.header("Content-Encoding", "gzip")).expect(204);
+    eventually_counted(&between, rows);
+    let answer = between.ask(sql_request("plant", "SELECT * FROM t ORDER BY time", "csv")).expect(200);
+    assert_eq!(answer.text().lines().count() as i64, rows + 1);
+    let get = Request::get("/api/v3/query_sql").query("db", "plant").query("q", "SELECT count(*) AS n FROM t");
+    assert_eq!(between.ask(get).expect(200).json()[0]["n"], rows);
+    // Errors of the other node come as they are.
+    let wrong = between.ask(Request { body: b"t v=".to_vec(), ..write_request("plant", "") });
+    assert_eq!((wrong.status, wrong.json()["data"]["line_number"].as_i64()), (400, Some(1)), "{}", wrong.text());
+    assert_eq!(between.ask(sql_request("nowhere", "SELECT 1", "json")).status, 404);
+}
+
+#[test]
+fn a_token_counts_on_both_sides_of_a_forward() {
+    let of =
+        |id: &str, modes: &str| Options { node_id: id.to_owned(), ..Options::with_tokens().option("--mode", modes) };
+    let nodes = started([of("in", "ingest"), of("ask", "query")]);
+    let created = nodes[0].client().ask(Request::post("/api/v3/configure/token/admin")).expect(201).json();
+    let token = created["token"].as_str().expect("a token");
+    for node in &nodes {
+        let client = node.client().with_token(token);
+        client.write("plant", "t v=1 1\n");
+        eventually_counted(&client, 1);
+        assert_eq!(node.client().ask(write_request("plant", "t v=1 1\n")).status, 401);
+        assert_eq!(node.client().with_token("apiv3_no").ask(sql_request("plant", "SELECT 1", "json")).status, 401);
+    }
+}
+
+#[test]
+fn a_request_that_nobody_serves_is_refused_with_the_reason() {
+    let lone = Node::start(Options::of("compactor", "compact"));
+    let answer = lone.client().ask(write_request("plant", "t v=1 1\n"));
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert_eq!(answer.json(), json!({ "error": "no live node with mode 'ingest' in cluster 'test'" }));
+    let asked = lone.client().ask(sql_request("plant", "SELECT 1", "json"));
+    assert_eq!(asked.json(), json!({ "error": "no live node with mode 'query' in cluster 'test'" }));
+
+    let mut shut = lone.beside(Options::of("ask", "query").option("--forward", "off"));
+    shut.restart();
+    let refused = shut.client().ask(write_request("plant", "t v=1 1\n"));
+    let text = "this node (mode: query) does not serve writes; nodes with mode 'ingest': none that lives";
+    assert_eq!((refused.status, refused.json()), (405, json!({ "error": text })));
+
+    let mut other = lone.beside(Options::of("in", "ingest"));
+    other.restart();
+    eventually("a write through the node that was alone", || {
+        let answer = lone.client().ask(write_request("plant", "t v=1 1\n"));
+        if answer.status == 204 { Ok(()) } else { Err(answer.text()) }
+    });
+    eventually("the node that takes writes", || {
+        let refused = shut.client().ask(write_request("plant", "t v=1 1\n"));
+        let told = refused.json()["error"].as_str().expect("a sentence").to_owned();
+        let address = other.url().replace("http://", "");
+        if told.ends_with(&format!("'ingest': in at {address}")) { Ok(refused.expect(405)) } else { Err(told) }
+    });
+    // A request that came so far by a forward goes no further.
+    let twice = lone.client().ask(write_request("plant", "t v=1 1\n").header("weir-forwarded-by", "x"));
+    assert_eq!(twice.status, 503);
+    assert!(twice.text().contains("forwarded by 'x' already"), "{}", twice.text());
+    eventually_counted(&other.client(), 1);
+}
+
+#[test]
+fn a_node_that_becomes_a_compactor_under_its_id_loses_nothing() {
+    let mut node0 = Node::start(Options::of("node0", "all"));
+    let rows = 500;
+    for row in 0..rows {
+        node0.client().write("plant", &format!("t,host=h{} v={row}i {}\n", row % 7, row + 1));
+    }
+    node0.kill();
+    node0.set_options(Options::of("node0", "compact"));
+    node0.restart();
+    let data = node0.data_dir();
+    let files = files_below(&data).filter(|path| path.extension().is_some_and(|end| end == "parquet"));
+    assert_eq!(files.count(), 1, "what was in its log only is in a file");
+    let mut node1 = node0.beside(Options::of("node1", "ingest,query"));
+    node1.restart();
+    for node in [&node0, &node1] {
+        eventually_counted(&node.client(), rows);
+    }
+    // And on to the last step of the guide: one that takes writes, one that answers.
+    node1.stop();
+    node1.set_options(Options::of("node1", "ingest"));
+    node1.restart();
+    let mut node2 = node0.beside(Options::of("node2", "query"));
+    node2.restart();
+    node2.client().write("plant", "t,host=new v=1i 1\n");
+    for node in [&node0, &node1, &node2] {
+        eventually_counted(&node.client(), rows + 1);
+    }
+    node0.kill();
+    node0.restart();
+    assert!(node0.ready_after < Duration::from_secs(20), "{:?}", node0.ready_after);
+    eventually_counted(&node0.client(), rows + 1);
+}
