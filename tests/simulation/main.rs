@@ -52,7 +52,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::cluster::TakeOver;
 use storage::compaction::EventKind;
+use storage::model::NodeId;
 use storage::view::View;
+use storage::wal::Mark;
 use tokio::time::Instant;
 
 use journal::Worker;
@@ -99,12 +101,19 @@ fn main() {
             });
         }
     });
-    let Told { processes, acked, open, reads, merges, pushed, terms, adoptions, published } = told.into_inner();
+    let Told { processes, acked, open, reads, merges, pushed, reached, terms, adoptions, published } =
+        told.into_inner();
     println!(
         "simulation: {} seeds, {processes} processes, {acked} writes acknowledged, {open} open, {reads} reads compared, \
-         {merges} compactions, {pushed} objects pushed; in kept logs {terms} times another compactor, {adoptions} logs of \
+         {merges} compactions, {pushed} objects pushed, {reached} times all that was \
+         acknowledged reached; in kept logs {terms} times another compactor, {adoptions} logs of \
          dead nodes adopted, {published} publications by whoever had the role",
         seeds.len()
+    );
+    // A few seeds may have none by chance.
+    assert!(
+        seeds.len() < 100 || (pushed > 0 && reached > 0 && merges > 0 && acked > 0),
+        "the runs do not do what they are for"
     );
     println!("{} passed, 0 failed", seeds.len());
 }
@@ -125,6 +134,8 @@ struct Told {
     merges: u64,
     /// Objects that came over lines.
     pushed: u64,
+    /// How often a process said that it shows everything that was acknowledged.
+    reached: u64,
     /// Where the log of the catalog is kept: how often the role of the compactor was taken, how often a process opened an
     /// epoch of another node, and publications of compactions whose author is known.
     terms: u64,
@@ -140,6 +151,7 @@ impl Told {
         self.reads += other.reads;
         self.merges += other.merges;
         self.pushed += other.pushed;
+        self.reached += other.reached;
         self.terms += other.terms;
         self.adoptions += other.adoptions;
         self.published += other.published;
@@ -222,6 +234,8 @@ struct Run {
     exchange: Option<Arc<Exchange>>,
     /// Every process that began to answer.
     workers: Vec<Worker>,
+    /// The newest acknowledged object of each node.
+    marks: BTreeMap<NodeId, Mark>,
     told: Told,
 }
 
@@ -243,6 +257,7 @@ impl Run {
             generation: 0,
             exchange: (seed / 8).is_multiple_of(2).then(Arc::default),
             workers: Vec::new(),
+            marks: BTreeMap::new(),
             told: Told::default(),
         }
     }
@@ -515,7 +530,9 @@ impl Run {
             format!("t,s={series} {} {time}\n", fields.join(","))
         };
         let body: String = rows.iter().map(line).collect();
-        let acked = process.write(&body).await;
+        let mark = process.write(&body).await;
+        let acked = mark.is_some();
+        self.marks.extend(mark.map(|mark| (mark.node.clone(), mark)));
         self.tell(|| format!("{} {}", if acked { "acked" } else { "open " }, body.replace('\n', "; ")));
         self.oracles[client].record(cells, if acked { Outcome::Acked } else { Outcome::Open });
         *(if acked { &mut self.told.acked } else { &mut self.told.open }) += 1;
@@ -548,8 +565,21 @@ impl Run {
     /// Whether the process answered; an answer that is wrong for one of the clients is an error.
     async fn compare(&mut self, process: &Process) -> Result<bool, String> {
         let asked = Instant::now();
+        if self.chance.random_range(0..4) == 0 {
+            self.reach(process).await;
+        }
         let Some(found) = process.read().await else { return Ok(false) };
         self.check(process, &found, asked).map(|()| true)
+    }
+
+    /// A process that says it shows everything must do so from then on, however late it is otherwise.
+    async fn reach(&mut self, process: &Process) {
+        let marks: Vec<Mark> = self.marks.values().cloned().collect();
+        if process.reaches(&marks).await {
+            self.told.reached += 1;
+            let mut floors = process.floors.lock();
+            floors.iter_mut().zip(&self.oracles).for_each(|(floor, oracle)| *floor = oracle.len());
+        }
     }
 
     fn check(&mut self, process: &Process, found: &Cells, asked: Instant) -> Result<(), String> {

@@ -25,7 +25,7 @@ use storage::model::{NodeId, TimeRange};
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::view::{View, Views};
-use storage::wal::OnDamage;
+use storage::wal::{Mark, OnDamage};
 use storage::{compaction, replica, snapshot, sweep};
 
 use crate::CLIENTS;
@@ -121,8 +121,8 @@ impl Process {
         self.tasks.kill();
     }
 
-    /// Whether the rows were acknowledged. A process that dies meanwhile answers nothing.
-    pub(crate) async fn write(&self, body: &str) -> bool {
+    /// Where the rows stand that were acknowledged. A process that dies meanwhile answers nothing.
+    pub(crate) async fn write(&self, body: &str) -> Option<Mark> {
         let write = Write {
             database: "db",
             body,
@@ -132,9 +132,19 @@ impl Process {
         };
         tokio::select! {
             biased;
+            () = self.store.died() => None,
+            _ = self.tasks.failed() => None,
+            result = self.node.ingest.as_ref().expect("it takes writes").write(write) => result.ok()?.stored,
+        }
+    }
+
+    /// Whether it says that it shows all of these.
+    pub(crate) async fn reaches(&self, marks: &[Mark]) -> bool {
+        tokio::select! {
+            biased;
             () = self.store.died() => false,
             _ = self.tasks.failed() => false,
-            result = self.node.ingest.as_ref().expect("it takes writes").write(write) => result.is_ok(),
+            reached = self.views().reach(marks, Duration::from_secs(1)) => reached.is_ok(),
         }
     }
 

@@ -14,7 +14,8 @@
 //! - A row is shown only after the stamps of this node have risen above its own: whoever has read it here and writes it
 //!   again through this node wins, whatever the clocks say. Between writers who have not seen each other's rows the
 //!   clocks decide.
-//! - Memory: rows of all other nodes together take `bytes_max`, and what `AHEAD_MAX` objects hold beside. At the limit
+//! - Memory: rows of all other nodes together take `bytes_max`, beside `AHEAD_MAX` objects of each of the `LOGS_AT_ONCE` logs
+//!   that are being read and one pushed object of each node. At the limit
 //!   nothing is dropped and nothing more is fetched until snapshots of the others make room; whoever asks meanwhile for
 //!   rows that are more than `late_max` behind gets the error.
 //! - Push is a hint, the store is the truth. A pushed object is applied when it is the next one of the epoch that is read,
@@ -77,6 +78,9 @@ const IDLE_TIMES: u32 = 4;
 
 /// How often the log is read in the store while the process that writes it pushes.
 const PUSHED_EVERY: Duration = Duration::from_secs(5);
+
+/// How soon at the latest the log is read in the store when somebody waits for it.
+const WANTED_WITHIN: Duration = Duration::from_millis(500);
 
 /// How often it is checked that nothing stands behind the end of a log.
 const BEHIND_EVERY: Duration = Duration::from_secs(60);
@@ -172,7 +176,7 @@ struct Peer {
 }
 
 /// How well the rows of a node are known.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Status {
     /// What the node had stored then is here. `None` while that is not known of any moment.
     current_at: Option<Instant>,
@@ -291,6 +295,12 @@ impl Replica {
         if let Some(peer) = self.peers.lock().get(node) {
             peer.wanted.notify_one();
         }
+    }
+
+    /// Whether the rows of a node may be shown for what it has stored. A node that is not followed has none outside files.
+    pub fn check(&self, node: &NodeId) -> Result<(), Error> {
+        let peer = self.peers.lock().get(node).cloned();
+        peer.map_or(Ok(()), |peer| peer.check(self.late_max()))
     }
 
     /// How long ago it was that everything a node had stored was here, for each node that is followed.

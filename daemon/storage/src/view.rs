@@ -103,47 +103,67 @@ impl Views {
         Self { catalog, clock, origin, replica, pins }
     }
 
-    /// Waits until every one of these objects is visible.
+    /// Waits until every one of these objects is visible, or one of them cannot be.
     pub async fn reach(&self, marks: &[Mark], within: Duration) -> Result<(), Error> {
         let all = async {
             for mark in marks {
-                self.reach_one(mark).await;
+                self.reach_one(mark).await?;
             }
+            Ok(())
         };
-        let late = tokio::time::timeout(within, all).await.is_err();
-        match marks.iter().find(|mark| late && !self.shows(mark)) {
-            None => Ok(()),
-            Some(mark) => {
-                let shown = match self.shown(mark) {
-                    Some((_, Position(last))) if last > 0 => format!("rows up to object {last} are"),
-                    Some(_) => "nothing of this node is".into(),
-                    None => "no such node is known here".into(),
-                };
-                Err(Error::Behind { mark: mark.clone(), within, shown })
-            }
+        match tokio::time::timeout(within, all).await {
+            Ok(reached) => reached,
+            Err(_) => match marks.iter().find(|mark| !self.shows(mark)) {
+                None => Ok(()),
+                Some(mark) => Err(Error::Behind { mark: mark.clone(), within, shown: self.what_is_shown(mark) }),
+            },
         }
     }
 
-    async fn reach_one(&self, mark: &Mark) {
+    fn what_is_shown(&self, mark: &Mark) -> String {
+        let shown = match self.shown(mark) {
+            Some((_, Position(last))) if last > 0 => format!("rows up to object {last} are"),
+            Some(_) => "nothing of this node is".into(),
+            None => "no such node is known here".into(),
+        };
+        match self.replica.check(&mark.node) {
+            Ok(()) => shown,
+            Err(error) => format!("{shown}, and {error}"),
+        }
+    }
+
+    /// The error is one that waiting does not mend soon.
+    async fn reach_one(&self, mark: &Mark) -> Result<(), Error> {
         let mut changes = self.replica.watch();
-        let mut looked_at = None;
+        let mut look_due = self.clock.instant();
         while !self.shows(mark) {
-            let is_known = self.shown(mark).is_some_and(|(epoch, _)| epoch >= mark.epoch);
-            let now = self.clock.instant();
-            if !is_known && looked_at.is_none_or(|at| now.duration_since(at) >= LOOK_EVERY) {
-                looked_at = Some(now);
-                if let Err(error) = self.catalog.refresh().await {
-                    tracing::debug!(%error, "could not read the catalog");
-                }
+            if let Err(error @ replica::Error::Damaged { .. }) = self.replica.check(&mark.node) {
+                return Err(error.into());
+            }
+            if self.clock.instant() >= look_due {
+                look_due = self.clock.instant() + LOOK_EVERY;
+                self.look_for(mark).await;
                 continue;
             }
-            self.replica.want(&mark.node);
             tokio::select! {
                 biased;
                 // Both only say that it is time to look again; the replica lives as long as this.
                 _ = changes.changed() => {}
-                () = self.clock.sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep_until(look_due) => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Has the log read that the object is in, or the catalog while that does not know of such a log. However many wait,
+    /// the catalog is read no more often than by one.
+    async fn look_for(&self, mark: &Mark) {
+        if self.shown(mark).is_some_and(|(epoch, _)| epoch >= mark.epoch) {
+            self.replica.want(&mark.node);
+        } else if self.catalog.followed_at().elapsed() >= LOOK_EVERY
+            && let Err(error) = self.catalog.refresh().await
+        {
+            tracing::debug!(%error, "could not read the catalog");
         }
     }
 

@@ -78,9 +78,14 @@ impl Catalog {
         FileId(self.log.clock.ulid_above(self.state().file_floor.0))
     }
 
-    /// Follows the log to its end.
+    /// Follows the log to its end. Many who ask at the same time are served by one look.
     pub async fn refresh(&self) -> Result<Arc<State>, Error> {
+        let asked = self.log.clock.instant();
         let mut turn = self.turn.lock().await;
+        // A look that began in the same instant may have begun before.
+        if self.followed_at() > asked {
+            return Ok(self.state());
+        }
         self.log.follow(&mut turn).await
     }
 

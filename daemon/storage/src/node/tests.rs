@@ -1,4 +1,5 @@
 mod adopting;
+mod reaching;
 mod roles;
 mod sweeping;
 

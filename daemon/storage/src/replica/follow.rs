@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::link::{Heard, Link, WireError};
 use super::{
     AHEAD_MAX, BEHIND_EVERY, IDLE_AFTER, IDLE_TIMES, OBJECTS_PER_TURN, PUSHED_EVERY, Parts, Peer, Replica, Status,
-    Trouble,
+    Trouble, WANTED_WITHIN,
 };
 use crate::apply::Apply;
 use crate::bucket::{self, Frame};
@@ -45,6 +45,16 @@ pub(super) struct Follower {
     hurry: Hurry,
     /// When it is to be checked that nothing stands behind the end.
     behind_due: Instant,
+    /// What others were told last.
+    shown: Option<Shown>,
+}
+
+/// What somebody may wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Shown {
+    next: Position,
+    status: Status,
+    was_read: bool,
 }
 
 struct Absent {
@@ -107,6 +117,7 @@ impl Follower {
             asked_at: now,
             hurry: Hurry::Now,
             behind_due: now,
+            shown: None,
         }
     }
 
@@ -125,12 +136,15 @@ impl Follower {
     async fn follow(&mut self, replica: &Replica, parts: &Parts) {
         loop {
             self.settle(&parts.catalog);
-            replica.changes.send_modify(|changes| *changes += 1);
+            self.tell(replica);
             let now = parts.clock.instant();
             let due = self.due(replica);
             if due <= now {
-                let _turn = replica.turns.acquire().await.expect("it is never closed");
-                self.turn(replica, parts).await;
+                // It is cancel-safe: who is told something by the line meanwhile gets in line again.
+                if let Some(turn) = self.unless_pushed(replica.turns.acquire(), replica, parts).await {
+                    let _turn = turn.expect("it is never closed");
+                    self.turn(replica, parts).await;
+                }
                 continue;
             }
             let peer = self.peer();
@@ -145,15 +159,45 @@ impl Follower {
         }
     }
 
+    /// Wakes whoever waits, when there is something to see.
+    fn tell(&mut self, replica: &Replica) {
+        let (status, was_read) = (self.peer.status.lock().clone(), self.peer.was_read.load(Ordering::Relaxed));
+        let shown = Some(Shown { next: self.next, status, was_read });
+        if shown != self.shown {
+            self.shown = shown;
+            replica.changes.send_modify(|changes| *changes += 1);
+        }
+    }
+
+    /// Does the work, and listens to the line meanwhile. `None` when that has moved the log: what the work was about is
+    /// over, and it was dropped.
+    async fn unless_pushed<T>(&mut self, work: impl Future<Output = T>, replica: &Replica, parts: &Parts) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        let before = (self.epoch, self.next);
+        while (self.epoch, self.next) == before {
+            tokio::select! {
+                biased;
+                // The work is not dropped while it goes on; what is heard is looked at to the end.
+                done = &mut work => return Some(done),
+                heard = self.link.hear(self.next) => {
+                    self.heard(heard, replica, parts).await;
+                    self.settle(&parts.catalog);
+                    self.tell(replica);
+                }
+            }
+        }
+        None
+    }
+
     /// When the store is to be asked again.
     fn due(&self, replica: &Replica) -> Instant {
         let interval = replica.config.interval;
         let is_idle = self.moved_at.elapsed() >= IDLE_AFTER;
         let wait = match self.hurry {
             Hurry::Now => return self.asked_at,
-            Hurry::Wanted => interval / 5,
+            Hurry::Wanted => (interval / 5).min(WANTED_WITHIN),
             Hurry::Gap => interval,
-            Hurry::None if self.link.is_moving(self.epoch) => PUSHED_EVERY,
+            Hurry::None if self.link.is_moving(self.epoch) => PUSHED_EVERY.max(interval),
             Hurry::None => interval * if is_idle { IDLE_TIMES } else { 1 },
         };
         self.asked_at + wait
@@ -194,10 +238,9 @@ impl Follower {
         };
         match taken {
             Ok(()) => parts.metrics.pushed().inc(),
-            Err(trouble) => {
-                self.hurry = self.hurry.max(Hurry::Gap);
-                self.trouble(Some(trouble));
-            }
+            Err(Trouble::Damaged(reason)) => self.distrust(reason, parts),
+            // If it is one, the store will find it, too.
+            Err(Trouble::Waits(_)) => self.hurry = self.hurry.max(Hurry::Gap),
         }
     }
 
@@ -303,7 +346,12 @@ impl Follower {
             let ahead = usize::try_from(self.ahead).expect("a few");
             let mut reads = stream::iter(positions).map(|position| reader.find(epoch, position)).buffered(ahead);
             self.ahead = (2 * self.ahead).min(AHEAD_MAX);
-            while let Some(found) = reads.next().await {
+            loop {
+                // A line that sends what is being read is faster: the rest comes over it, or is asked for later.
+                let Some(found) = self.unless_pushed(reads.next(), replica, parts).await else {
+                    return Ok(Turn::AtEnd);
+                };
+                let Some(found) = found else { break };
                 match found? {
                     Found::Rows(committed) => {
                         self.take(committed, replica, parts).await?;
@@ -318,7 +366,7 @@ impl Follower {
                         self.ahead = 1;
                         let answered = parts.clock.instant();
                         self.absent.get_or_insert(Absent { asked, answered });
-                        return self.look_behind(parts).await;
+                        return self.look_behind(replica, parts).await;
                     }
                 }
             }
@@ -373,12 +421,15 @@ impl Follower {
     }
 
     /// Looks now and then whether an object is missing: then later ones stand behind it.
-    async fn look_behind(&mut self, parts: &Parts) -> Result<Turn, Trouble> {
+    async fn look_behind(&mut self, replica: &Replica, parts: &Parts) -> Result<Turn, Trouble> {
         let now = parts.clock.instant();
         if now < self.behind_due {
             return Ok(Turn::AtEnd);
         }
-        if self.reader.goes_on_behind(self.epoch, self.next).await? {
+        let (reader, epoch, next) = (self.reader.clone(), self.epoch, self.next);
+        let looked = self.unless_pushed(reader.goes_on_behind(epoch, next), replica, parts).await;
+        let Some(goes_on) = looked else { return Ok(Turn::AtEnd) };
+        if goes_on? {
             // It may have come since it was asked for, or may be deleted and in files.
             if !matches!(self.reader.find(self.epoch, self.next).await?, Found::Nothing) {
                 return Ok(Turn::HasMore);

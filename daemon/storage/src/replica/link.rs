@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::Parts;
 use crate::catalog;
+use crate::clock::Clock;
 use crate::model::{Epoch, NodeId, Position};
 use crate::wal::{Call, Told};
 
@@ -29,15 +30,15 @@ const PINGS_OPEN_MAX: usize = 64;
 /// Without a sign of life for so long the store is asked as often as without a line,
 const QUIET_AFTER: Duration = Duration::from_millis(500);
 
-/// and after so long the line is given up.
-const DEAD_AFTER: Duration = Duration::from_secs(5);
+/// and after so many pings during which nothing at all came the line is given up. Pings are counted, not seconds: a
+/// process that slept has not listened either.
+const UNHEARD_MAX: u32 = 50;
 
 /// How long a call may take.
 const CALL_WITHIN: Duration = Duration::from_secs(5);
 
-/// The longest pause between two calls; the first ones come sooner.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
-const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The first pause between two calls is as long as one after so many attempts elsewhere.
+const PAUSE_FROM: u32 = 2;
 
 /// How processes of other nodes are reached. Implemented over the network by whoever starts this node.
 pub trait Wire: Debug + Send + Sync {
@@ -79,6 +80,7 @@ pub(super) enum Heard {
 
 pub(super) struct Link {
     wire: Option<Arc<dyn Wire>>,
+    clock: Clock,
     node: NodeId,
     cluster: u128,
     /// The process that is called, by the catalog's word.
@@ -91,7 +93,7 @@ pub(super) struct Link {
 
 enum State {
     Down { until: Instant },
-    Calling(BoxFuture<'static, Result<Line, WireError>>),
+    Calling { call: BoxFuture<'static, Result<Line, WireError>>, until: Instant },
     Up(Box<Up>),
 }
 
@@ -101,7 +103,8 @@ struct Up {
     pings: u64,
     /// When each open ping was sent.
     sent: BTreeMap<u64, Instant>,
-    began: Instant,
+    /// Pings since anything was heard.
+    unheard: u32,
     alive: Option<Instant>,
 }
 
@@ -109,6 +112,7 @@ impl Link {
     pub(super) fn new(node: &NodeId, parts: &Parts) -> Self {
         Self {
             wire: parts.wire.clone(),
+            clock: parts.clock.clone(),
             node: node.clone(),
             cluster: parts.catalog.cluster(),
             target: None,
@@ -146,11 +150,12 @@ impl Link {
                     tokio::time::sleep_until(*until).await;
                     self.calls += 1;
                     let call = Call { cluster: self.cluster, node: self.node.clone(), epoch, from: next };
-                    self.state = State::Calling(wire.call(call, Arc::clone(&address)));
+                    let (call, until) = (wire.call(call, Arc::clone(&address)), Instant::now() + CALL_WITHIN);
+                    self.state = State::Calling { call, until };
                 }
-                State::Calling(call) => {
+                State::Calling { call, until } => {
                     let late = |_| Err(WireError::Broken(format!("no answer within {CALL_WITHIN:?}")));
-                    match tokio::time::timeout(CALL_WITHIN, call).await.unwrap_or_else(late) {
+                    match tokio::time::timeout_at(*until, call).await.unwrap_or_else(late) {
                         Ok(line) => self.state = State::Up(Box::new(Up::new(line))),
                         Err(error) => return self.lose(error),
                     }
@@ -170,7 +175,7 @@ impl Link {
 
     /// Gives the line up: what came over it is no object of this log.
     pub(super) fn lose(&mut self, error: WireError) -> Heard {
-        let pause = PAUSE_MIN.saturating_mul(1 << self.calls.min(10)).min(PAUSE_MAX);
+        let pause = self.clock.backoff(self.calls.saturating_add(PAUSE_FROM));
         self.state = State::Down { until: Instant::now() + pause };
         let (node, address) = (&self.node, self.target.as_ref().map(|(address, _)| &**address));
         // Once for each trouble, not for each call.
@@ -199,7 +204,7 @@ impl Link {
 impl Up {
     fn new(line: Line) -> Self {
         let now = Instant::now();
-        Self { line, ping_due: now, pings: 0, sent: BTreeMap::new(), began: now, alive: None }
+        Self { line, ping_due: now, pings: 0, sent: BTreeMap::new(), unheard: 0, alive: None }
     }
 
     async fn hear(&mut self, epoch: Epoch) -> Result<Heard, WireError> {
@@ -208,29 +213,33 @@ impl Up {
                 biased;
                 // Cancel-safe: a timer, and then the next item of a stream.
                 () = tokio::time::sleep_until(self.ping_due) => self.ping()?,
-                told = self.line.told.next() => match told {
-                    Some(Ok(Told::Object(bytes))) => return Ok(Heard::Object(bytes)),
-                    Some(Ok(Told::Skipped)) => return Ok(Heard::Skipped),
-                    Some(Ok(Told::Alive { ping, last })) => {
-                        let later = self.sent.split_off(&ping.saturating_add(1));
-                        let asked = std::mem::replace(&mut self.sent, later).remove(&ping);
-                        if let Some(asked) = asked {
-                            self.alive = Some(Instant::now());
-                            return Ok(Heard::Alive { asked, epoch, last });
+                told = self.line.told.next() => {
+                    let hung_up = || WireError::Broken("the other process hung up".into());
+                    let told = told.ok_or_else(hung_up)??;
+                    self.unheard = 0;
+                    match told {
+                        Told::Object(bytes) => return Ok(Heard::Object(bytes)),
+                        Told::Skipped => return Ok(Heard::Skipped),
+                        Told::Alive { ping, last } => {
+                            let later = self.sent.split_off(&ping.saturating_add(1));
+                            let asked = std::mem::replace(&mut self.sent, later).remove(&ping);
+                            if let Some(asked) = asked {
+                                self.alive = Some(Instant::now());
+                                return Ok(Heard::Alive { asked, epoch, last });
+                            }
                         }
                     }
-                    Some(Err(error)) => return Err(error),
-                    None => return Err(WireError::Broken("the other process hung up".into())),
-                },
+                }
             }
         }
     }
 
     fn ping(&mut self) -> Result<(), WireError> {
         let now = Instant::now();
-        if now.duration_since(self.alive.unwrap_or(self.began)) >= DEAD_AFTER {
-            return Err(WireError::Broken(format!("no sign of life for {DEAD_AFTER:?}")));
+        if self.unheard >= UNHEARD_MAX {
+            return Err(WireError::Broken(format!("no sign of life for {:?}", PING_EVERY * UNHEARD_MAX)));
         }
+        self.unheard += 1;
         self.ping_due = now + PING_EVERY;
         // A full line is a slow one: then the next ping will do.
         if self.sent.len() < PINGS_OPEN_MAX && self.line.pings.try_send(self.pings).is_ok() {

@@ -5,7 +5,8 @@
 //! - Whoever follows is told the objects from a position on, each once and in order. Who asks for one that is not here
 //!   any more, or is too slow for it, is told that some were skipped, and goes on behind them.
 //! - Who follows sends pings. The answer to a ping comes after every object that was durable and known to be when the
-//!   ping came, so it says: nothing else was acknowledged in this epoch before the ping was sent.
+//!   ping came, so it says: nothing else was acknowledged in this epoch before the ping was sent. Of the pings that wait
+//!   for their turn the oldest and the newest are answered.
 //!
 //! # Not here
 //! - Whether the epoch is still the newest: only the catalog knows, and the process that holds an old epoch may not.
@@ -63,13 +64,14 @@ pub struct Feed {
 /// The newest objects up to `last`, without gaps.
 #[derive(Debug)]
 struct Ring {
-    frames: VecDeque<Frame>,
+    /// As they were stored.
+    objects: VecDeque<Bytes>,
     bytes: usize,
     last: Position,
 }
 
 enum Next {
-    Object(Frame),
+    Object(Bytes),
     /// The ring begins behind it; the log goes on here.
     Gone(Position),
     NotYet,
@@ -77,21 +79,21 @@ enum Next {
 
 impl Feed {
     pub(super) fn new((cluster, node): (u128, NodeId), epoch: Epoch, last: Position, bytes_max: usize) -> Self {
-        let ring = Mutex::new(Ring { frames: VecDeque::new(), bytes: 0, last });
+        let ring = Mutex::new(Ring { objects: VecDeque::new(), bytes: 0, last });
         Self { cluster, node, epoch, bytes_max, ring, last: watch::Sender::new(last) }
     }
 
     /// Takes an object that was just stored.
-    pub(super) fn publish(&self, frame: Frame) {
-        let last = Position(frame.number);
+    pub(super) fn publish(&self, frame: &Frame) {
+        let (last, object) = (Position(frame.number), frame.encode());
         let mut ring = self.ring.lock();
         assert_eq!(last, ring.last.next(), "an object was published out of order");
         ring.last = last;
-        ring.bytes += frame.payload.len();
-        ring.frames.push_back(frame);
-        while ring.bytes > self.bytes_max || ring.frames.len() > OBJECTS_MAX {
-            let oldest = ring.frames.pop_front().expect("only frames take bytes");
-            ring.bytes -= oldest.payload.len();
+        ring.bytes += object.len();
+        ring.objects.push_back(object);
+        while ring.bytes > self.bytes_max || ring.objects.len() > OBJECTS_MAX {
+            let oldest = ring.objects.pop_front().expect("only objects take bytes");
+            ring.bytes -= oldest.len();
         }
         drop(ring);
         self.last.send_replace(last);
@@ -105,7 +107,7 @@ impl Feed {
     ) -> Result<BoxStream<'static, Told>, String> {
         self.check(call)?;
         let known = self.last.subscribe();
-        let serving = Serving { feed: Arc::clone(self), next: call.from, pings, ping: None, known };
+        let serving = Serving { feed: Arc::clone(self), next: call.from, pings, oldest: None, newest: None, known };
         let told = |mut serving: Serving| async move { serving.tell().await.map(|told| (told, serving)) };
         Ok(stream::unfold(serving, told).boxed())
     }
@@ -128,8 +130,8 @@ impl Feed {
             return Next::NotYet;
         }
         let back = usize::try_from(ring.last.0 - position.0).unwrap_or(usize::MAX);
-        let found = ring.frames.len().checked_sub(back.saturating_add(1)).and_then(|index| ring.frames.get(index));
-        found.map_or(Next::Gone(ring.last.next()), |frame| Next::Object(frame.clone()))
+        let found = ring.objects.len().checked_sub(back.saturating_add(1)).and_then(|index| ring.objects.get(index));
+        found.map_or(Next::Gone(ring.last.next()), |object| Next::Object(object.clone()))
     }
 }
 
@@ -138,8 +140,11 @@ struct Serving {
     feed: Arc<Feed>,
     next: Position,
     pings: BoxStream<'static, u64>,
-    /// The newest ping that was not answered, and where the log ended when it came.
-    ping: Option<(u64, Position)>,
+    /// The oldest ping that was not answered, and where the log ended when it came: a follower who is always a little
+    /// behind would never get an answer to the newest.
+    oldest: Option<(u64, Position)>,
+    /// The newest one that came after it.
+    newest: Option<(u64, Position)>,
     known: watch::Receiver<Position>,
 }
 
@@ -150,13 +155,13 @@ impl Serving {
             while let Some(ping) = self.pings.next().now_or_never() {
                 self.came(ping?);
             }
-            if let Some((ping, _)) = self.ping.take_if(|(_, last)| *last < self.next) {
+            if let Some(ping) = self.answered() {
                 return Some(Told::Alive { ping, last: Position(self.next.0 - 1) });
             }
             match self.feed.find(self.next) {
-                Next::Object(frame) => {
+                Next::Object(object) => {
                     self.next = self.next.next();
-                    return Some(Told::Object(frame.encode()));
+                    return Some(Told::Object(object));
                 }
                 Next::Gone(next) => {
                     self.next = next;
@@ -173,8 +178,22 @@ impl Serving {
         }
     }
 
+    /// The newest ping that everything was told which stood there when it came. It answers older ones as well.
+    fn answered(&mut self) -> Option<u64> {
+        let next = self.next;
+        let take = |ping: &mut Option<(u64, Position)>| ping.take_if(|(_, last)| *last < next);
+        match (take(&mut self.newest), take(&mut self.oldest)) {
+            (Some((newest, _)), _) => Some(newest),
+            (None, oldest) => {
+                self.oldest = self.oldest.take().or_else(|| self.newest.take());
+                oldest.map(|(ping, _)| ping)
+            }
+        }
+    }
+
     fn came(&mut self, ping: u64) {
-        self.ping = Some((ping, *self.feed.last.borrow()));
+        let came = Some((ping, *self.feed.last.borrow()));
+        *if self.oldest.is_none() { &mut self.oldest } else { &mut self.newest } = came;
     }
 }
 
@@ -190,7 +209,7 @@ mod tests {
     }
 
     fn feed(objects_kept: usize) -> Arc<Feed> {
-        Arc::new(Feed::new((7, node("a")), Epoch(2), Position(10), 10 * objects_kept))
+        Arc::new(Feed::new((7, node("a")), Epoch(2), Position(10), frame(0).encode().len() * objects_kept))
     }
 
     fn node(id: &str) -> NodeId {
@@ -214,12 +233,12 @@ mod tests {
     #[test]
     fn a_follower_is_told_every_object_once_and_an_answer_after_them() {
         let feed = feed(10);
-        feed.publish(frame(11));
+        feed.publish(&frame(11));
         let (send, received) = futures::channel::mpsc::unbounded();
         let mut told = feed.serve(&call(11), received.boxed()).unwrap();
         check_told(&mut told, &[object(11)]);
         send.unbounded_send(1).unwrap();
-        feed.publish(frame(12));
+        feed.publish(&frame(12));
         send.unbounded_send(2).unwrap();
         check_told(&mut told, &[object(12), Told::Alive { ping: 2, last: Position(12) }]);
         drop(send);
@@ -227,16 +246,33 @@ mod tests {
     }
 
     #[test]
+    fn a_follower_who_is_always_behind_is_answered_all_the_same() {
+        let feed = feed(10);
+        let (send, received) = futures::channel::mpsc::unbounded();
+        let mut told = feed.serve(&call(11), received.boxed()).unwrap();
+        let mut answered = Vec::new();
+        for number in 11..=20 {
+            feed.publish(&frame(number));
+            send.unbounded_send(number).unwrap();
+            // It takes one thing at a time, and the next object and the next ping are there before it comes back.
+            if let Some(Some(Told::Alive { ping, .. })) = told.next().now_or_never() {
+                answered.push(ping);
+            }
+        }
+        assert!(answered.len() > 2, "{answered:?}");
+    }
+
+    #[test]
     fn what_is_not_here_any_more_is_in_the_store() {
         let feed = feed(2);
-        (11..=15).for_each(|number| feed.publish(frame(number)));
+        (11..=15).for_each(|number| feed.publish(&frame(number)));
         let mut late = feed.serve(&call(11), stream::pending().boxed()).unwrap();
         check_told(&mut late, &[Told::Skipped]);
         let mut near = feed.serve(&call(14), stream::pending().boxed()).unwrap();
         check_told(&mut near, &[object(14), object(15)]);
-        (16..=19).for_each(|number| feed.publish(frame(number)));
+        (16..=19).for_each(|number| feed.publish(&frame(number)));
         check_told(&mut near, &[Told::Skipped]);
-        feed.publish(frame(20));
+        feed.publish(&frame(20));
         check_told(&mut near, &[object(20)]);
         check_told(&mut late, &[Told::Skipped]);
     }
@@ -244,7 +280,7 @@ mod tests {
     #[test]
     fn an_object_larger_than_the_ring_goes_by_the_store() {
         let feed = feed(0);
-        feed.publish(frame(11));
+        feed.publish(&frame(11));
         let mut told = feed.serve(&call(11), stream::pending().boxed()).unwrap();
         check_told(&mut told, &[Told::Skipped]);
     }

@@ -48,7 +48,7 @@ impl Writer {
             Created::Ours => {
                 self.next = position.next();
                 self.last_stamp = stamp;
-                self.feed.iter().for_each(|feed| feed.publish(frame.clone()));
+                self.feed.iter().for_each(|feed| feed.publish(&frame));
                 Ok(Committed { epoch: self.epoch, position, stamp, tables })
             }
             Created::Taken(_) => Err(Error::Fenced { node: self.node.clone(), epoch: self.epoch, position }),
