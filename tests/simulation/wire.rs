@@ -23,10 +23,13 @@ use tokio::sync::mpsc;
 
 use crate::store::Faulty;
 
+/// A process that can be called: what it stores, and its store, which knows whether it sleeps.
+type Callee = (Weak<Feed>, Arc<Faulty>);
+
 /// Who can be called, by address.
 #[derive(Debug, Default)]
 pub(crate) struct Exchange {
-    processes: Mutex<BTreeMap<String, (Weak<Feed>, Arc<Faulty>)>>,
+    processes: Mutex<BTreeMap<String, Callee>>,
     /// Objects that arrived, whole or not.
     pub(crate) pushed: AtomicU64,
 }
