@@ -106,7 +106,14 @@ impl Noise {
     }
 
     fn arrived(&mut self, told: Told) -> Told {
-        let Told::Object(bytes) = told else { return told };
+        let bytes = match told {
+            Told::Object(bytes) => bytes,
+            // Somebody who knows what nobody knows.
+            Told::Alive { ping, last, version } if self.goes_wrong() => {
+                return Told::Alive { ping, last, version: version + 1000 };
+            }
+            told => return told,
+        };
         self.exchange.pushed.fetch_add(1, Ordering::Relaxed);
         if !self.goes_wrong() || self.chance.random_range(0..4) > 0 {
             return Told::Object(bytes);

@@ -13,7 +13,7 @@ use storage::clock::Clock;
 use storage::model::NodeId;
 use storage::replica::{Line, Wire, WireError};
 use storage::tasks::Tasks;
-use storage::wal::Call;
+use storage::wal::{Call, Ping};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -76,7 +76,7 @@ impl Parts {
         let mut grpc = tonic::client::Grpc::with_origin(Sender(sender), uri);
         grpc = grpc.max_decoding_message_size(MESSAGE_BYTES_MAX);
         let (pings, waiting) = mpsc::channel(PINGS_WAITING_MAX);
-        let pinged = stream::unfold(waiting, |mut pings: mpsc::Receiver<u64>| async move {
+        let pinged = stream::unfold(waiting, |mut pings: mpsc::Receiver<Ping>| async move {
             Some((message::of_ping(pings.recv().await?), pings))
         });
         let first = message::of_call(&call);

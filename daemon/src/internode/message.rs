@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! call     1, cluster u128, epoch u32, position u64, node id
-//! ping     2, number u64
+//! ping     2, number u64, version of the catalog u64
 //! object   1, the bytes that were stored
-//! alive    2, ping u64, last position u64
+//! alive    2, ping u64, last position u64, version of the catalog u64
 //! skipped  3
 //! ```
 //!
@@ -12,7 +12,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use storage::model::{Epoch, NodeId, Position};
-use storage::wal::{Call, Told};
+use storage::wal::{Call, Ping, Told};
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
@@ -43,16 +43,18 @@ pub(super) fn call(mut bytes: Bytes) -> Result<Call, String> {
     Ok(Call { cluster, node: NodeId::new(node)?, epoch, from })
 }
 
-pub(super) fn of_ping(number: u64) -> Bytes {
+pub(super) fn of_ping(ping: Ping) -> Bytes {
     let mut out = BytesMut::new();
     out.put_u8(PING);
-    out.put_u64_le(number);
+    out.put_u64_le(ping.number);
+    out.put_u64_le(ping.version);
     out.freeze()
 }
 
-pub(super) fn ping(mut bytes: Bytes) -> Result<u64, String> {
+pub(super) fn ping(mut bytes: Bytes) -> Result<Ping, String> {
     expect_kind(&mut bytes, PING)?;
-    bytes.try_get_u64_le().map_err(|_| "the ping is cut off".to_owned())
+    let mut number = || bytes.try_get_u64_le().map_err(|_| "the ping is cut off".to_owned());
+    Ok(Ping { number: number()?, version: number()? })
 }
 
 pub(super) fn of_told(told: Told) -> Bytes {
@@ -63,10 +65,11 @@ pub(super) fn of_told(told: Told) -> Bytes {
             out.put_u8(OBJECT);
             out.put(bytes);
         }
-        Told::Alive { ping, last } => {
+        Told::Alive { ping, last, version } => {
             out.put_u8(ALIVE);
             out.put_u64_le(ping);
             out.put_u64_le(last.0);
+            out.put_u64_le(version);
         }
         Told::Skipped => out.put_u8(SKIPPED),
     }
@@ -78,8 +81,8 @@ pub(super) fn told(mut bytes: Bytes) -> Result<Told, String> {
     match bytes.try_get_u8().map_err(short)? {
         OBJECT => Ok(Told::Object(bytes)),
         ALIVE => {
-            let ping = bytes.try_get_u64_le().map_err(short)?;
-            Ok(Told::Alive { ping, last: Position(bytes.try_get_u64_le().map_err(short)?) })
+            let mut number = || bytes.try_get_u64_le().map_err(short);
+            Ok(Told::Alive { ping: number()?, last: Position(number()?), version: number()? })
         }
         SKIPPED => Ok(Told::Skipped),
         other => Err(format!("a message of kind {other} is unknown to this program")),
@@ -148,9 +151,13 @@ mod tests {
         let said =
             Call { cluster: 7 << 70, node: NodeId::new("a.b").unwrap(), epoch: Epoch(3), from: Position(1 << 40) };
         assert_eq!(call(of_call(&said)), Ok(said));
-        assert_eq!(ping(of_ping(u64::MAX)), Ok(u64::MAX));
-        let all =
-            [Told::Object(Bytes::from_static(b"rows")), Told::Alive { ping: 1, last: Position(2) }, Told::Skipped];
+        let asked = Ping { number: u64::MAX, version: 3 };
+        assert_eq!(ping(of_ping(asked)), Ok(asked));
+        let all = [
+            Told::Object(Bytes::from_static(b"rows")),
+            Told::Alive { ping: 1, last: Position(2), version: 3 },
+            Told::Skipped,
+        ];
         for said in all {
             assert_eq!(told(of_told(said.clone())), Ok(said));
         }

@@ -134,7 +134,7 @@ impl Node {
             Some(ingest) => {
                 let mut replayed = steps.time("replay WAL", ground.replay(&record, on_damage)).await?;
                 let (buffer, stamps) = (Arc::clone(&replayed.buffer), replayed.writer.stamps());
-                feed = wire.is_some().then(|| replayed.writer.feed(FEED_BYTES_MAX));
+                feed = wire.is_some().then(|| replayed.writer.feed(Arc::clone(&ground.catalog), FEED_BYTES_MAX));
                 (Some(ground.start_ingest((ingest, snapshot), replayed)), buffer, stamps)
             }
             None => {

@@ -23,9 +23,9 @@
 //!   interval. A process is believed that nothing was acknowledged in its epoch until some moment only if the catalog, read
 //!   after that moment, still has this epoch as the newest: one that slept or was fenced cannot make this node blind.
 //! - Each node is followed by a task of its own: one whose log is slow to read does not hold up the others.
-//! - Cost: one GET for each open node and interval, a fourth of that for a node that wrote nothing for `IDLE_AFTER`, one
-//!   for each `PUSHED_EVERY` while its process pushes, one more GET for each object that was not pushed, and one listing
-//!   for each node and `BEHIND_EVERY`.
+//! - Cost: for each open node one GET each interval, or each `PUSHED_EVERY` while its process pushes; a fourth of either when it
+//!   wrote nothing for `IDLE_AFTER`. One more GET for each object that was not pushed, and one listing for each
+//!   `BEHIND_EVERY` in which nothing is pushed.
 //!
 //! # Not here
 //! - The network: `Wire` is handed in.
@@ -76,8 +76,9 @@ const IDLE_AFTER: Duration = Duration::from_secs(60);
 /// namely so many times.
 const IDLE_TIMES: u32 = 4;
 
-/// How often the log is read in the store while the process that writes it pushes.
-const PUSHED_EVERY: Duration = Duration::from_secs(5);
+/// How often the log is read in the store while the process that writes it pushes; less often when that is idle, as above.
+/// Nothing hangs on it: a line says by itself that it has brought everything.
+const PUSHED_EVERY: Duration = Duration::from_secs(120);
 
 /// How soon at the latest the log is read in the store when somebody waits for it.
 const WANTED_WITHIN: Duration = Duration::from_millis(500);

@@ -1,4 +1,5 @@
 mod adopting;
+mod lines;
 mod reaching;
 mod roles;
 mod sweeping;
@@ -15,34 +16,6 @@ use crate::tasks::Cpu;
 
 const START_MICROS: u64 = 1_760_000_000_000_000;
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-#[tokio::test(start_paused = true)]
-async fn six_idle_nodes_ask_the_store_less_than_three_times_a_second_and_each_once_a_second_for_each_log() {
-    const NODES: usize = 6;
-    const SECONDS: usize = 7200;
-    let store = Watched::new();
-    let mut nodes = Vec::new();
-    for (seed, id) in (1..).zip(["n", "m", "o", "p", "q", "r"]) {
-        nodes.push(start_with(&store, config(id, Duration::from_millis(250)), seed).await.0);
-    }
-    for node in &nodes {
-        write(node, "t,h=a v=1i 1\n").await;
-        assert!(take_snapshot(node).await);
-    }
-    tokio::time::sleep(Duration::from_secs(300)).await;
-    store.forget_calls();
-    tokio::time::sleep(Duration::from_secs(SECONDS as u64)).await;
-    let logs = NODES * (NODES - 1);
-    let (gets, lists) = (store.calls("get", "/wal/").len(), store.calls("list", "/wal/").len());
-    let bound = logs * (SECONDS + 100);
-    assert!(gets < bound && lists < bound / 58, "{gets} looks at {logs} logs, {lists} behind them, in {SECONDS} s");
-    let calls = store.calls("", "").len() - gets - lists;
-    assert!(calls < 3 * SECONDS, "{calls} other calls of {NODES} nodes in {SECONDS} s");
-    let known = ["catalog/log/", "heartbeat", "list c/nodes", "c/wal/"];
-    let others = |call: &&String| !known.iter().any(|known| call.contains(known));
-    let others = store.calls("", "").iter().filter(others).count();
-    assert!(others < 50 * NODES, "{others} calls besides heartbeats and looks at the log");
-}
 
 #[tokio::test(start_paused = true)]
 async fn files_that_no_entry_names_go_after_a_day_and_no_others() {

@@ -197,8 +197,10 @@ impl Follower {
             Hurry::Now => return self.asked_at,
             Hurry::Wanted => (interval / 5).min(WANTED_WITHIN),
             Hurry::Gap => interval,
-            Hurry::None if self.link.is_moving(self.epoch) => PUSHED_EVERY.max(interval),
-            Hurry::None => interval * if is_idle { IDLE_TIMES } else { 1 },
+            Hurry::None => {
+                let every = if self.link.is_moving(self.epoch) { PUSHED_EVERY.max(interval) } else { interval };
+                every * if is_idle { IDLE_TIMES } else { 1 }
+            }
         };
         self.asked_at + wait
     }
@@ -423,7 +425,7 @@ impl Follower {
     /// Looks now and then whether an object is missing: then later ones stand behind it.
     async fn look_behind(&mut self, replica: &Replica, parts: &Parts) -> Result<Turn, Trouble> {
         let now = parts.clock.instant();
-        if now < self.behind_due {
+        if now < self.behind_due || self.link.is_moving(self.epoch) {
             return Ok(Turn::AtEnd);
         }
         let (reader, epoch, next) = (self.reader.clone(), self.epoch, self.next);

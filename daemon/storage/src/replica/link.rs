@@ -16,10 +16,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Parts;
-use crate::catalog;
+use crate::catalog::{self, Catalog};
 use crate::clock::Clock;
 use crate::model::{Epoch, NodeId, Position};
-use crate::wal::{Call, Told};
+use crate::wal::{Call, Ping, Told};
 
 /// How often the other process is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_millis(100);
@@ -48,7 +48,7 @@ pub trait Wire: Debug + Send + Sync {
 
 /// An open line. Dropping it hangs up.
 pub struct Line {
-    pub pings: mpsc::Sender<u64>,
+    pub pings: mpsc::Sender<Ping>,
     /// Ends with the line, or with the error that broke it.
     pub told: BoxStream<'static, Result<Told, WireError>>,
 }
@@ -82,7 +82,7 @@ pub(super) struct Link {
     wire: Option<Arc<dyn Wire>>,
     clock: Clock,
     node: NodeId,
-    cluster: u128,
+    catalog: Arc<Catalog>,
     /// The process that is called, by the catalog's word.
     target: Option<(Arc<str>, Epoch)>,
     state: State,
@@ -114,7 +114,7 @@ impl Link {
             wire: parts.wire.clone(),
             clock: parts.clock.clone(),
             node: node.clone(),
-            cluster: parts.catalog.cluster(),
+            catalog: Arc::clone(&parts.catalog),
             target: None,
             state: State::Down { until: Instant::now() },
             calls: 0,
@@ -149,7 +149,7 @@ impl Link {
                 State::Down { until } => {
                     tokio::time::sleep_until(*until).await;
                     self.calls += 1;
-                    let call = Call { cluster: self.cluster, node: self.node.clone(), epoch, from: next };
+                    let call = Call { cluster: self.catalog.cluster(), node: self.node.clone(), epoch, from: next };
                     let (call, until) = (wire.call(call, Arc::clone(&address)), Instant::now() + CALL_WITHIN);
                     self.state = State::Calling { call, until };
                 }
@@ -160,7 +160,7 @@ impl Link {
                         Err(error) => return self.lose(error),
                     }
                 }
-                State::Up(up) => match up.hear(epoch).await {
+                State::Up(up) => match up.hear(epoch, &self.catalog).await {
                     Ok(heard) => {
                         if matches!(heard, Heard::Alive { .. }) {
                             self.thrives(&address);
@@ -207,12 +207,12 @@ impl Up {
         Self { line, ping_due: now, pings: 0, sent: BTreeMap::new(), unheard: 0, alive: None }
     }
 
-    async fn hear(&mut self, epoch: Epoch) -> Result<Heard, WireError> {
+    async fn hear(&mut self, epoch: Epoch, catalog: &Catalog) -> Result<Heard, WireError> {
         loop {
             tokio::select! {
                 biased;
                 // Cancel-safe: a timer, and then the next item of a stream.
-                () = tokio::time::sleep_until(self.ping_due) => self.ping()?,
+                () = tokio::time::sleep_until(self.ping_due) => self.ping(catalog.state().version)?,
                 told = self.line.told.next() => {
                     let hung_up = || WireError::Broken("the other process hung up".into());
                     let told = told.ok_or_else(hung_up)??;
@@ -220,7 +220,8 @@ impl Up {
                     match told {
                         Told::Object(bytes) => return Ok(Heard::Object(bytes)),
                         Told::Skipped => return Ok(Heard::Skipped),
-                        Told::Alive { ping, last } => {
+                        Told::Alive { ping, last, version } => {
+                            catalog.hear_of(version);
                             let later = self.sent.split_off(&ping.saturating_add(1));
                             let asked = std::mem::replace(&mut self.sent, later).remove(&ping);
                             if let Some(asked) = asked {
@@ -234,7 +235,7 @@ impl Up {
         }
     }
 
-    fn ping(&mut self) -> Result<(), WireError> {
+    fn ping(&mut self, version: u64) -> Result<(), WireError> {
         let now = Instant::now();
         if self.unheard >= UNHEARD_MAX {
             return Err(WireError::Broken(format!("no sign of life for {:?}", PING_EVERY * UNHEARD_MAX)));
@@ -242,7 +243,7 @@ impl Up {
         self.unheard += 1;
         self.ping_due = now + PING_EVERY;
         // A full line is a slow one: then the next ping will do.
-        if self.sent.len() < PINGS_OPEN_MAX && self.line.pings.try_send(self.pings).is_ok() {
+        if self.sent.len() < PINGS_OPEN_MAX && self.line.pings.try_send(Ping { number: self.pings, version }).is_ok() {
             self.sent.insert(self.pings, now);
             self.pings += 1;
         }

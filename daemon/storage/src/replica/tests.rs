@@ -15,7 +15,7 @@ use crate::model::{
     self, Column, ColumnId, ColumnKind, Epoch, FieldColumn, FieldType, Rows, SeriesSet, Strings, Values,
 };
 use crate::tasks::Cpu;
-use crate::wal::{self, Call, Committed, Feed, OnDamage, Recovered, Told};
+use crate::wal::{self, Call, Committed, Feed, OnDamage, Ping, Recovered, Told};
 
 /// So long that whatever is applied before came over the line, and less than a line without a sign of life is kept.
 const INTERVAL: Duration = Duration::from_secs(4);
@@ -23,7 +23,7 @@ const INTERVAL: Duration = Duration::from_secs(4);
 /// The other end of a line.
 struct End {
     call: Call,
-    pings: mpsc::Receiver<u64>,
+    pings: mpsc::Receiver<Ping>,
     told: mpsc::Sender<Told>,
 }
 
@@ -103,7 +103,7 @@ impl Pair {
         let known = (&*node, Stamp::SETTLED);
         let recovered = wal::recover(hands, catalog.cluster(), known, (OnDamage::Fail, |_| ())).await.unwrap();
         let Recovered { mut writer, .. } = recovered;
-        let feed = writer.feed(1 << 20);
+        let feed = writer.feed(Arc::clone(&catalog), 1 << 20);
         let parts = Parts {
             bucket: bucket.clone(),
             catalog: Arc::clone(&catalog),
@@ -145,6 +145,10 @@ impl Pair {
     fn current_at(&self) -> Option<Instant> {
         self.replica.peers.lock()[&id("a")].status.lock().current_at
     }
+}
+
+fn alive(ping: Ping, last: u64) -> Told {
+    Told::Alive { ping: ping.number, last: Position(last), version: ping.version }
 }
 
 async fn new_table(catalog: &Catalog, columns: Vec<Column>) -> TableId {
@@ -201,7 +205,7 @@ async fn a_sign_of_life_counts_for_the_moment_it_was_asked_for_and_by_the_catalo
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = pair.current_at();
 
-    let behind = Told::Alive { ping: first, last: Position(1) };
+    let behind = alive(first, 1);
     pair.tell(&end, behind).await;
     pair.catalog.refresh().await.unwrap();
     assert_eq!(pair.tell(&end, object).await, 1);
@@ -210,11 +214,11 @@ async fn a_sign_of_life_counts_for_the_moment_it_was_asked_for_and_by_the_catalo
     let second = end.pings.recv().await.unwrap();
     let asked = Instant::now();
 
-    pair.tell(&end, Told::Alive { ping: second, last: Position(1) }).await;
+    pair.tell(&end, alive(second, 1)).await;
     assert_eq!(pair.current_at(), before, "the catalog was not read since");
     pair.catalog.refresh().await.unwrap();
     // Any news: it makes the follower look.
-    pair.tell(&end, Told::Alive { ping: second, last: Position(1) }).await;
+    pair.tell(&end, alive(second, 1)).await;
     pair.replica.want(&id("a"));
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(pair.current_at(), Some(asked));
@@ -232,7 +236,7 @@ async fn a_process_that_lost_its_epoch_is_not_believed() {
     let other = Catalog::open(pair.bucket.clone(), clock, Tasks::new(Cpu::Here), Limits::default()).await.unwrap();
     other.commit(|_| Ok::<_, catalog::Error>((open_epoch(2), ()))).await.unwrap();
     let ping = end.pings.recv().await.unwrap();
-    pair.tell(&end, Told::Alive { ping, last: Position(0) }).await;
+    pair.tell(&end, alive(ping, 0)).await;
     assert_eq!(pair.current_at(), before);
     pair.catalog.refresh().await.unwrap();
     tokio::time::sleep(Duration::from_millis(10)).await;

@@ -4,6 +4,7 @@
 //! - Only what is durable is here, in order and without gaps; memory is bounded, the oldest objects go first.
 //! - Whoever follows is told the objects from a position on, each once and in order. Who asks for one that is not here
 //!   any more, or is too slow for it, is told that some were skipped, and goes on behind them.
+//! - Both sides say with it which version of the catalog they know, so that news travel along the lines.
 //! - Who follows sends pings. The answer to a ping comes after every object that was durable and known to be when the
 //!   ping came, so it says: nothing else was acknowledged in this epoch before the ping was sent. Of the pings that wait
 //!   for their turn the oldest and the newest are answered.
@@ -25,6 +26,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::bucket::Frame;
+use crate::catalog::Catalog;
 use crate::model::{Epoch, NodeId, Position};
 
 /// Objects kept, however small they are.
@@ -40,20 +42,28 @@ pub struct Call {
     pub from: Position,
 }
 
+/// The question for a sign of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ping {
+    pub number: u64,
+    /// The version of the catalog that the follower knows.
+    pub version: u64,
+}
+
 /// What a follower is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// The bytes of the next object as they were stored.
     Object(Bytes),
-    /// The answer to a ping: when it came, nothing stood behind `last`.
-    Alive { ping: u64, last: Position },
+    /// The answer to a ping: when it came, nothing stood behind `last`. This process knows that version of the catalog.
+    Alive { ping: u64, last: Position, version: u64 },
     /// Objects that only the store has by now.
     Skipped,
 }
 
 #[derive(Debug)]
 pub struct Feed {
-    cluster: u128,
+    catalog: Arc<Catalog>,
     node: NodeId,
     epoch: Epoch,
     bytes_max: usize,
@@ -78,9 +88,9 @@ enum Next {
 }
 
 impl Feed {
-    pub(super) fn new((cluster, node): (u128, NodeId), epoch: Epoch, last: Position, bytes_max: usize) -> Self {
+    pub(super) fn new(catalog: Arc<Catalog>, (node, epoch): (NodeId, Epoch), last: Position, bytes_max: usize) -> Self {
         let ring = Mutex::new(Ring { objects: VecDeque::new(), bytes: 0, last });
-        Self { cluster, node, epoch, bytes_max, ring, last: watch::Sender::new(last) }
+        Self { catalog, node, epoch, bytes_max, ring, last: watch::Sender::new(last) }
     }
 
     /// Takes an object that was just stored.
@@ -103,7 +113,7 @@ impl Feed {
     pub fn serve(
         self: &Arc<Self>,
         call: &Call,
-        pings: BoxStream<'static, u64>,
+        pings: BoxStream<'static, Ping>,
     ) -> Result<BoxStream<'static, Told>, String> {
         self.check(call)?;
         let known = self.last.subscribe();
@@ -114,8 +124,9 @@ impl Feed {
 
     fn check(&self, call: &Call) -> Result<(), String> {
         let Call { cluster, node, epoch, from: _ } = call;
-        if *cluster != self.cluster {
-            return Err(format!("this process belongs to cluster {:032x}, not to {cluster:032x}", self.cluster));
+        let own = self.catalog.cluster();
+        if *cluster != own {
+            return Err(format!("this process belongs to cluster {own:032x}, not to {cluster:032x}"));
         }
         if (node, *epoch) != (&self.node, self.epoch) {
             let (is, has) = (&self.node, self.epoch);
@@ -139,7 +150,7 @@ impl Feed {
 struct Serving {
     feed: Arc<Feed>,
     next: Position,
-    pings: BoxStream<'static, u64>,
+    pings: BoxStream<'static, Ping>,
     /// The oldest ping that was not answered, and where the log ended when it came: a follower who is always a little
     /// behind would never get an answer to the newest.
     oldest: Option<(u64, Position)>,
@@ -156,7 +167,8 @@ impl Serving {
                 self.came(ping?);
             }
             if let Some(ping) = self.answered() {
-                return Some(Told::Alive { ping, last: Position(self.next.0 - 1) });
+                let version = self.feed.catalog.state().version;
+                return Some(Told::Alive { ping, last: Position(self.next.0 - 1), version });
             }
             match self.feed.find(self.next) {
                 Next::Object(object) => {
@@ -191,8 +203,9 @@ impl Serving {
         }
     }
 
-    fn came(&mut self, ping: u64) {
-        let came = Some((ping, *self.feed.last.borrow()));
+    fn came(&mut self, ping: Ping) {
+        self.feed.catalog.hear_of(ping.version);
+        let came = Some((ping.number, *self.feed.last.borrow()));
         *if self.oldest.is_none() { &mut self.oldest } else { &mut self.newest } = came;
     }
 }
@@ -200,24 +213,35 @@ impl Serving {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bucket::Kind;
+    use crate::bucket::{Bucket, InMemory, Keys, Kind};
+    use crate::catalog::Limits;
+    use crate::clock::Clock;
     use crate::model::Stamp;
+    use crate::tasks::{Cpu, Tasks};
 
     fn frame(number: u64) -> Frame {
         let (epoch, payload) = (Epoch(2), Bytes::from(vec![0; 10]));
         Frame { kind: Kind::WalRows, cluster: 7, epoch, number, nonce: 1, stamp: Stamp(number), payload }
     }
 
-    fn feed(objects_kept: usize) -> Arc<Feed> {
-        Arc::new(Feed::new((7, node("a")), Epoch(2), Position(10), frame(0).encode().len() * objects_kept))
+    async fn feed(objects_kept: usize) -> Arc<Feed> {
+        let clock = Clock::simulated(1_760_000_000_000_000, 1);
+        let bucket = Bucket::new(Arc::new(InMemory::new()), Keys::new(node("c")), clock.clone());
+        let catalog = Catalog::open(bucket, clock, Tasks::new(Cpu::Here), Limits::default()).await.unwrap();
+        let bytes_max = frame(0).encode().len() * objects_kept;
+        Arc::new(Feed::new(Arc::new(catalog), (node("a"), Epoch(2)), Position(10), bytes_max))
+    }
+
+    fn ping(number: u64) -> Ping {
+        Ping { number, version: 1 }
     }
 
     fn node(id: &str) -> NodeId {
         NodeId::new(id).unwrap()
     }
 
-    fn call(from: u64) -> Call {
-        Call { cluster: 7, node: node("a"), epoch: Epoch(2), from: Position(from) }
+    fn call(feed: &Feed, from: u64) -> Call {
+        Call { cluster: feed.catalog.cluster(), node: node("a"), epoch: Epoch(2), from: Position(from) }
     }
 
     fn object(number: u64) -> Told {
@@ -230,30 +254,31 @@ mod tests {
         assert_eq!(found, expected);
     }
 
-    #[test]
-    fn a_follower_is_told_every_object_once_and_an_answer_after_them() {
-        let feed = feed(10);
+    #[tokio::test]
+    async fn a_follower_is_told_every_object_once_and_an_answer_after_them() {
+        let feed = feed(10).await;
+        let version = feed.catalog.state().version;
         feed.publish(&frame(11));
         let (send, received) = futures::channel::mpsc::unbounded();
-        let mut told = feed.serve(&call(11), received.boxed()).unwrap();
+        let mut told = feed.serve(&call(&feed, 11), received.boxed()).unwrap();
         check_told(&mut told, &[object(11)]);
-        send.unbounded_send(1).unwrap();
+        send.unbounded_send(ping(1)).unwrap();
         feed.publish(&frame(12));
-        send.unbounded_send(2).unwrap();
-        check_told(&mut told, &[object(12), Told::Alive { ping: 2, last: Position(12) }]);
+        send.unbounded_send(ping(2)).unwrap();
+        check_told(&mut told, &[object(12), Told::Alive { ping: 2, last: Position(12), version }]);
         drop(send);
         assert_eq!(told.next().now_or_never(), Some(None));
     }
 
-    #[test]
-    fn a_follower_who_is_always_behind_is_answered_all_the_same() {
-        let feed = feed(10);
+    #[tokio::test]
+    async fn a_follower_who_is_always_behind_is_answered_all_the_same() {
+        let feed = feed(10).await;
         let (send, received) = futures::channel::mpsc::unbounded();
-        let mut told = feed.serve(&call(11), received.boxed()).unwrap();
+        let mut told = feed.serve(&call(&feed, 11), received.boxed()).unwrap();
         let mut answered = Vec::new();
         for number in 11..=20 {
             feed.publish(&frame(number));
-            send.unbounded_send(number).unwrap();
+            send.unbounded_send(ping(number)).unwrap();
             // It takes one thing at a time, and the next object and the next ping are there before it comes back.
             if let Some(Some(Told::Alive { ping, .. })) = told.next().now_or_never() {
                 answered.push(ping);
@@ -262,13 +287,13 @@ mod tests {
         assert!(answered.len() > 2, "{answered:?}");
     }
 
-    #[test]
-    fn what_is_not_here_any_more_is_in_the_store() {
-        let feed = feed(2);
+    #[tokio::test]
+    async fn what_is_not_here_any_more_is_in_the_store() {
+        let feed = feed(2).await;
         (11..=15).for_each(|number| feed.publish(&frame(number)));
-        let mut late = feed.serve(&call(11), stream::pending().boxed()).unwrap();
+        let mut late = feed.serve(&call(&feed, 11), stream::pending().boxed()).unwrap();
         check_told(&mut late, &[Told::Skipped]);
-        let mut near = feed.serve(&call(14), stream::pending().boxed()).unwrap();
+        let mut near = feed.serve(&call(&feed, 14), stream::pending().boxed()).unwrap();
         check_told(&mut near, &[object(14), object(15)]);
         (16..=19).for_each(|number| feed.publish(&frame(number)));
         check_told(&mut near, &[Told::Skipped]);
@@ -277,22 +302,22 @@ mod tests {
         check_told(&mut late, &[Told::Skipped]);
     }
 
-    #[test]
-    fn an_object_larger_than_the_ring_goes_by_the_store() {
-        let feed = feed(0);
+    #[tokio::test]
+    async fn an_object_larger_than_the_ring_goes_by_the_store() {
+        let feed = feed(0).await;
         feed.publish(&frame(11));
-        let mut told = feed.serve(&call(11), stream::pending().boxed()).unwrap();
+        let mut told = feed.serve(&call(&feed, 11), stream::pending().boxed()).unwrap();
         check_told(&mut told, &[Told::Skipped]);
     }
 
-    #[test]
-    fn who_wants_another_log_is_refused() {
-        let feed = feed(1);
+    #[tokio::test]
+    async fn who_wants_another_log_is_refused() {
+        let feed = feed(1).await;
         let refused = |call: Call| feed.serve(&call, stream::pending().boxed()).map(drop).unwrap_err();
-        assert!(refused(Call { cluster: 8, ..call(11) }).contains("cluster"));
-        assert!(refused(Call { node: node("b"), ..call(11) }).contains("node b"));
+        assert!(refused(Call { cluster: 8, ..call(&feed, 11) }).contains("cluster"));
+        assert!(refused(Call { node: node("b"), ..call(&feed, 11) }).contains("node b"));
         for epoch in [1, 3] {
-            assert!(refused(Call { epoch: Epoch(epoch), ..call(11) }).contains("epoch 2"));
+            assert!(refused(Call { epoch: Epoch(epoch), ..call(&feed, 11) }).contains("epoch 2"));
         }
     }
 }

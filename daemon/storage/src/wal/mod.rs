@@ -19,7 +19,7 @@ mod read;
 mod reader;
 mod write;
 
-pub use feed::{Call, Feed, Told};
+pub use feed::{Call, Feed, Ping, Told};
 pub use floor::StampFloor;
 pub use read::{Ended, OnDamage, Recovered, recover};
 pub use reader::{Found, Reader};

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::{Committed, Error, Feed, Mark, StampFloor, format};
 use crate::bucket::{Bucket, Created, Frame, Kind};
+use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::model::{self, Epoch, NodeId, Position, Rows, Stamp};
 use crate::tasks::Tasks;
@@ -68,8 +69,8 @@ impl Writer {
     }
 
     /// Shows what is stored from now on to others: the newest objects, up to so many bytes.
-    pub fn feed(&mut self, bytes_max: usize) -> Arc<Feed> {
-        let feed = Feed::new((self.cluster, self.node.clone()), self.epoch, self.last_position(), bytes_max);
+    pub fn feed(&mut self, catalog: Arc<Catalog>, bytes_max: usize) -> Arc<Feed> {
+        let feed = Feed::new(catalog, (self.node.clone(), self.epoch), self.last_position(), bytes_max);
         let feed = Arc::new(feed);
         self.feed = Some(Arc::clone(&feed));
         feed
