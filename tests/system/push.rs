@@ -149,7 +149,7 @@ fn a_wrong_secret_is_told_on_both_sides_and_the_store_is_left() {
         let options = options(id).variable("INFLUXDB3_INTERNODE_JWT_PRIMARY", secret);
         options.allow_in_log("another secret")
     };
-    let (mut first, mut second) = two(with("a", "river-one"), with("b", "river-two"));
+    let (mut first, mut second) = two(with("a", "the-first-river-of-all"), with("b", "the-second-river-of-all"));
     let position = write(&first.client(), 0);
     assert_eq!(count_after(&second.client(), &position), 1);
     for (node, text) in [(&first, "refused a call"), (&second, "refuses to send")] {
@@ -165,13 +165,13 @@ fn a_wrong_secret_is_told_on_both_sides_and_the_store_is_left() {
     }
     // A change of the secret, one node after the other.
     second.stop();
-    second.set_options(with("b", "river-one"));
+    second.set_options(with("b", "the-first-river-of-all"));
     second.restart();
     let rows = until_pushed(&first, &second, 1);
     first.stop();
     first.set_options(
-        with("a", "new")
-            .variable("INFLUXDB3_ENTERPRISE_INTERNODE_JWT_SECONDARY", "river-one")
+        with("a", "a-new-secret-for-nodes")
+            .variable("INFLUXDB3_ENTERPRISE_INTERNODE_JWT_SECONDARY", "the-first-river-of-all")
             .allow_in_log("deprecated"),
     );
     first.restart();
@@ -252,6 +252,7 @@ fn flags_that_do_not_fit_together_are_refused_by_name() {
         (vec!["--internode-jwt-primary", "x"], "--internode-bind-addr"),
         (vec!["--internode-conn-addr", "a:1"], "--internode-bind-addr"),
         (vec!["--internode-bind-addr", "8083"], "--internode-bind-addr '8083' must be a host and a port"),
+        ([&bind[..], &["--internode-jwt-primary", ""]].concat(), "--internode-jwt-primary has 0 bytes"),
         ([&bind[..], &["--conn-info", "http://a:1"]].concat(), "--conn-info 'http://a:1'"),
         (
             [&bind[..], &["--internode-tls-cert", "/no", "--internode-tls-key", "/no", "--internode-tls-ca", "/no"]]
