@@ -6,14 +6,17 @@
 //! - One that names what is not there is refused after a while, and one that is malformed at once.
 //! - A line that is cut, falls silent or stalls, a writer that sleeps and a secret that is wrong make answers slower, not
 //!   wrong, and hold up no writer.
+//! - Who connects and makes no call that is served keeps no place on the port for long.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use harness::command::Weir;
-use harness::folder::package;
 use harness::http::{Answer, Client, Request, sql_request, write_request};
 use harness::node::{Node, Options, free_port};
 use harness::random::Random;
+use harness::remote::certificate;
 use harness::wait::eventually;
 use harness::wire::Wire;
 
@@ -220,6 +223,47 @@ fn a_receiver_that_stalls_holds_up_nobody() {
     assert_eq!((big(&position), count_after(&second.client(), &position)), (Some(BATCHES * ROWS), rows));
 }
 
+/// The beginning of every connection of HTTP/2: the client's preface, and settings without a setting.
+const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// A setting of HTTP/2: one call at a time.
+const ONE_STREAM: [u8; 6] = [0, 3, 0, 0, 0, 1];
+
+#[test]
+fn who_connects_and_makes_no_call_keeps_no_place() {
+    let port = free_port();
+    let mut first = Options::open().option("--internode-bind-addr", &format!("127.0.0.1:{port}"));
+    first.node_id = "a".into();
+    let first = Node::start(first.allow_in_log("no connection is left"));
+    let call = || {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("it can be set");
+        stream
+    };
+    let mut idle = call();
+    idle.write_all(HELLO).expect("somebody reads");
+    let mut all: Vec<TcpStream> = [idle].into_iter().chain((0..300).map(|_| call())).collect();
+    let mut second = first.beside(options("b"));
+    second.restart();
+    let mut rows = until_pushed(&first, &second, 0);
+    for (number, stream) in all.iter_mut().enumerate() {
+        let mut heard = Vec::new();
+        let end = stream.read_to_end(&mut heard).map_err(|error| error.kind());
+        assert!(!matches!(end, Err(std::io::ErrorKind::WouldBlock)), "connection {number} is still open");
+        if number == 0 {
+            assert!(heard.windows(6).any(|bytes| bytes == ONE_STREAM), "a follower needs one line: {heard:?}");
+        }
+    }
+    eventually_logged(&first, &["refused a call", "no connection is left"]);
+    // Whoever made a call stays.
+    let (lost, started) = (metric(&second, LOST), Instant::now());
+    while started.elapsed() < Duration::from_secs(7) {
+        let position = write(&first.client(), rows);
+        rows += 1;
+        assert_eq!(count_after(&second.client(), &position), rows);
+    }
+    assert_eq!(metric(&second, LOST), lost);
+}
+
 #[test]
 fn a_wrong_secret_is_told_on_both_sides_and_the_store_is_left() {
     let with = |id: &str, secret: &str| {
@@ -293,26 +337,47 @@ fn a_process_that_slept_through_a_take_over_blinds_nobody() {
     until_pushed(&heir, &reader, rows);
 }
 
+/// A node with a certificate, which trusts those of the nodes' authority.
+fn certified(id: &str, name: &str) -> Options {
+    let file = |name: &str| certificate(name).display().to_string();
+    let options = options(id).option("--internode-tls-cert", &file(name)).option("--internode-tls-key", &file(name));
+    options
+        .option("--internode-tls-ca", &file("nodes-ca.pem"))
+        .allow_in_log("certificate")
+        .allow_in_log("refused a call")
+}
+
 #[test]
 fn with_certificates_both_sides_must_have_one() {
-    let file = |name: &str| package().join("data/tls").join(name).display().to_string();
-    let (node, ca) = (file("node.pem"), file("nodes-ca.pem"));
-    let with = |id: &str| {
-        let options = options(id).option("--internode-tls-cert", &node).option("--internode-tls-key", &node);
-        options.option("--internode-tls-ca", &ca).allow_in_log("no secure connection").allow_in_log("refuses to send")
-    };
-    let (first, mut second) = two(with("a"), with("b"));
+    let (first, mut second) = two(certified("a", "node.pem"), certified("b", "node.pem"));
+    let mut rows = until_pushed(&first, &second, 0);
+    rows = until_pushed(&second, &first, rows);
+    for other in [options("b").allow_in_log("refused a call"), certified("b", "node-stranger.pem")] {
+        second.stop();
+        second.set_options(other);
+        second.restart();
+        let before = pushed(&first);
+        for (writer, reader) in [(&first, &second), (&second, &first)] {
+            let position = write(&writer.client(), rows);
+            rows += 1;
+            assert_eq!(count_after(&reader.client(), &position), rows);
+        }
+        eventually_logged(&first, &["refused a call", "no secure connection"]);
+        assert_eq!((pushed(&first), pushed(&second)), (before, 0.0));
+    }
+    // Each side tells whose certificate it is.
+    eventually_logged(&first, &["refuses to send", "UnknownIssuer"]);
+    eventually_logged(&second, &["refuses to send", "does not accept our certificate"]);
+}
+
+#[test]
+fn a_certificate_of_another_name_is_not_the_one_that_was_called() {
+    let (first, second) = two(certified("a", "node.pem"), certified("b", "node-elsewhere.pem"));
     let rows = until_pushed(&first, &second, 0);
-    second.stop();
-    second.set_options(options("b").allow_in_log("no secure connection"));
-    second.restart();
-    let position = write(&first.client(), rows);
-    assert_eq!(count_after(&second.client(), &position), rows + 1);
-    eventually("a word in the log", || {
-        let log = first.log();
-        if log.contains("refused a call") { Ok(()) } else { Err(log) }
-    });
-    assert_eq!(pushed(&second), 0.0);
+    let position = write(&second.client(), rows);
+    assert_eq!(count_after(&first.client(), &position), rows + 1);
+    eventually_logged(&first, &["refuses to send", "elsewhere.test"]);
+    assert_eq!(pushed(&first), 0.0);
 }
 
 #[test]
