@@ -100,8 +100,8 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
         node = start(&config, (server.address(), internode.as_ref()), world) => node?,
     };
 
-    if let (Some(internode), Some(feed)) = (internode, &node.feed) {
-        internode.serve(Arc::clone(feed), clock, &tasks);
+    if let Some(internode) = internode {
+        internode.serve(node.feed.clone(), clock, &tasks);
     }
     let readiness = Arc::new(Readiness::starting());
     let router = router(&config, &node, (registry, datafusion, Arc::clone(&readiness)))?;

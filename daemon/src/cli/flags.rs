@@ -123,7 +123,7 @@ pub(crate) struct InternodeFlags {
     /// Address at which other nodes reach that port [default: derived from it]
     #[arg(long, value_name = "HOST:PORT", env = "INFLUXDB3_CONN_INFO", alias = "internode-conn-addr")]
     pub(crate) conn_info: Option<String>,
-    /// Secret of the cluster that signs calls to other nodes and lets theirs in
+    /// Secret of the cluster that signs calls to other nodes and lets theirs in; 16 bytes or more
     #[arg(long, value_name = "SECRET", env = "INFLUXDB3_INTERNODE_JWT_PRIMARY", value_parser = secret)]
     pub(crate) internode_jwt_primary: Option<Secret>,
     /// Another secret that lets calls in, while the primary one is changed

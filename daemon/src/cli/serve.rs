@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use storage::bucket::Secret;
 use storage::model::{self, Modes};
 use storage::wal::OnDamage;
 
@@ -262,8 +263,22 @@ fn internode(
     let is_every = address.is_some_and(|address| address.is_unspecified());
     let name = || around.host_name.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned());
     let host = if is_every { name() } else { host.to_owned() };
+    check_secret("--internode-jwt-primary", internode_jwt_primary.as_ref())?;
+    check_secret("--internode-jwt-secondary", internode_jwt_secondary.as_ref())?;
     let secrets = [internode_jwt_primary, internode_jwt_secondary].into_iter().flatten().collect();
     Ok(Some(InternodeConfig { host, bind, advertised: conn_info, secrets, tls }))
+}
+
+/// A shorter secret can be found out by trying, with one token that was seen.
+const SECRET_BYTES_MIN: usize = 16;
+
+fn check_secret(flag: &str, secret: Option<&Secret>) -> Result<(), String> {
+    match secret.map(|secret| secret.reveal().len()) {
+        Some(bytes) if bytes < SECRET_BYTES_MIN => {
+            Err(format!("{flag} has {bytes} bytes: a secret needs at least {SECRET_BYTES_MIN}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The host of `host:port`.

@@ -1,31 +1,32 @@
 //! Calls other nodes to follow their logs.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use storage::clock::Clock;
 use storage::model::NodeId;
 use storage::replica::{Line, Wire, WireError};
 use storage::tasks::Tasks;
-use storage::wal::{Call, Ping};
+use storage::wal::{Call, Ping, Told};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::{Code, Request, Status};
 
-use super::message::{self, Raw};
+use super::executor::NodeTasks;
+use super::message::{Asked, Messages};
 use super::token::Secrets;
-use super::{MESSAGE_BYTES_MAX, PATH};
+use super::{MESSAGE_BYTES_MAX, PATH, tls};
 
 /// Whoever is called is asked for a sign of life so often, or is taken for gone.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -60,63 +61,59 @@ impl Wire for Client {
 
 impl Parts {
     async fn call(self, call: Call, address: &str) -> Result<Line, WireError> {
-        let broken = |error: &dyn std::fmt::Display| WireError::Broken(format!("connect to {address}: {error}"));
-        let stream = TcpStream::connect(address).await.map_err(|error| broken(&error))?;
-        stream.set_nodelay(true).map_err(|error| broken(&error))?;
-        let sender = match &self.connector {
-            None => self.speak(stream).await?,
-            Some(tls) => {
-                let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
-                let name = ServerName::try_from(host.to_owned()).map_err(|error| broken(&error))?;
-                let stream = tls.connect(name, stream).await;
-                self.speak(stream.map_err(|error| WireError::Refused(broken(&error).to_string()))?).await?
-            }
-        };
-        let uri = format!("http://{address}").parse().map_err(|error| broken(&error))?;
+        let sender = self.connect(address).await?;
+        let uri = format!("http://{address}").parse().map_err(|error| broken(address, &error))?;
         let mut grpc = tonic::client::Grpc::with_origin(Sender(sender), uri);
         grpc = grpc.max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let token = self.secrets.sign(&self.node, &call, self.clock.now_ms());
         let (pings, waiting) = mpsc::channel(PINGS_WAITING_MAX);
         let pinged = stream::unfold(waiting, |mut pings: mpsc::Receiver<Ping>| async move {
-            Some((message::of_ping(pings.recv().await?), pings))
+            Some((Asked::Ping(pings.recv().await?), pings))
         });
-        let first = message::of_call(&call);
+        let first = Asked::Call(call);
         let mut request = Request::new(stream::once(async move { first }).chain(pinged));
-        if let Some(token) = self.secrets.sign(&self.node.to_string(), call.cluster, self.clock.now_ms()) {
+        if let Some(token) = token {
             let value = format!("Bearer {token}").parse().expect("a token is letters, digits and dots");
             request.metadata_mut().insert("authorization", value);
         }
         let path = http::uri::PathAndQuery::from_static(PATH);
-        let answer = grpc.streaming(request, path, Raw).await.map_err(refusal)?;
-        let told = answer
-            .into_inner()
-            .map(|said: Result<Bytes, Status>| message::told(said.map_err(refusal)?).map_err(WireError::Broken));
+        let answer = grpc.streaming(request, path, Messages::new()).await.map_err(refusal)?;
+        let told = answer.into_inner().map(|told: Result<Told, Status>| told.map_err(refusal));
         Ok(Line { pings, told: told.boxed() })
+    }
+
+    async fn connect(&self, address: &str) -> Result<SendRequest<Body>, WireError> {
+        let stream = TcpStream::connect(address).await.map_err(|error| broken(address, &error))?;
+        stream.set_nodelay(true).map_err(|error| broken(address, &error))?;
+        let Some(tls) = &self.connector else { return self.speak(stream).await };
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+        match tls::connect(tls, host, stream).await {
+            Ok(stream) => self.speak(stream).await,
+            Err(error) => Err(match tls::trouble_with_certificates(&error) {
+                Some(trouble) => WireError::Refused(format!("connect to {address}: {trouble}")),
+                None => broken(address, &error),
+            }),
+        }
     }
 
     async fn speak(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     ) -> Result<SendRequest<Body>, WireError> {
-        let mut http = http2::Builder::new(TokioExecutor::new());
+        let tasks = NodeTasks::new("line to another node", self.tasks.clone());
+        let mut http = http2::Builder::new(tasks.clone());
         http.timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_INTERVAL);
         http.initial_stream_window_size(WINDOW_BYTES).initial_connection_window_size(WINDOW_BYTES);
         let shaken = http.handshake::<_, Body>(TokioIo::new(stream)).await;
-        let (sender, connection) = shaken.map_err(|error| WireError::Broken(error.to_string()))?;
-        let stopping = self.tasks.stopping();
-        self.tasks.start("line to a node", async move {
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => {}
-                // Ends when the line is hung up.
-                ended = connection => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, "the connection to another node broke");
-                    }
-                }
-            }
-        });
+        let (sender, requests) = shaken.map_err(|error| WireError::Broken(error.to_string()))?;
+        // Takes the request to the connection, which the library has started beside it and whose errors the line tells.
+        tasks.execute(requests);
         Ok(sender)
     }
+}
+
+fn broken(address: &str, error: &dyn Display) -> WireError {
+    WireError::Broken(format!("connect to {address}: {error}"))
 }
 
 fn refusal(status: Status) -> WireError {

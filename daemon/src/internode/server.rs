@@ -1,163 +1,212 @@
 //! Answers other nodes that follow the log of this one.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, stream};
 use hyper::body::Incoming;
+use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use parking_lot::Mutex;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use storage::clock::Clock;
-use storage::wal::Feed;
+use storage::tasks::Tasks;
+use storage::wal::{Feed, Told};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::message::{self, Raw};
-use super::token::Secrets;
-use super::{MESSAGE_BYTES_MAX, PATH};
+use super::executor::NodeTasks;
+use super::message::{Asked, Messages};
+use super::refusals::Refusals;
+use super::token::{Disbelief, Secrets};
+use super::{MESSAGE_BYTES_MAX, PATH, tls};
 
 /// More nodes than this do not follow one.
 const CONNECTIONS_MAX: usize = 256;
-/// How long a handshake may take.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// A connection has one line; so has its memory.
+const LINES_MAX: u32 = 1;
+/// A connection without a line is closed after so long, whatever its caller does instead.
+const LINE_WITHIN: Duration = Duration::from_secs(5);
 /// Whoever is connected is asked for a sign of life so often, or is taken for gone.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// How long to wait when the system gives no more sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The largest message of a follower: a call, with its node id.
+const ASKED_BYTES_MAX: usize = 1 << 10;
 
-#[derive(Debug, Clone)]
+pub(super) struct Parts {
+    /// What is pushed; a node that takes no writes has nothing.
+    pub(super) feed: Option<Arc<Feed>>,
+    pub(super) secrets: Arc<Secrets>,
+    pub(super) acceptor: Option<TlsAcceptor>,
+    pub(super) clock: Clock,
+    pub(super) tasks: Tasks,
+}
+
+#[derive(Clone)]
 pub(super) struct Server(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
-    feed: Arc<Feed>,
-    secrets: Arc<Secrets>,
-    clock: Clock,
-    /// The last call that was refused: one that is tried again is logged once.
-    refused: Mutex<Option<String>>,
+    parts: Parts,
+    streams: NodeTasks,
+    refusals: Refusals,
 }
 
 impl Server {
-    pub(super) fn new(feed: Arc<Feed>, secrets: Arc<Secrets>, clock: Clock) -> Self {
-        Self(Arc::new(Inner { feed, secrets, clock, refused: Mutex::new(None) }))
+    pub(super) fn new(parts: Parts) -> Self {
+        let streams = NodeTasks::new("line of another node", parts.tasks.clone());
+        Self(Arc::new(Inner { parts, streams, refusals: Refusals::default() }))
     }
 
-    pub(super) async fn run(self, listener: TcpListener, tls: Option<TlsAcceptor>, stopping: CancellationToken) {
-        let (room, connections) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), TaskTracker::new());
+    pub(super) async fn run(self, listener: TcpListener) {
+        let (places, stopping) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), self.0.parts.tasks.stopping());
+        let connections = NodeTasks::new("connection of another node", self.0.parts.tasks.clone());
         loop {
-            let accepted = tokio::select! {
+            let (stream, from) = tokio::select! {
                 biased;
-                () = stopping.cancelled() => break,
+                () = stopping.cancelled() => return,
                 // Dropped only at the stop.
-                accepted = accept(&listener, &room) => accepted,
+                accepted = accept(&listener) => accepted,
             };
-            let Some((stream, from, permit)) = accepted else { break };
-            let serving = self.clone().serve(stream, from, tls.clone());
-            let stopping = stopping.clone();
-            connections.spawn(async move {
-                let _permit = permit;
+            // Whoever is hung up on goes on with the store; one that waits would not know that it should.
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                self.0.refusals.tell(from, "no connection is left", format_args!("there are {CONNECTIONS_MAX}"));
+                continue;
+            };
+            let caller = Caller { server: self.clone(), from, follows: watch::Sender::new(false) };
+            connections.execute(async move {
+                let _place = place;
                 tokio::select! {
                     biased;
-                    // Whoever follows goes on with the store.
-                    () = stopping.cancelled() => {}
-                    () = serving => {}
+                    // No warning: so does a call look of which the network has lost a part.
+                    () = caller.silent() => tracing::debug!(%from, "a connection has no line for too long"),
+                    () = caller.serve(stream) => {}
                 }
             });
         }
-        connections.close();
-        connections.wait().await;
+    }
+}
+
+/// Whoever is at the other end of a connection.
+#[derive(Clone)]
+struct Caller {
+    server: Server,
+    from: SocketAddr,
+    /// Whether it has a line.
+    follows: watch::Sender<bool>,
+}
+
+impl Caller {
+    /// Ends when it has had no line for too long.
+    async fn silent(&self) {
+        let mut follows = self.follows.subscribe();
+        while tokio::time::timeout(LINE_WITHIN, follows.wait_for(|follows| *follows)).await.is_ok() {
+            follows.wait_for(|follows| !follows).await.expect("this caller holds the sender");
+        }
     }
 
-    async fn serve(self, stream: TcpStream, from: SocketAddr, tls: Option<TlsAcceptor>) {
+    async fn serve(&self, stream: TcpStream) {
         // A sign of life should not wait for company.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection keeps waiting to fill packets");
         }
-        let Some(tls) = tls else { return self.speak(stream, from).await };
-        match tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.speak(stream, from).await,
-            Ok(Err(error)) => self.warn_of(from, &format!("no secure connection: {error}")),
-            Err(_) => self.warn_of(from, "no secure connection in time"),
+        let Some(tls) = &self.server.0.parts.acceptor else { return self.speak(stream).await };
+        match tls.accept(stream).await {
+            Ok(stream) => self.speak(stream).await,
+            Err(error) if tls::is_of_tls(&error) => self.refuse("no secure connection", error),
+            Err(error) => tracing::debug!(from = %self.from, %error, "the connection of another node broke"),
         }
     }
 
-    async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, from: SocketAddr) {
-        let mut http = http2::Builder::new(TokioExecutor::new());
+    async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let mut http = http2::Builder::new(self.server.0.streams.clone());
         http.timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_INTERVAL);
-        http.max_concurrent_streams(16);
-        let service = service_fn(|request| self.answer(request, from).map(Ok::<_, Infallible>));
+        http.max_concurrent_streams(LINES_MAX);
+        let service = service_fn(|request| self.clone().answer(request).map(Ok::<_, Infallible>));
         if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
-            tracing::debug!(%from, %error, "a connection of another node broke");
+            tracing::debug!(from = %self.from, %error, "a connection of another node broke");
         }
     }
 
-    fn answer(
-        &self,
-        request: http::Request<Incoming>,
-        from: SocketAddr,
-    ) -> impl Future<Output = http::Response<Body>> + use<> {
-        let follow = Follow { server: self.clone(), from };
-        async move {
-            if request.uri().path() != PATH {
-                return Status::unimplemented(format!("there is only {PATH}")).into_http();
-            }
-            let grpc = tonic::server::Grpc::new(Raw);
-            let mut grpc = grpc.max_decoding_message_size(64 << 10).max_encoding_message_size(MESSAGE_BYTES_MAX);
-            grpc.streaming(follow, request).await
+    async fn answer(self, request: http::Request<Incoming>) -> http::Response<Body> {
+        if request.uri().path() != PATH {
+            return Status::unimplemented(format!("there is only {PATH}")).into_http();
         }
+        let grpc = tonic::server::Grpc::new(Messages::new());
+        let mut grpc = grpc.max_decoding_message_size(ASKED_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
+        grpc.streaming(Follow(self), request).await
     }
 
-    async fn follow(&self, request: Request<Streaming<Bytes>>) -> Result<BoxStream<'static, Bytes>, Status> {
+    async fn follow(self, request: Request<Streaming<Asked>>) -> Result<Line, Status> {
+        let Inner { parts, refusals, .. } = &*self.server.0;
         let token = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = token.and_then(|value| value.strip_prefix("Bearer "));
-        let claims = self.0.secrets.check(token, self.0.clock.now_ms()).map_err(Status::unauthenticated)?;
+        let claims = match parts.secrets.check(token, parts.clock.now_ms()) {
+            Ok(claims) => claims,
+            Err(Disbelief { reason, detail }) => return Err(self.unauthenticated(reason, &detail)),
+        };
         let mut said = request.into_inner();
-        let first = said.message().await?.ok_or_else(|| Status::invalid_argument("nothing was asked"))?;
-        let call = message::call(first).map_err(Status::invalid_argument)?;
-        if claims.is_some_and(|claims| claims.aud != format!("{:032x}", call.cluster)) {
-            return Err(Status::unauthenticated("the token is for another cluster"));
+        let Some(Asked::Call(call)) = said.message().await? else {
+            return Err(Status::invalid_argument("the first message must be a call"));
+        };
+        if let Some(claims) = claims.filter(|claims| !claims.are_for(&call)) {
+            return Err(self.unauthenticated("the token is for another node or cluster", &claims.sub));
         }
         let pings = stream::unfold(said, |mut said| async move {
-            let ping = said.message().await.ok()??;
-            Some((message::ping(ping).ok()?, said))
+            match said.message().await {
+                Ok(Some(Asked::Ping(number))) => Some((number, said)),
+                _ => None,
+            }
         });
-        let told = self.0.feed.serve(&call, pings.boxed()).map_err(Status::failed_precondition)?;
-        Ok(told.map(message::of_told).boxed())
+        let feed = parts.feed.as_ref().ok_or_else(|| Status::failed_precondition("this node takes no writes"))?;
+        let told = feed.serve(&call, pings.boxed()).map_err(Status::failed_precondition)?;
+        refusals.forget(self.from);
+        let following = Following::begin(self.follows.clone());
+        let told = told.map(move |told| {
+            let _until_the_line_is_dropped = &following;
+            Ok(told)
+        });
+        Ok(told.boxed())
     }
 
-    /// A call that the other side tries again and again is logged once.
-    fn warn_of(&self, from: SocketAddr, reason: &str) {
-        let mut refused = self.0.refused.lock();
-        if refused.as_deref() != Some(reason) {
-            tracing::warn!(%from, reason, "refused a call of another node");
-            *refused = Some(reason.to_owned());
-        }
+    fn unauthenticated(&self, reason: &'static str, detail: &str) -> Status {
+        self.refuse(reason, detail);
+        Status::unauthenticated(reason)
+    }
+
+    fn refuse(&self, reason: &'static str, detail: impl std::fmt::Display) {
+        self.server.0.refusals.tell(self.from, reason, detail);
     }
 }
 
-/// The next connection, once there is room for it. `None` when there never will be.
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.ok()?;
+/// Says that a caller follows, until it is dropped.
+struct Following(watch::Sender<bool>);
+
+impl Following {
+    fn begin(follows: watch::Sender<bool>) -> Self {
+        follows.send_replace(true);
+        Self(follows)
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
+    }
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, from)) => return Some((stream, from, permit)),
+            Ok(accepted) => return accepted,
             Err(error) => {
                 tracing::debug!(%error, "no connection of another node can be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -166,14 +215,13 @@ async fn accept(
     }
 }
 
-/// The one call, as the library wants it.
-struct Follow {
-    server: Server,
-    from: SocketAddr,
-}
+type Line = BoxStream<'static, Result<Told, Status>>;
 
-impl Service<Request<Streaming<Bytes>>> for Follow {
-    type Response = Response<BoxStream<'static, Result<Bytes, Status>>>;
+/// The one call, as the library wants it.
+struct Follow(Caller);
+
+impl Service<Request<Streaming<Asked>>> for Follow {
+    type Response = Response<Line>;
     type Error = Status;
     type Future = BoxFuture<Self::Response, Status>;
 
@@ -181,18 +229,8 @@ impl Service<Request<Streaming<Bytes>>> for Follow {
         std::task::Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
-        let (server, from) = (self.server.clone(), self.from);
-        Box::pin(async move {
-            match server.follow(request).await {
-                Ok(told) => Ok(Response::new(told.map(Ok).boxed())),
-                Err(status) => {
-                    if status.code() == tonic::Code::Unauthenticated {
-                        server.warn_of(from, status.message());
-                    }
-                    Err(status)
-                }
-            }
-        })
+    fn call(&mut self, request: Request<Streaming<Asked>>) -> Self::Future {
+        let caller = self.0.clone();
+        Box::pin(async move { caller.follow(request).await.map(Response::new) })
     }
 }

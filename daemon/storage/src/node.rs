@@ -35,7 +35,7 @@ use crate::view::{Origin, Views};
 use crate::wal::{self, Feed, OnDamage, Recovered, StampFloor};
 
 /// Memory for the newest objects of the log, for nodes that follow it.
-const FEED_BYTES_MAX: usize = 32 << 20;
+pub const FEED_BYTES_MAX: usize = 32 << 20;
 
 #[derive(Debug, Clone)]
 pub struct Config {

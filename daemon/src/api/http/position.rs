@@ -32,17 +32,17 @@ pub(super) fn asked(headers: &HeaderMap, parameter: Option<&str>) -> Result<Vec<
         let shown: String = text.escape_debug().take(100).collect();
         Refusal::bad_request(format!("position '{shown}' is not node:epoch:position, as a write tells it"))
     };
+    let lists = headers.get_all(HEADER).iter().map(|value| value.to_str().map_err(|_| malformed("not text")));
     let mut marks = Vec::new();
-    for value in headers.get_all(HEADER) {
-        let text = value.to_str().map_err(|_| malformed("not text"))?;
-        marks.extend(text.split(',').map(|text| mark(text.trim()).ok_or_else(|| malformed(text))));
+    for list in lists.chain(parameter.map(Ok)) {
+        for text in list?.split(',') {
+            if marks.len() == MARKS_MAX {
+                return Err(Refusal::bad_request(format!("a query may wait for {MARKS_MAX} positions, here are more")));
+            }
+            marks.push(mark(text.trim()).ok_or_else(|| malformed(text))?);
+        }
     }
-    let texts = parameter.into_iter().flat_map(|text| text.split(','));
-    marks.extend(texts.map(|text| mark(text.trim()).ok_or_else(|| malformed(text))));
-    if marks.len() > MARKS_MAX {
-        return Err(Refusal::bad_request(format!("{} positions, a query may wait for {MARKS_MAX}", marks.len())));
-    }
-    marks.into_iter().collect()
+    Ok(marks)
 }
 
 fn mark(text: &str) -> Option<Mark> {
@@ -111,7 +111,17 @@ mod tests {
         ] {
             check(None, Some(text), Err("is not node:epoch:position"));
         }
-        check(None, Some(&vec!["a:1:1"; 65].join(",")), Err("65 positions"));
+    }
+
+    #[test]
+    fn no_more_positions_are_looked_at_than_a_query_may_wait_for() {
+        let most = vec!["a:1:1"; 64].join(",");
+        check(None, Some(&most), Ok(&[("a", 1, 1); 64]));
+        check(Some(&most), None, Ok(&[("a", 1, 1); 64]));
+        for more in ["a:1:1", "what no write has told"] {
+            check(None, Some(&format!("{most},{more}")), Err("wait for 64 positions"));
+            check(Some(&most), Some(more), Err("wait for 64 positions"));
+        }
     }
 
     #[test]

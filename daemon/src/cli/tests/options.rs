@@ -116,6 +116,22 @@ fn certificates_between_nodes_have_variables_as_well() {
 }
 
 #[test]
+fn a_short_secret_between_nodes_is_refused_without_being_told() {
+    let good = "x".repeat(16);
+    for secret in ["", "short-secret-15"] {
+        let expected = format!("has {} bytes", secret.len());
+        let flags = ["--internode-bind-addr=127.0.0.1:0", "--internode-jwt-primary"];
+        let by_flag = node(&[&flags[..], &[secret]].concat(), &[]).expect_err("it is too short").to_string();
+        assert!(by_flag.contains(&format!("--internode-jwt-primary {expected}")), "{by_flag}");
+        assert!(secret.is_empty() || !by_flag.contains(secret), "{by_flag}");
+        let second = ["--internode-jwt-secondary", secret];
+        check_error(&[&flags[..], &[&good], &second].concat(), &[], &format!("--internode-jwt-secondary {expected}"));
+    }
+    let variable = ("INFLUXDB3_INTERNODE_JWT_PRIMARY", "short-secret-15");
+    check_error(&["--internode-bind-addr=127.0.0.1:0"], &[variable], "--internode-jwt-primary has 15 bytes");
+}
+
+#[test]
 fn what_has_no_effect_is_told_in_one_line() {
     let flags = ["--file-cache-size=8GB", "--plugin-dir", "/plugins", "--test-mode"];
     let start = node(&flags, &[("INFLUXDB3_LICENSE_EMAIL", "a@b.c")]).expect("nothing is wrong");
