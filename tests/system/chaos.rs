@@ -18,7 +18,7 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use harness::http::{Client, Request, sql_request, write_request};
-use harness::node::{Node, Options};
+use harness::node::{Node, Options, free_port};
 use harness::random::{Random, seed_from};
 use harness::remote::{RemoteStore, Service};
 use harness::wait::eventually;
@@ -29,6 +29,9 @@ use books::{Book, Seen, VISIBLE_WITHIN};
 use faults::{Faults, Machine};
 
 const WRITERS: usize = 4;
+
+/// Where a write stands, and what a query is to show.
+const POSITION: &str = "x-weir-position";
 
 const ROLES: [&str; 6] = ["ingest", "ingest", "query", "query", "compact", "compact"];
 
@@ -116,6 +119,7 @@ fn start(store: Option<&RemoteStore>) -> Vec<Machine> {
         options.node_id = format!("{role}-{number}");
         let options = options
             .option("--mode", role)
+            .option("--internode-bind-addr", &format!("127.0.0.1:{}", free_port()))
             .option("--wal-files-per-snapshot", "20")
             .option("--compaction-check-interval", "1s")
             .option("--compaction-cleanup-wait", "2s")
@@ -145,6 +149,7 @@ fn write(shared: &Shared, writer: usize) {
             match answer {
                 Ok(answer) if answer.status == 204 => {
                     book.answered(sent_at, |(number, process)| replaced(number) > process);
+                    book.stored(node, answer.header(POSITION).expect("it is stored somewhere"));
                     shared.count("batches answered".to_owned());
                     break;
                 }
@@ -170,16 +175,23 @@ fn write(shared: &Shared, writer: usize) {
 /// Reads all rows of one writer after the other from one node.
 fn read(shared: &Shared, url: &str) {
     let client = impatient(url);
-    let mut seen = vec![Seen::new(); WRITERS];
+    let (mut seen, mut turn) = (vec![Seen::new(); WRITERS], 0);
     while shared.goes_on() {
         for (book, seen) in shared.books.iter().zip(&mut seen) {
-            let writer = book.lock().expect("nobody panics with it").writer;
+            // Every second query asks for all that was answered so far.
+            turn += 1;
             let began = Instant::now();
-            match rows_of(&client, writer) {
+            let (writer, places) = {
+                let book = book.lock().expect("nobody panics with it");
+                (book.writer, book.places().filter(|_| turn % 2 == 0))
+            };
+            match rows_of(&client, writer, places.as_deref()) {
                 Ok(rows) => {
-                    let checked = book.lock().expect("nobody panics with it").check(&rows, began, seen);
-                    shared.check(checked.map_err(|wrong| format!("{url}: {wrong}")));
-                    shared.count("queries answered".to_owned());
+                    let due = if places.is_some() { began + VISIBLE_WITHIN } else { began };
+                    let checked = book.lock().expect("nobody panics with it").check(&rows, due, seen);
+                    shared.check(checked.map_err(|wrong| format!("{url}, after {places:?}: {wrong}")));
+                    let what = if places.is_some() { "queries answered, after writes" } else { "queries answered" };
+                    shared.count(what.to_owned());
                 }
                 Err(Refused::Wrong(reason)) => shared.check(Err(format!("{url}: {reason}"))),
                 Err(Refused::For(why)) => {
@@ -228,9 +240,14 @@ enum Refused {
     Wrong(String),
 }
 
-fn rows_of(client: &Client, writer: usize) -> Result<Vec<Value>, Refused> {
+/// All rows of a writer; with `places`, those it was told to be there at least.
+fn rows_of(client: &Client, writer: usize, places: Option<&str>) -> Result<Vec<Value>, Refused> {
     let text = format!("SELECT CAST(time AS BIGINT) AS t, version, odd, even FROM chaos WHERE writer = 'w{writer}'");
-    let answer = client.send(sql_request("chaos", &text, "json"));
+    let request = sql_request("chaos", &text, "json");
+    let answer = client.send(match places {
+        Some(places) => request.header(POSITION, places),
+        None => request,
+    });
     let answer = answer.map_err(|_| Refused::For("no answer".to_owned()))?;
     let reason = answer.text();
     match answer.status {
@@ -252,7 +269,7 @@ fn impatient(url: &str) -> Client {
 fn check_end(shared: &Shared) {
     for book in &shared.books {
         let book = book.lock().expect("nobody panics with it");
-        let ask = |url: &String| match rows_of(&impatient(url), book.writer) {
+        let ask = |url: &String| match rows_of(&impatient(url), book.writer, None) {
             Ok(rows) => book.check_end(&rows).map(|()| sorted(&rows)),
             Err(Refused::For(reason) | Refused::Wrong(reason)) => Err(reason),
         };
