@@ -154,10 +154,15 @@ fn router(
     node: &Node,
     (registry, datafusion, readiness): (Registry, Handle, Arc<Readiness>),
 ) -> Result<Router, Error> {
+    let facts = modes::facts(config, node);
+    let peers = Arc::new(http::Peers::new(Arc::clone(&node.catalog), node.member.clone()));
+    let shown = (Arc::clone(&facts), peers as _);
+    let engine = modes::engine(config, node, shown, (registry.clone(), datafusion.clone())).map_err(Error::Query)?;
     let parts = http::Parts {
         catalog: Arc::clone(&node.catalog),
         ingest: node.ingest.clone(),
-        engine: modes::engine(config, node, (registry.clone(), datafusion.clone())).map_err(Error::Query)?,
+        engine,
+        facts,
         views: node.views.clone(),
         query_timeout: config.query.timeout,
         member: node.member.clone(),

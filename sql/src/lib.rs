@@ -12,4 +12,5 @@ mod session;
 mod run;
 
 pub use run::{Answer, Engine, EngineConfig, Error, Param, Query, QueryErrorKind};
+pub use system::{Facts, Heard, Peers};
 pub use tables::{Moment, Moments};

@@ -20,6 +20,7 @@ mod cases;
 mod bad_input;
 mod fuzz;
 mod auth;
+mod peers;
 mod token_files;
 mod client_commands;
 mod client_tls;

@@ -5,6 +5,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::common::ScalarValue;
 use futures::stream::BoxStream;
+use storage::bucket::Secret;
 use storage::catalog::Access;
 
 use super::Error;
@@ -17,6 +18,8 @@ pub struct Query {
     /// The values of `$name` in the text.
     pub params: Vec<(String, Param)>,
     pub access: Access,
+    /// What the asker showed, for other nodes to judge when they are asked in turn.
+    pub token: Option<Secret>,
     /// The way in it took: `http`.
     pub door: &'static str,
     /// The longest the query may take, waiting included; `None` is the engine's default.

@@ -43,7 +43,7 @@ struct Progress {
 
 impl Work {
     pub(super) fn new(shared: Arc<Shared>, query: Query, parts: Parts) -> Self {
-        let entry = shared.log.open(&query.text);
+        let entry = shared.facts.log.open(&query.text);
         shared.metrics.enter(None, "received");
         let progress = Progress { shared, entry, phase: "received", session: None, plan: None, rows: 0 };
         Self { query, schema: Some(parts.schema), rows: parts.rows, progress }

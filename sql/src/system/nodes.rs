@@ -17,9 +17,10 @@ use arrow_schema::{ArrowError, DataType, Field, SchemaRef, TimeUnit};
 use storage::catalog::Node;
 use uuid::Uuid;
 
-use super::{Definition, Place, World, full, optional, schema_of, texts};
+use super::{Definition, Place, Rows, World, full, optional, schema_of, texts};
 
-pub(super) const TABLE: Definition = Definition { name: "nodes", place: Place::InternalOnly, schema, rows };
+pub(super) const TABLE: Definition =
+    Definition { name: "nodes", place: Place::InternalOnly, schema, rows: Rows::OfCluster(rows) };
 
 fn schema() -> SchemaRef {
     let modes = DataType::List(Arc::new(Field::new("item", DataType::Utf8View, true)));

@@ -28,6 +28,7 @@ mod pretty;
 mod query;
 mod query_request;
 mod server;
+mod system;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,7 @@ use gate::Needs;
 pub(crate) use health::{Readiness, VERSION};
 use meter::Meter;
 pub(crate) use server::{Server, ServerLimits};
+pub(crate) use system::Peers;
 
 /// What requests are served with.
 #[derive(Debug)]
@@ -67,6 +69,7 @@ pub(crate) struct Parts {
     pub(crate) ingest: Option<Ingest>,
     /// With mode `query`.
     pub(crate) engine: Option<sql::Engine>,
+    pub(crate) facts: Arc<sql::Facts>,
     pub(crate) views: Option<Arc<Views>>,
     /// The longest a query may take.
     pub(crate) query_timeout: Option<Duration>,
@@ -87,6 +90,7 @@ struct Services {
     catalog: Arc<Catalog>,
     ingest: Option<Ingest>,
     engine: Option<sql::Engine>,
+    facts: Arc<sql::Facts>,
     views: Option<Arc<Views>>,
     query_timeout: Option<Duration>,
     member: Member,
@@ -130,7 +134,7 @@ impl Route {
 
 /// The whole HTTP API. Register it once for each `Registry`.
 pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
-    let Parts { catalog, ingest, engine, views, query_timeout, member, modes, cluster, .. } = parts;
+    let Parts { catalog, ingest, engine, facts, views, query_timeout, member, modes, cluster, .. } = parts;
     let Parts { registry, readiness, datafusion, cluster_uuid, .. } = parts;
     memory::register(&registry);
     let routes = routes();
@@ -146,6 +150,7 @@ pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
         catalog,
         ingest,
         engine,
+        facts,
         views,
         query_timeout,
         member,
@@ -179,6 +184,7 @@ fn routes() -> Vec<Route> {
         route(Method::POST, "/write", Needs::Token, post(write::v1)).by(Mode::Ingest),
         route(Method::GET, "/api/v3/query_sql", Needs::Token, get(query::get)).by(Mode::Query),
         route(Method::POST, "/api/v3/query_sql", Needs::Token, post(query::post)).by(Mode::Query),
+        route(Method::GET, system::PATH, Needs::Token, get(system::get)),
         route(Method::GET, database::PATH, Needs::Token, get(database::list)),
         route(Method::POST, database::PATH, Needs::Admin, post(database::create)),
         route(Method::PUT, database::PATH, Needs::Admin, put(database::update)),

@@ -25,27 +25,31 @@ use tokio::sync::mpsc;
 use super::Services;
 use super::errors::{Refusal, Shape};
 use super::format::{Encoder, Format};
+use super::gate::Presented;
 use super::query_request::{Fields, Question};
 use super::write::parameters;
 use crate::api::auth;
 
+/// What may be asked, and what other nodes judge themselves.
+type Asker = (Extension<Access>, Extension<Presented>);
+
 pub(super) async fn get(
     State(services): State<Arc<Services>>,
-    Extension(access): Extension<Access>,
+    (Extension(access), Extension(presented)): Asker,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    ask(&services, access, parameters::<Fields>(&uri)?.check(&headers)?).await
+    ask(&services, (access, presented), parameters::<Fields>(&uri)?.check(&headers)?).await
 }
 
 pub(super) async fn post(
     State(services): State<Arc<Services>>,
-    Extension(access): Extension<Access>,
+    (Extension(access), Extension(presented)): Asker,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
     let fields: Fields = services.admission.json(&headers, body).await?;
-    ask(&services, access, fields.check(&headers)?).await
+    ask(&services, (access, presented), fields.check(&headers)?).await
 }
 
 /// A piece of an answer on its way to the socket.
@@ -63,7 +67,11 @@ const PIECES_WAITING_MAX: usize = 4;
 /// Rows that are encoded as one piece.
 const PIECE_ROWS: usize = 2048;
 
-async fn ask(services: &Services, access: Access, question: Question) -> Result<Response, Refusal> {
+async fn ask(
+    services: &Services,
+    (access, presented): (Access, Presented),
+    question: Question,
+) -> Result<Response, Refusal> {
     let Question { database, text, params, format, after } = question;
     if !after.is_empty() {
         // A client that goes away waits no more.
@@ -72,7 +80,8 @@ async fn ask(services: &Services, access: Access, question: Question) -> Result<
         let views = services.views.as_ref().expect("a node without mode query forwards queries");
         views.reach(&after, within).await.map_err(late)?;
     }
-    let query = Query { text, database, params, access, door: "http", timeout: None };
+    let token = presented.token();
+    let query = Query { text, database, params, access, token, door: "http", timeout: None };
     let (pieces, mut received) = mpsc::channel(PIECES_WAITING_MAX);
     let engine = services.engine.clone().expect("a node without mode query forwards queries");
     // The task ends when the receiver is dropped, that is, when the client goes away or has everything.

@@ -89,17 +89,17 @@ impl Api {
             wire: None,
         };
         let node = Node::start(storage_config(), world).await.expect("the node starts");
+        let facts = Arc::new(sql::Facts::new("n".into(), 10, Arc::clone(&node.events)));
         let engine = sql::EngineConfig {
             memory_bytes: 64 << 20,
             target_partitions: 1,
             options: Vec::new(),
-            query_log_entries: 10,
             concurrent_queries_max: 1,
             default_timeout: None,
             runtime: Handle::current(),
             registry: registry.clone(),
-            node_id: "n".into(),
-            compactions: Arc::clone(&node.events),
+            facts: Arc::clone(&facts),
+            peers: None,
             member: Some(node.member.clone()),
         };
         let views = node.views.clone().expect("it shows rows");
@@ -110,6 +110,7 @@ impl Api {
             catalog: Arc::clone(&node.catalog),
             ingest: node.ingest.clone(),
             engine: Some(engine.expect("the engine starts")),
+            facts,
             views: node.views.clone(),
             query_timeout: None,
             member: node.member.clone(),
