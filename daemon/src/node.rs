@@ -254,6 +254,7 @@ fn description(config: &NodeConfig, (bound, internode): (SocketAddr, Option<&Int
     let advertised = http.advertise.clone().unwrap_or_else(|| config::advertised(&http.bind, bound));
     catalog::Description {
         modes: config.modes,
+        newer_modes: Vec::new(),
         http: Some(advertised.into()),
         internode: internode.map(|internode| internode.address().into()),
         version: VERSION.into(),

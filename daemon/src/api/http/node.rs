@@ -53,7 +53,7 @@ pub(super) async fn stop(
         }
         Condition::Joining | Condition::Running | Condition::Stopping | Condition::Removed => {}
     }
-    services.catalog.stop_node(id).await?;
+    services.catalog.stop_node(id, node.epoch).await?;
     Ok(answer(&services, &which, Condition::Stopping))
 }
 

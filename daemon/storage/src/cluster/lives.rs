@@ -251,7 +251,7 @@ mod tests {
         other.ready().await;
         look(0).await;
         look(600).await;
-        own.catalog.stop_node(other.node()).await.unwrap();
+        own.catalog.stop_node(other.node(), other.epoch()).await.unwrap();
         look(0).await;
         other.catalog.refresh().await.unwrap();
         other.asked_to_stop().cancelled().await;
