@@ -183,7 +183,14 @@ async fn leave(node: Node, tasks: &Tasks) -> Option<String> {
 
 /// Starts the rooms that keep rows, and takes the tokens of files.
 async fn start(config: &NodeConfig, doors: (SocketAddr, Option<&Internode>), world: World) -> Result<Node, Error> {
-    let node = Node::start(storage_config(config, doors), world).await?;
+    let storage = storage_config(config, doors);
+    if let Some(address) = &storage.member.description.http
+        && config.store.is_for_many_machines()
+        && config::is_loopback(address)
+    {
+        tracing::warn!(%address, "nodes on other machines cannot reach this one; --http-advertise-addr says where they can");
+    }
+    let node = Node::start(storage, world).await?;
     match adopt_tokens(&node.catalog, &config.tokens).await {
         Ok(()) => Ok(node),
         Err(error) => {
