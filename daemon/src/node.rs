@@ -188,7 +188,14 @@ async fn leave(node: Node, tasks: &Tasks) -> Option<String> {
 
 /// Starts the rooms that keep rows, and takes the tokens of files.
 async fn start(config: &NodeConfig, doors: (SocketAddr, Option<&Internode>), world: World) -> Result<Node, Error> {
-    let node = Node::start(storage_config(config, doors), world).await?;
+    let storage = storage_config(config, doors);
+    if let Some(address) = &storage.member.description.http
+        && config.store.is_for_many_machines()
+        && config::is_loopback(address)
+    {
+        tracing::warn!(%address, "nodes on other machines cannot reach this one; --http-advertise-addr says where they can");
+    }
+    let node = Node::start(storage, world).await?;
     match adopt_tokens(&node.catalog, &config.tokens).await {
         Ok(()) => Ok(node),
         Err(error) => {
@@ -259,6 +266,7 @@ fn description(config: &NodeConfig, (bound, internode): (SocketAddr, Option<&Int
     let advertised = http.advertise.clone().unwrap_or_else(|| config::advertised(&http.bind, bound));
     catalog::Description {
         modes: config.modes,
+        newer_modes: Vec::new(),
         http: Some(advertised.into()),
         internode: internode.map(|internode| internode.address().into()),
         version: VERSION.into(),

@@ -5,11 +5,13 @@
 //! - Of two processes with one node id on one bucket, the second refuses to start.
 //! - A start that cannot use its store says why in one line, fails, and leaves nothing behind.
 //! - No key is seen in a log at any level, in an error, or in the help.
+//! - A node that tells others an address of its own machine only, on such a store, warns of it.
 
 use std::path::Path;
 use std::process::Command;
 
 use harness::command::Weir;
+use harness::folder::Folder;
 use harness::http::Client;
 use harness::node::{Node, Options, free_port};
 use harness::process::Process;
@@ -42,7 +44,21 @@ fn a_node_on_s3_keeps_what_it_answered() {
 #[test]
 fn a_node_on_google_keeps_what_it_answered() {
     let store = RemoteStore::start(Service::Google);
-    let folder = harness::folder::Folder::new("google");
+    let folder = Folder::new("google");
+    check_life(on_google(&store, &folder).option("--http-advertise-addr", "db.example:8181"));
+    check_files(&store);
+}
+
+#[test]
+fn a_node_that_other_machines_cannot_reach_says_so() {
+    let store = RemoteStore::start(Service::Google);
+    let folder = Folder::new("google");
+    let node = Node::start(on_google(&store, &folder).allow_in_log("--http-advertise-addr"));
+    assert!(node.log().contains("nodes on other machines cannot reach this one"), "{}", node.log());
+}
+
+/// The address of the service stands in the file of the account, so the node does not know that it is this machine's own.
+fn on_google(store: &RemoteStore, folder: &Folder) -> Options {
     let account = folder.path().join("account.json");
     let keys = json!({
         "gcs_base_url": store.url(), "disable_oauth": true,
@@ -51,8 +67,7 @@ fn a_node_on_google_keeps_what_it_answered() {
     std::fs::write(&account, keys.to_string()).expect("our own folder");
     let account = account.to_str().expect("a plain path");
     let flags = ["--object-store", "google", "--bucket", BUCKET, "--google-service-account", account];
-    check_life(Options::open().on_store(&flags));
-    check_files(&store);
+    Options::open().on_store(&flags)
 }
 
 #[test]

@@ -6,6 +6,8 @@
 //!   to, the node refuses it and names who serves it; when nobody does, it says so.
 //! - A node that becomes a compactor under its old id brings every row with it that it answered, after a kill too.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use harness::folder::files_below;
@@ -125,6 +127,30 @@ fn a_request_that_was_sent_on_to_another_node_is_refused() {
     assert_eq!(answer.status, 421, "{}", answer.text());
     assert!(answer.text().contains("was sent on to another node"), "{}", answer.text());
     assert_eq!(node.client().ask(sql_request("plant", "SELECT * FROM t", "json")).status, 404, "nothing was written");
+}
+
+#[test]
+fn a_sender_that_breaks_off_is_no_fault_of_the_node_that_serves() {
+    let nodes = cluster(&[("in", "ingest"), ("ask", "query")]);
+    let between = &nodes[1];
+    // Once it has found the other.
+    between.client().write("plant", "t v=1i 1\n");
+    let mut stream = TcpStream::connect(between.url().trim_start_matches("http://")).expect("it listens");
+    let head = "POST /api/v3/write_lp?db=plant HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
+    stream.write_all(format!("{head}t v=2i 2\n").as_bytes()).expect("it is sent");
+    stream.shutdown(Shutdown::Write).expect("nothing more comes");
+    let mut answer = String::new();
+    // The connection may end without an answer: nobody may be there to read one.
+    let _ = stream.read_to_string(&mut answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    eventually("the request in the metrics", || {
+        let metrics = between.client().ask(Request::get("/metrics")).expect(200).text();
+        let of_forwards = metrics.lines().filter(|line| line.starts_with("http_requests_forwarded_total"));
+        let counted: Vec<String> = of_forwards.map(str::to_owned).collect();
+        assert!(!counted.iter().any(|line| line.contains("failed")), "{counted:?}");
+        if counted.iter().any(|line| line.contains("broken_off")) { Ok(()) } else { Err(counted) }
+    });
+    eventually_counted(&between.client(), 1);
 }
 
 #[test]

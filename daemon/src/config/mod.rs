@@ -19,7 +19,7 @@ use storage::bucket::{Remote, Secret};
 use storage::model::{Modes, NodeId};
 use storage::wal::OnDamage;
 
-pub(crate) use address::{advertised, host_name, parse_address};
+pub(crate) use address::{advertised, host_name, is_loopback, parse_address};
 pub(crate) use host::{Host, ThreadCounts, ThreadWishes};
 pub(crate) use tokens::{
     GivenResources, TokenFiles, add_permission_token, read_admin_token, read_permission_tokens, write_admin_token,
@@ -79,6 +79,16 @@ pub(crate) enum Store {
     },
     /// S3, Azure or Google.
     Remote(Box<Remote>),
+}
+
+impl Store {
+    /// Whether nodes on other machines may share it.
+    pub(crate) fn is_for_many_machines(&self) -> bool {
+        match self {
+            Self::Memory | Self::ThrottledMemory | Self::File { .. } => false,
+            Self::Remote(remote) => !remote.endpoint().is_some_and(is_loopback),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -184,8 +184,7 @@ impl Ground {
         let buffer = Arc::new(Buffer::new(record.persisted, record.persisted_stamp));
         let apply = Apply::new(Arc::clone(&buffer));
         let hands = (self.bucket.clone(), self.clock.clone(), self.tasks.clone());
-        let of = (record, self.catalog.state().settled());
-        let replay = wal::recover(hands, self.catalog.cluster(), of, (on_damage, |committed| apply.apply(committed)));
+        let replay = wal::recover(hands, &self.catalog, record, (on_damage, |committed| apply.apply(committed)));
         let Recovered { writer, objects, rows } = replay.await?;
         buffer.pass(writer.last_position());
         tracing::info!(objects, rows, epoch = self.epoch.0, "the log is replayed");

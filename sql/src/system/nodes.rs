@@ -46,7 +46,8 @@ fn rows(world: &World) -> Result<Vec<ArrayRef>, ArrowError> {
     let nodes: Vec<&Node> = world.state.nodes.values().map(|node| &**node).collect();
     let mut modes = ListBuilder::new(StringViewBuilder::new());
     for node in &nodes {
-        modes.append_value(node.description.modes.iter().map(|mode| Some(mode.name())));
+        let newer = node.description.newer_modes.iter().map(|name| Some(&**name));
+        modes.append_value(node.description.modes.iter().map(|mode| Some(mode.name())).chain(newer));
     }
     let registered = nodes.iter().map(|n| i64::try_from(n.registered_at_ms).ok());
     let millis = |age: Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);

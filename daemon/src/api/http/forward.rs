@@ -7,6 +7,7 @@
 //!   to is passed over for the next. Once anything of a request may have reached a node, no other is asked: the sender is
 //!   told that the outcome is not known. (Sending a write again is safe: the same rows unite.)
 //! - An answer is waited for while the node that owes it lives; one that breaks off breaks the answer here too.
+//! - A sender that breaks off is answered and counted as such; the node that its request went to is not blamed for it.
 //! - When nobody can be asked, the answer says which mode is missing: 503, so that clients come back.
 //!
 //! # Not here
@@ -156,7 +157,7 @@ impl Forwarder {
                 Err(error) if error.is_connect() && lender.is_whole() => {
                     tracing::info!(node = %node.id, %error, "a node that should serve cannot be reached");
                 }
-                Err(error) => return Err(broken(&node, &error)),
+                Err(error) => return Err(lender.broke_off().unwrap_or_else(|| broken(&node, &error))),
             }
         }
         discard_unread(&parts.headers, lender.take_back()).await;
@@ -327,11 +328,13 @@ struct Lender(Arc<Mutex<Shelf>>);
 struct Shelf {
     body: Body,
     is_whole: bool,
+    /// Why the sender did not send all of it.
+    broke_off: Option<String>,
 }
 
 impl Lender {
     fn new(body: Body) -> Self {
-        Self(Arc::new(Mutex::new(Shelf { body, is_whole: true })))
+        Self(Arc::new(Mutex::new(Shelf { body, is_whole: true, broke_off: None })))
     }
 
     fn lend(&self) -> Lent {
@@ -341,6 +344,13 @@ impl Lender {
     /// Whether nothing of the body has been asked for yet.
     fn is_whole(&self) -> bool {
         self.0.lock().is_whole
+    }
+
+    /// What is to be said when the body did not end as its sender had announced.
+    fn broke_off(&self) -> Option<Failed> {
+        let reason = self.0.lock().broke_off.clone()?;
+        let refusal = Refusal::json(StatusCode::BAD_REQUEST, format!("read request body: {reason}"));
+        Some(Failed { refusal, outcome: "broken_off" })
     }
 
     fn take_back(self) -> Body {
@@ -359,7 +369,11 @@ impl HttpBody for Lent {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let mut shelf = self.0.lock();
         shelf.is_whole = false;
-        Pin::new(&mut shelf.body).poll_frame(cx)
+        let polled = Pin::new(&mut shelf.body).poll_frame(cx);
+        if let Poll::Ready(Some(Err(error))) = &polled {
+            shelf.broke_off = Some(error.to_string());
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -162,6 +162,6 @@ fn lost(error: &wal::Error) -> Error {
     match error {
         wal::Error::Fenced { .. } => Error::Fenced(error.to_string()),
         wal::Error::TooLarge { .. } => Error::TooLarge(error.to_string()),
-        wal::Error::Bucket(_) => Error::Unknown(error.to_string()),
+        wal::Error::Bucket(_) | wal::Error::Catalog(_) => Error::Unknown(error.to_string()),
     }
 }

@@ -135,11 +135,15 @@ async fn start(store: &Arc<Watched>, id: &str, seed: u64) -> (Node, Tasks) {
 }
 
 async fn start_with(store: &Arc<Watched>, config: Config, seed: u64) -> (Node, Tasks) {
+    try_start(store, config, seed).await.expect("the node starts")
+}
+
+async fn try_start(store: &Arc<Watched>, config: Config, seed: u64) -> Result<(Node, Tasks), Error> {
     let tasks = Tasks::new(Cpu::Here);
     let clock = Clock::simulated(START_MICROS, seed);
     let registry = Registry::new();
     let world = World { store: Arc::clone(store) as _, clock, tasks: tasks.clone(), registry, wire: None };
-    (Node::start(config, world).await.expect("the node starts"), tasks)
+    Ok((Node::start(config, world).await?, tasks))
 }
 
 fn config(id: &str, replication_interval: Duration) -> Config {

@@ -19,9 +19,9 @@ use super::{
 use crate::apply::Apply;
 use crate::bucket::{self, Frame};
 use crate::buffer::Buffer;
-use crate::catalog::{self, Catalog, State};
-use crate::model::{ColumnKind, Epoch, ErrorKind, FieldType, Position, Rows, TableSchema, Values};
-use crate::wal::{Committed, Found, Reader};
+use crate::catalog::{self, Catalog};
+use crate::model::{Epoch, ErrorKind, Position, Rows};
+use crate::wal::{self, Committed, Found, Reader};
 
 /// Belongs to the task that reads; what others may know is in its peer.
 pub(super) struct Follower {
@@ -81,13 +81,6 @@ enum Turn {
     AtEnd,
     /// There may be more at once.
     HasMore,
-}
-
-/// Whether this node's catalog version knows all that some rows name.
-enum Knows {
-    All,
-    /// A newer version will, unless the rows are damaged.
-    NotYet(String),
 }
 
 impl Follower {
@@ -385,41 +378,11 @@ impl Follower {
         if held > 0 && held + bytes > bytes_max {
             return Err(Trouble::Waits(format!("rows of other nodes take {held} bytes, the limit is {bytes_max}")));
         }
-        Self::expect_known(&self.reader, &committed, &parts.catalog).await?;
+        self.reader.expect_known(&committed, &parts.catalog).await?;
         replica.stamps.see(committed.stamp);
         self.apply.apply(committed);
         self.move_to(self.epoch, self.next.next(), parts.clock.instant());
         Ok(())
-    }
-
-    /// Waits until the catalog version of this node knows every table and column of the rows. Their writer knew them, so
-    /// they are in the log; rows of a table that was dropped for good since are nobody's.
-    async fn expect_known(reader: &Reader, committed: &Committed, catalog: &Catalog) -> Result<(), Trouble> {
-        let knows = |state: &State| -> Result<Knows, String> {
-            for rows in &committed.tables {
-                match state.table(rows.table) {
-                    Some(table) => {
-                        if let Knows::NotYet(reason) = knows(rows, &table.schema)? {
-                            return Ok(Knows::NotYet(reason));
-                        }
-                    }
-                    None if rows.table.0 >= state.next_table => {
-                        return Ok(Knows::NotYet(format!("table {}", rows.table)));
-                    }
-                    None => {}
-                }
-            }
-            Ok(Knows::All)
-        };
-        let key = reader.key(committed.epoch, committed.position);
-        let damaged = |reason: String| Trouble::Damaged(format!("object {key}: {reason}"));
-        if let Knows::All = knows(&catalog.state()).map_err(damaged)? {
-            return Ok(());
-        }
-        match knows(&*catalog.refresh().await?).map_err(damaged)? {
-            Knows::All => Ok(()),
-            Knows::NotYet(what) => Err(damaged(format!("names {what}, which the catalog does not know"))),
-        }
     }
 
     /// Looks now and then whether an object is missing: then later ones stand behind it.
@@ -450,35 +413,18 @@ impl Follower {
     }
 }
 
-fn knows(rows: &Rows, schema: &TableSchema) -> Result<Knows, String> {
-    let tags = rows.series.tags.iter().map(|id| (*id, ColumnKind::Tag));
-    let fields = rows.fields.iter().map(|field| (field.column, ColumnKind::Field(type_of(&field.values))));
-    for (id, kind) in tags.chain(fields) {
-        match schema.columns.get(usize::from(id.0)) {
-            None => return Ok(Knows::NotYet(format!("column {id} of table {}", schema.table))),
-            Some(column) if column.kind != kind => {
-                let (is, table) = (column.kind.full_name(), schema.table);
-                return Err(format!("column {id} of table {table} is {}, the catalog says {is}", kind.full_name()));
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(Knows::All)
-}
-
-fn type_of(values: &Values) -> FieldType {
-    match values {
-        Values::Float(_) => FieldType::Float,
-        Values::Integer(_) => FieldType::Integer,
-        Values::UInteger(_) => FieldType::UInteger,
-        Values::Boolean(_) => FieldType::Boolean,
-        Values::String(_) => FieldType::String,
-    }
-}
-
 impl From<bucket::Error> for Trouble {
     fn from(error: bucket::Error) -> Self {
         Self::of(error.kind(), error.to_string())
+    }
+}
+
+impl From<wal::Error> for Trouble {
+    fn from(error: wal::Error) -> Self {
+        match error {
+            wal::Error::Catalog(error) => error.into(),
+            error => Self::of(error.kind(), error.to_string()),
+        }
     }
 }
 

@@ -100,8 +100,7 @@ impl Pair {
         let table = new_table(&catalog, columns).await;
         let node = Arc::clone(&catalog.state().nodes[&id("a")]);
         let hands = (bucket.clone(), clock.clone(), tasks.clone());
-        let known = (&*node, Stamp::SETTLED);
-        let recovered = wal::recover(hands, catalog.cluster(), known, (OnDamage::Fail, |_| ())).await.unwrap();
+        let recovered = wal::recover(hands, &catalog, &node, (OnDamage::Fail, |_| ())).await.unwrap();
         let Recovered { mut writer, .. } = recovered;
         let feed = writer.feed(Arc::clone(&catalog), 1 << 20);
         let parts = Parts {

@@ -5,7 +5,8 @@
 //! - Positions of one node rise without gaps over all its epochs. An epoch ends with a fence object, which is never
 //!   deleted; the next epoch goes on with the position after it.
 //! - A process that lost its epoch cannot append at or past the fence: it learns so from the store, not from a clock.
-//! - Reading back is complete or fails: a damaged object is named, never skipped in silence.
+//! - Reading back is complete or fails: a damaged object is named, never skipped in silence. One whose rows the catalog
+//!   does not know, or knows as another type, is damaged.
 //!
 //! # Not here
 //! - Gathering requests into groups: `ingest` does.
@@ -15,6 +16,7 @@ mod cursor;
 mod feed;
 mod floor;
 mod format;
+mod known;
 mod read;
 mod reader;
 mod write;
@@ -26,6 +28,7 @@ pub use reader::{Found, Reader};
 pub use write::Writer;
 
 use crate::bucket;
+use crate::catalog;
 use crate::model::{Epoch, ErrorKind, NodeId, Position, Rows, Stamp};
 
 /// The rows of one WAL object, durable.
@@ -67,6 +70,9 @@ pub enum Error {
     /// An object is damaged or missing, or the store gave no answer.
     #[error("{0}")]
     Bucket(#[from] bucket::Error),
+    /// The catalog, which says what rows may name, could not be read.
+    #[error("{0}")]
+    Catalog(#[from] catalog::Error),
 }
 
 impl Error {
@@ -76,6 +82,7 @@ impl Error {
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::TooLarge { .. } => ErrorKind::Bug,
             Self::Bucket(error) => error.kind(),
+            Self::Catalog(error) => error.kind(),
         }
     }
 }
