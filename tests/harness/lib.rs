@@ -14,6 +14,8 @@ pub mod process;
 pub mod power;
 pub mod remote;
 pub mod node;
+pub mod packages;
+pub mod server;
 pub mod wire;
 pub mod command;
 pub mod data;

@@ -62,16 +62,13 @@ impl Wire {
     }
 
     fn join(&self, near: TcpStream, port: u16) {
-        // The other end is not to see a connection that is over already.
-        if self.is_cut.load(Ordering::SeqCst) {
-            return;
-        }
-        let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else { return };
         let copy = |stream: &TcpStream| stream.try_clone().expect("a socket can be cloned");
+        // Before the other side is called, which would wait with a dead connection once the wire is mended.
         let mut open = self.open.lock().expect("nobody panics while holding it");
         if self.is_cut.load(Ordering::SeqCst) {
             return;
         }
+        let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else { return };
         open.extend([copy(&near), copy(&far)]);
         for (from, to) in [(copy(&near), copy(&far)), (far, near)] {
             let is_held = Arc::clone(&self.is_held);

@@ -6,7 +6,7 @@
 //! - A table that was dropped is gone at every node, and stays gone.
 //! - Once the faults have ended, all nodes give the same rows within a minute.
 //!
-//! `WEIR_CHAOS_SECONDS` says how long (180), `WEIR_CHAOS_STORE` on what (`s3`, with faults, or `folder`).
+//! `WEIR_CHAOS_SECONDS` says how long (180), `WEIR_CHAOS_STORE` on what (`s3`, with faults, or any other name of `stores`).
 
 mod books;
 mod faults;
@@ -18,13 +18,12 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use harness::http::{Client, Request, sql_request, write_request};
-use harness::node::{Node, Options, free_port};
+use harness::node::{Node, free_port};
 use harness::random::{Random, seed_from};
-use harness::remote::{RemoteStore, Service};
 use harness::wait::eventually;
 use serde_json::Value;
 
-use crate::object_stores::on_s3;
+use crate::stores::Store;
 use books::{Book, Seen, VISIBLE_WITHIN};
 use faults::{Faults, Machine};
 
@@ -70,8 +69,8 @@ fn no_answer_is_wrong_while_nodes_and_store_fail() {
     let store = std::env::var("WEIR_CHAOS_STORE").unwrap_or_else(|_| "s3".to_owned());
     let seed = seed_from("WEIR_CHAOS_SEED");
     println!("WEIR_CHAOS_SEED={seed} WEIR_CHAOS_SECONDS={seconds} WEIR_CHAOS_STORE={store}");
-    let store = (store == "s3").then(|| RemoteStore::start(Service::S3));
-    let machines = start(store.as_ref());
+    let store = Store::named(&store);
+    let machines = start(&store);
     let of_role = |role| machines.iter().filter(move |machine: &&Machine| machine.role == role);
     let shared = Shared {
         ends: AtomicBool::new(false),
@@ -112,13 +111,11 @@ fn no_answer_is_wrong_while_nodes_and_store_fail() {
     println!("{} points", check_progress(&shared));
 }
 
-fn start(store: Option<&RemoteStore>) -> Vec<Machine> {
+fn start(store: &Store) -> Vec<Machine> {
     let mut machines: Vec<Machine> = Vec::new();
     for (number, role) in ROLES.into_iter().enumerate() {
-        let mut options = store.map_or_else(Options::open, on_s3);
-        options.node_id = format!("{role}-{number}");
-        let options = options
-            .option("--mode", role)
+        let options = store
+            .options_of(&format!("{role}-{number}"), role)
             .option("--internode-bind-addr", &format!("127.0.0.1:{}", free_port()))
             .option("--wal-files-per-snapshot", "20")
             .option("--compaction-check-interval", "1s")

@@ -4,6 +4,7 @@
 //! over its documented interfaces, and fails a test whose node left an unexpected warning in its log.
 #![allow(clippy::disallowed_methods, reason = "these tests are outside the node: they have real time and real threads")]
 
+mod stores;
 mod real_data;
 mod ledger;
 mod kill_loop;
