@@ -9,6 +9,7 @@ mod real_data;
 mod ledger;
 mod kill_loop;
 mod compaction;
+mod idle;
 mod long_query;
 mod one_owner;
 mod two_nodes;

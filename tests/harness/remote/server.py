@@ -91,7 +91,8 @@ class Handler(BaseHTTPRequestHandler):
             elif path == "/_keys":
                 KEYS.clear()
                 KEYS.update(told)
-            told = {"/_objects": sorted(OBJECTS), "/_calls": list(CALLS)}.get(path, [])
+            sizes = [f"{len(OBJECTS[key][0])} {key}" for key in sorted(OBJECTS)] if path == "/_sizes" else []
+            told = {"/_objects": sorted(OBJECTS), "/_calls": list(CALLS), "/_sizes": sizes}.get(path, [])
         self.answer(200, {"Content-Type": "application/json"}, json.dumps(told).encode())
 
     def fail(self, fault):
