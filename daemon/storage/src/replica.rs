@@ -15,9 +15,9 @@
 //!   again through this node wins, whatever the clocks say. Between writers who have not seen each other's rows the
 //!   clocks decide.
 //! - Memory: rows of all other nodes together take `bytes_max`, beside `AHEAD_MAX` objects of each of the `LOGS_AT_ONCE` logs
-//!   that are being read and one pushed object of each node. At the limit
-//!   nothing is dropped and nothing more is fetched until snapshots of the others make room; whoever asks meanwhile for
-//!   rows that are more than `late_max` behind gets the error.
+//!   that are being read and one pushed object of each node. At the limit nothing is dropped and nothing more is fetched
+//!   until snapshots of the others make room; whoever asks meanwhile for rows that are more than `late_max` behind gets the
+//!   error.
 //! - Push is a hint, the store is the truth. A pushed object is applied when it is the next one of the epoch that is read,
 //!   checked by the code that checks stored ones; before a gap, and when the line is quiet or cut, the store is read every
 //!   interval. A process is believed that nothing was acknowledged in its epoch until some moment only if the catalog, read

@@ -22,11 +22,6 @@ impl Facts {
         Self { node_id, log: Arc::new(QueryLog::new(query_log_entries)), compactions }
     }
 
-    #[must_use]
-    pub fn node_id(&self) -> &str {
-        &self.node_id
-    }
-
     /// What of a table this node keeps and `access` may read. `None` when nodes keep no such table.
     #[must_use]
     pub fn rows(&self, table: &str, access: &Access) -> Option<Result<RecordBatch, ArrowError>> {

@@ -4,10 +4,10 @@
 //! - Only what is durable is here, in order and without gaps; memory is bounded, the oldest objects go first.
 //! - Whoever follows is told the objects from a position on, each once and in order. Who asks for one that is not here
 //!   any more, or is too slow for it, is told that some were skipped, and goes on behind them.
-//! - Both sides say with it which version of the catalog they know, so that news travel along the lines.
 //! - Who follows sends pings. The answer to a ping comes after every object that was durable and known to be when the
 //!   ping came, so it says: nothing else was acknowledged in this epoch before the ping was sent. Of the pings that wait
 //!   for their turn the oldest and the newest are answered.
+//! - Ping and answer say which version of the catalog their sender knows, so that news travel along the lines.
 //!
 //! # Not here
 //! - Whether the epoch is still the newest: only the catalog knows, and the process that holds an old epoch may not.
