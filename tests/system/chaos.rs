@@ -195,6 +195,10 @@ fn read(shared: &Shared, url: &str) {
                     shared.count(format!("queries not answered: {why}"));
                     sleep(Duration::from_millis(300));
                 }
+                Err(Refused::Yet(status, _)) => {
+                    shared.count(format!("queries not answered: {status}"));
+                    sleep(Duration::from_millis(300));
+                }
             }
             sleep(Duration::from_millis(50));
         }
@@ -234,6 +238,8 @@ fn drop_tables(shared: &Shared) {
 /// Why a query gave no rows.
 enum Refused {
     For(String),
+    /// It may be answered later: the status, and what was said.
+    Yet(u16, String),
     Wrong(String),
 }
 
@@ -253,7 +259,7 @@ fn rows_of(client: &Client, writer: usize, places: Option<&str>) -> Result<Vec<V
         404 | 400 if reason.contains("not found") || reason.contains("No field named") => {
             Err(Refused::For("no table yet".to_owned()))
         }
-        status @ (500.. | 408 | 429) => Err(Refused::For(status.to_string())),
+        status @ (500.. | 408 | 429) => Err(Refused::Yet(status, reason)),
         status => Err(Refused::Wrong(format!("{status} {reason}"))),
     }
 }
@@ -268,7 +274,9 @@ fn check_end(shared: &Shared) {
         let book = book.lock().expect("nobody panics with it");
         let ask = |url: &String| match rows_of(&impatient(url), book.writer, None) {
             Ok(rows) => book.check_end(&rows).map(|()| sorted(&rows)),
-            Err(Refused::For(reason) | Refused::Wrong(reason)) => Err(reason),
+            Err(Refused::For(reason) | Refused::Wrong(reason) | Refused::Yet(_, reason)) => {
+                Err(format!("{url}: {reason}"))
+            }
         };
         eventually("the same rows everywhere", || {
             let answers: Vec<_> = shared.query.iter().map(ask).collect::<Result<_, String>>()?;
