@@ -36,6 +36,7 @@ use crate::api::auth::Auth;
 use crate::api::http::{self, Readiness, Server, ServerLimits, VERSION};
 use crate::api::pg;
 use crate::config::{self, CompactConfig, GivenResources, NodeConfig, PgBind, TokenFiles, WalConfig};
+use crate::internode::Internode;
 use crate::modes;
 
 /// How long a last snapshot may take before the node leaves it to the next start.
@@ -81,14 +82,17 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
     // Ports first: a node that cannot listen must not touch the bucket.
     let server = bind(&config).await?;
     let postgres = bind_postgres(&config).await?;
+    let internode = Internode::bind(config.internode.as_ref()).await.map_err(Error::Bind)?;
     let registry = registry(&datafusion);
     let tasks = Tasks::new(Cpu::pool(datafusion.clone(), config.threads.datafusion));
     let mut signals = Signals::listen().map_err(Error::Signals)?;
+    let clock = Clock::system();
     let world = World {
         store: open_store(&config.store)?,
-        clock: Clock::system(),
+        clock: clock.clone(),
         tasks: tasks.clone(),
         registry: registry.clone(),
+        wire: internode.as_ref().map(|internode| internode.wire(&config.identity.node, &clock, &tasks)),
     };
     let store = Arc::clone(&world.store);
     let node = tokio::select! {
@@ -98,14 +102,20 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
             tracing::info!("stopped before it was ready");
             return Ok(());
         }
-        node = start(&config, server.address(), world) => node?,
+        node = start(&config, (server.address(), internode.as_ref()), world) => node?,
     };
 
+    if let Some(internode) = internode {
+        internode.serve(node.feed.clone(), clock, &tasks);
+    }
     let readiness = Arc::new(Readiness::starting());
-    let engine = modes::engine(&config, &node, (registry.clone(), datafusion.clone())).map_err(Error::Query)?;
+    let facts = modes::facts(&config, &node);
+    let peers = Arc::new(http::Peers::new(Arc::clone(&node.catalog), node.member.clone()));
+    let shown = (Arc::clone(&facts), peers as _);
+    let engine = modes::engine(&config, &node, shown, (registry.clone(), datafusion.clone())).map_err(Error::Query)?;
     let postgres =
         postgres.zip(engine.clone().map(|engine| postgres_parts(&config, &node, engine, (&registry, &datafusion))));
-    let router = router(&config, &node, engine, (registry, datafusion, Arc::clone(&readiness)));
+    let router = router(&config, &node, (engine, facts), (registry, datafusion, Arc::clone(&readiness)));
     let limits =
         ServerLimits { connections_max: config.http.connections_max, shutdown_timeout: config.http.shutdown_timeout };
     readiness.serve();
@@ -155,13 +165,16 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
 fn router(
     config: &NodeConfig,
     node: &Node,
-    engine: Option<sql::Engine>,
+    (engine, facts): (Option<sql::Engine>, Arc<sql::Facts>),
     (registry, datafusion, readiness): (Registry, Handle, Arc<Readiness>),
 ) -> Router {
     let parts = http::Parts {
         catalog: Arc::clone(&node.catalog),
         ingest: node.ingest.clone(),
         engine,
+        facts,
+        views: node.views.clone(),
+        query_timeout: config.query.timeout,
         member: node.member.clone(),
         modes: config.modes,
         cluster: config.identity.cluster.clone(),
@@ -184,8 +197,15 @@ async fn leave(node: Node, tasks: &Tasks) -> Option<String> {
 }
 
 /// Starts the rooms that keep rows, and takes the tokens of files.
-async fn start(config: &NodeConfig, bound: SocketAddr, world: World) -> Result<Node, Error> {
-    let node = Node::start(storage_config(config, bound), world).await?;
+async fn start(config: &NodeConfig, doors: (SocketAddr, Option<&Internode>), world: World) -> Result<Node, Error> {
+    let storage = storage_config(config, doors);
+    if let Some(address) = &storage.member.description.http
+        && config.store.is_for_many_machines()
+        && config::is_loopback(address)
+    {
+        tracing::warn!(%address, "nodes on other machines cannot reach this one; --http-advertise-addr says where they can");
+    }
+    let node = Node::start(storage, world).await?;
     match adopt_tokens(&node.catalog, &config.tokens).await {
         Ok(()) => Ok(node),
         Err(error) => {
@@ -280,21 +300,22 @@ fn open_store(store: &config::Store) -> Result<Store, Error> {
 }
 
 /// What the catalog is told of this process.
-fn description(config: &NodeConfig, bound: SocketAddr) -> catalog::Description {
+fn description(config: &NodeConfig, (bound, internode): (SocketAddr, Option<&Internode>)) -> catalog::Description {
     let http = &config.http;
     let advertised = http.advertise.clone().unwrap_or_else(|| config::advertised(&http.bind, bound));
     catalog::Description {
         modes: config.modes,
+        newer_modes: Vec::new(),
         http: Some(advertised.into()),
-        internode: None,
+        internode: internode.map(|internode| internode.address().into()),
         version: VERSION.into(),
         options: config.options.as_str().into(),
     }
 }
 
 /// The parts of the config that belong to `storage`.
-fn storage_config(config: &NodeConfig, bound: SocketAddr) -> storage::node::Config {
-    let description = description(config, bound);
+fn storage_config(config: &NodeConfig, doors: (SocketAddr, Option<&Internode>)) -> storage::node::Config {
+    let description = description(config, doors);
     let modes::Parts { ingest, compaction, replica } = modes::Parts::of(config);
     // Taken apart by name: a new part does not compile until it is used here.
     let NodeConfig {
@@ -304,6 +325,7 @@ fn storage_config(config: &NodeConfig, bound: SocketAddr) -> storage::node::Conf
         store: _,
         http: _,
         pg: _,
+        internode: _,
         tokens: _,
         address_file: _,
         threads,

@@ -14,4 +14,5 @@ mod run;
 
 pub use postgres::{PgSession, PgType, SERVER_VERSION, Scalar};
 pub use run::{Answer, Description, Engine, EngineConfig, Error, Param, Query, QueryErrorKind};
+pub use system::{Facts, Heard, Peers};
 pub use tables::{Moment, Moments};

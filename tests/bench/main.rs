@@ -13,6 +13,7 @@ mod load;
 mod sink;
 mod queries;
 mod restart;
+mod freshness;
 
 use harness::node::Node;
 use options::Options;
@@ -47,6 +48,10 @@ fn main() {
     let mut node = loaded.expect("there is at least one number of workers");
     println!("\nlone small writes\n{}", load::lone_writes(&node, options.lone_writes));
     println!("\nrestart\n{}", restart::with_unsnapshotted_writes(&mut node, &options));
+    if options.freshness > 0 {
+        println!("\nfreshness\n{}", freshness::HEADER);
+        print!("{}", freshness::between_two_nodes(options.freshness));
+    }
     println!("\nqueries\n{}", queries::HEADER);
     for query in harness::tsbs::QUERIES {
         println!("{}", queries::run(&node, query, &options));

@@ -14,6 +14,7 @@ Options:
   --batch N          rows of a request (5000)
   --queries N        queries of each type (20)
   --lone-writes N    single rows written one after the other (200)
+  --freshness N      rows written to one node and looked for on another (200; 0: none)
   --seed N           of rows and queries (1)
   --baseline         also load a server that throws everything away
   --no-sync          answer before rows are stored
@@ -27,6 +28,7 @@ pub(crate) struct Options {
     pub(crate) batch: usize,
     pub(crate) queries: usize,
     pub(crate) lone_writes: usize,
+    pub(crate) freshness: usize,
     /// Whether a null server is loaded first.
     pub(crate) baseline: Option<Baseline>,
     pub(crate) sync: AnswerWhen,
@@ -51,6 +53,7 @@ impl Options {
             batch: 5_000,
             queries: 20,
             lone_writes: 200,
+            freshness: 200,
             baseline: None,
             sync: AnswerWhen::Stored,
             flags: Vec::new(),
@@ -64,6 +67,7 @@ impl Options {
                 "--batch" => options.batch = number(&value()?)?,
                 "--queries" => options.queries = number(&value()?)?,
                 "--lone-writes" => options.lone_writes = number(&value()?)?,
+                "--freshness" => options.freshness = number(&value()?)?,
                 "--seed" => options.scale.seed = number(&value()?)?,
                 "--baseline" => options.baseline = Some(Baseline),
                 "--no-sync" => options.sync = AnswerWhen::Valid,

@@ -82,6 +82,15 @@ impl RemoteStore {
         self.told("/_objects")
     }
 
+    /// The bytes of all objects whose keys hold `part`.
+    pub fn bytes_of(&self, part: &str) -> u64 {
+        let size = |line: String| {
+            let (size, key) = line.split_once(' ').expect("a size and a key");
+            if key.contains(part) { size.parse().expect("a number") } else { 0 }
+        };
+        self.told("/_sizes").into_iter().map(size).sum::<u64>()
+    }
+
     /// Every request so far: its method, and its key or prefix.
     pub fn calls(&self) -> Vec<String> {
         self.told("/_calls")

@@ -13,6 +13,9 @@
 //! through the other node it shows what came first, never less than it showed before, than was acknowledged before it
 //! started, and than was acknowledged `LATE_MAX` ago.
 //!
+//! In half of the runs the processes push what they store to each other, over lines that lose, delay, repeat, reorder and
+//! damage it.
+//!
 //! # Promises
 //! - A run depends on its seed alone: no machine clock, no thread, no network.
 //! - Every seed ends with healed faults, a complete read, a snapshot and a restart: safety and liveness both count.
@@ -30,6 +33,8 @@
 #![allow(clippy::print_stdout, reason = "a test program without a harness tells its result itself")]
 
 mod store;
+mod wire;
+mod told;
 mod oracle;
 mod node;
 mod journal;
@@ -48,12 +53,16 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::cluster::TakeOver;
 use storage::compaction::EventKind;
+use storage::model::NodeId;
 use storage::view::View;
+use storage::wal::Mark;
 use tokio::time::Instant;
 
 use journal::Worker;
 use node::{LATE_MAX, Process, Start};
 use oracle::{Cells, Oracle, Outcome};
+use told::Told;
+use wire::Exchange;
 
 pub(crate) const CLIENTS: usize = 5;
 /// The clients that write through the first node only, through the second, and through the third.
@@ -94,48 +103,13 @@ fn main() {
             });
         }
     });
-    let Told { processes, acked, open, reads, merges, terms, adoptions, published } = told.into_inner();
-    println!(
-        "simulation: {} seeds, {processes} processes, {acked} writes acknowledged, {open} open, {reads} reads compared, \
-         {merges} compactions; in kept logs {terms} times another compactor, {adoptions} logs of dead nodes adopted, \
-         {published} publications by whoever had the role",
-        seeds.len()
-    );
+    told.into_inner().tell(seeds.len());
     println!("{} passed, 0 failed", seeds.len());
 }
 
 fn fail(seed: u64, reason: &str) -> ! {
     println!("simulation: seed {seed} failed: {reason}\nreplay it with WEIR_SEED={seed}");
     std::process::exit(1);
-}
-
-/// What happened, in numbers.
-#[derive(Debug, Default)]
-struct Told {
-    processes: u64,
-    acked: u64,
-    open: u64,
-    reads: u64,
-    /// Compaction plans that were run to their end.
-    merges: u64,
-    /// Where the log of the catalog is kept: how often the role of the compactor was taken, how often a process opened an
-    /// epoch of another node, and publications of compactions whose author is known.
-    terms: u64,
-    adoptions: u64,
-    published: u64,
-}
-
-impl Told {
-    fn add(&mut self, other: Self) {
-        self.processes += other.processes;
-        self.acked += other.acked;
-        self.open += other.open;
-        self.reads += other.reads;
-        self.merges += other.merges;
-        self.terms += other.terms;
-        self.adoptions += other.adoptions;
-        self.published += other.published;
-    }
 }
 
 fn simulate(seed: u64) -> Result<Told, String> {
@@ -210,8 +184,12 @@ struct Run {
     /// The client that writes through both nodes goes on with other rows after a request whose outcome is open: it might
     /// still be stored, later than what the client writes through another node.
     generation: usize,
+    /// The lines between processes, when this run has them.
+    exchange: Option<Arc<Exchange>>,
     /// Every process that began to answer.
     workers: Vec<Worker>,
+    /// The newest acknowledged object of each node.
+    marks: BTreeMap<NodeId, Mark>,
     told: Told,
 }
 
@@ -231,12 +209,15 @@ impl Run {
             has_third: !seed.is_multiple_of(4) && (seed / 4).is_multiple_of(2),
             catalog_kept: if seed % 4 >= 2 { LONG } else { Duration::from_secs(1) },
             generation: 0,
+            exchange: (seed / 8).is_multiple_of(2).then(Arc::default),
             workers: Vec::new(),
+            marks: BTreeMap::new(),
             told: Told::default(),
         }
     }
 
     fn all_told(mut self) -> Told {
+        self.told.pushed = self.exchange.iter().map(|lines| lines.pushed.load(Ordering::Relaxed)).sum();
         let events = self.workers.iter().flat_map(|worker| worker.events.all());
         self.told.merges = events.filter(|event| event.kind == EventKind::Consumed).count() as u64;
         self.told
@@ -370,7 +351,7 @@ impl Run {
         }
         let catalog_kept = self.catalog_kept;
         let start = Start { id, seed, number, faults_percent, dies_at, take_over, clock_micros, catalog_kept, floors };
-        let process = Process::start(&self.shared, start).await;
+        let process = Process::start((&self.shared, self.exchange.as_ref()), start).await;
         self.workers.extend(process.iter().map(Worker::of));
         self.tell(|| format!("{start:?}: {}", process.as_ref().map_or_else(|reason| reason.as_str(), |_| "ready")));
         process
@@ -503,7 +484,9 @@ impl Run {
             format!("t,s={series} {} {time}\n", fields.join(","))
         };
         let body: String = rows.iter().map(line).collect();
-        let acked = process.write(&body).await;
+        let mark = process.write(&body).await;
+        let acked = mark.is_some();
+        self.marks.extend(mark.map(|mark| (mark.node.clone(), mark)));
         self.tell(|| format!("{} {}", if acked { "acked" } else { "open " }, body.replace('\n', "; ")));
         self.oracles[client].record(cells, if acked { Outcome::Acked } else { Outcome::Open });
         *(if acked { &mut self.told.acked } else { &mut self.told.open }) += 1;
@@ -536,8 +519,21 @@ impl Run {
     /// Whether the process answered; an answer that is wrong for one of the clients is an error.
     async fn compare(&mut self, process: &Process) -> Result<bool, String> {
         let asked = Instant::now();
+        if self.chance.random_range(0..4) == 0 {
+            self.reach(process).await;
+        }
         let Some(found) = process.read().await else { return Ok(false) };
         self.check(process, &found, asked).map(|()| true)
+    }
+
+    /// A process that says it shows everything must do so from then on, however late it is otherwise.
+    async fn reach(&mut self, process: &Process) {
+        let marks: Vec<Mark> = self.marks.values().cloned().collect();
+        if process.reaches(&marks).await {
+            self.told.reached += 1;
+            let mut floors = process.floors.lock();
+            floors.iter_mut().zip(&self.oracles).for_each(|(floor, oracle)| *floor = oracle.len());
+        }
     }
 
     fn check(&mut self, process: &Process, found: &Cells, asked: Instant) -> Result<(), String> {

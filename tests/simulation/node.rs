@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
@@ -14,7 +15,7 @@ use metrics::Registry;
 use object_store::memory::InMemory;
 use parking_lot::Mutex;
 use storage::bucket::{Bucket, Key};
-use storage::catalog::{Catalog, Limits, State};
+use storage::catalog::{Catalog, Description, Limits, State};
 use storage::clock::Clock;
 use storage::cluster::{self, TakeOver};
 use storage::files;
@@ -24,12 +25,13 @@ use storage::model::{NodeId, TimeRange};
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::view::{View, Views};
-use storage::wal::OnDamage;
-use storage::{catalog, compaction, replica, snapshot, sweep};
+use storage::wal::{Mark, OnDamage};
+use storage::{compaction, replica, snapshot, sweep};
 
 use crate::CLIENTS;
 use crate::oracle::Cells;
 use crate::store::Faulty;
+use crate::wire::{Exchange, Lines};
 
 pub(crate) struct Process {
     pub(crate) node: Node,
@@ -66,7 +68,10 @@ pub(crate) struct Start {
 
 impl Process {
     /// Says why when it died, or gave up, before it was ready.
-    pub(crate) async fn start(shared: &Arc<InMemory>, start: Start) -> Result<Self, String> {
+    pub(crate) async fn start(
+        (shared, exchange): (&Arc<InMemory>, Option<&Arc<Exchange>>),
+        start: Start,
+    ) -> Result<Self, String> {
         let Start { id, seed, number, faults_percent, dies_at, take_over: _, clock_micros, catalog_kept: _, floors } =
             start;
         let seed = seed ^ (u64::from(number) << 32);
@@ -77,6 +82,10 @@ impl Process {
             clock: Clock::simulated(clock_micros, seed),
             tasks: tasks.clone(),
             registry: Registry::new(),
+            wire: exchange.map(|exchange| {
+                let (exchange, calls) = (Arc::clone(exchange), AtomicU64::new(0));
+                Arc::new(Lines { exchange, seed, faults_percent, calls }) as _
+            }),
         };
         let started = tokio::select! {
             biased;
@@ -84,7 +93,12 @@ impl Process {
             started = Node::start(config(start), world) => started.map_err(|e| e.to_string()),
         };
         match started {
-            Ok(node) => Ok(Self { node, tasks, store, id, floors: Mutex::new(floors), shared: Arc::clone(shared) }),
+            Ok(node) => {
+                if let (Some(exchange), Some(feed)) = (exchange, &node.feed) {
+                    exchange.answer(address(number), feed, &store);
+                }
+                Ok(Self { node, tasks, store, id, floors: Mutex::new(floors), shared: Arc::clone(shared) })
+            }
             Err(reason) => {
                 store.kill();
                 tasks.kill();
@@ -107,8 +121,8 @@ impl Process {
         self.tasks.kill();
     }
 
-    /// Whether the rows were acknowledged. A process that dies meanwhile answers nothing.
-    pub(crate) async fn write(&self, body: &str) -> bool {
+    /// Where the rows stand that were acknowledged. A process that dies meanwhile answers nothing.
+    pub(crate) async fn write(&self, body: &str) -> Option<Mark> {
         let write = Write {
             database: "db",
             body,
@@ -118,9 +132,19 @@ impl Process {
         };
         tokio::select! {
             biased;
+            () = self.store.died() => None,
+            _ = self.tasks.failed() => None,
+            result = self.node.ingest.as_ref().expect("it takes writes").write(write) => result.ok()?.stored,
+        }
+    }
+
+    /// Whether it says that it shows all of these.
+    pub(crate) async fn reaches(&self, marks: &[Mark]) -> bool {
+        tokio::select! {
+            biased;
             () = self.store.died() => false,
             _ = self.tasks.failed() => false,
-            result = self.node.ingest.as_ref().expect("it takes writes").write(write) => result.is_ok(),
+            reached = self.views().reach(marks, Duration::from_secs(1)) => reached.is_ok(),
         }
     }
 
@@ -193,6 +217,11 @@ fn cells(batches: &[RecordBatch]) -> Cells {
     cells
 }
 
+/// Where a process is called.
+fn address(number: u32) -> String {
+    format!("process {number}")
+}
+
 fn config(start: Start) -> Config {
     let Start { id, number, take_over, catalog_kept, .. } = start;
     // Every process runs on another machine, so that only the heartbeat tells of it.
@@ -203,7 +232,7 @@ fn config(start: Start) -> Config {
         member: cluster::Config {
             node: NodeId::new(id).expect("a good name"),
             core_count: 1,
-            description: catalog::Description::default(),
+            description: Description { internode: Some(address(number).into()), ..Description::default() },
             place,
             take_over,
             follow_every: Duration::from_secs(1),

@@ -81,6 +81,15 @@ impl Faulty {
         let _ = died.wait_for(|died| *died).await;
     }
 
+    /// Returns while the process is awake; never when it is dead.
+    pub(crate) async fn awake(&self) {
+        let wakes = *self.wakes.lock();
+        tokio::time::sleep_until(wakes).await;
+        if self.dead.load(Ordering::SeqCst) {
+            futures::future::pending::<()>().await;
+        }
+    }
+
     /// Every call begins here: it takes a while, may find the process dead, and may fail.
     async fn call(&self) -> Fault {
         let number = self.calls.fetch_add(1, Ordering::SeqCst);

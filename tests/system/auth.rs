@@ -107,8 +107,8 @@ fn a_resource_token_opens_its_database_only() {
     let admin = node.client().with_token(&operator);
     admin.write("open", "t v=1 1");
     admin.write("shut", "t v=1 1");
-    let reader = node.client().with_token(&resource_token(&admin, "reader", &["read"]));
-    let writer = node.client().with_token(&resource_token(&admin, "writer", &["write"]));
+    let reader = node.client().with_token(&resource_token(&admin, ("reader", "open"), &["read"]));
+    let writer = node.client().with_token(&resource_token(&admin, ("writer", "open"), &["write"]));
 
     let read = |database| sql_request(database, "SELECT * FROM t", "json");
     reader.ask(read("open")).expect(200);
@@ -193,8 +193,8 @@ fn created(answer: Answer) -> String {
 }
 
 #[track_caller]
-fn resource_token(admin: &Client, name: &str, actions: &[&str]) -> String {
-    let permissions = json!([{ "resource_type": "db", "resource_names": ["open"], "actions": actions }]);
+pub(crate) fn resource_token(admin: &Client, (name, database): (&str, &str), actions: &[&str]) -> String {
+    let permissions = json!([{ "resource_type": "db", "resource_names": [database], "actions": actions }]);
     let body = json!({ "token_name": name, "permissions": permissions });
     created(admin.ask(Request::post("/api/v3/enterprise/configure/token").json(&body)))
 }

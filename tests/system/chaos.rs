@@ -6,7 +6,7 @@
 //! - A table that was dropped is gone at every node, and stays gone.
 //! - Once the faults have ended, all nodes give the same rows within a minute.
 //!
-//! `WEIR_CHAOS_SECONDS` says how long (180), `WEIR_CHAOS_STORE` on what (`s3`, with faults, or `folder`).
+//! `WEIR_CHAOS_SECONDS` says how long (180), `WEIR_CHAOS_STORE` on what (`s3`, with faults, or any other name of `stores`).
 
 mod books;
 mod faults;
@@ -18,17 +18,19 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use harness::http::{Client, Request, sql_request, write_request};
-use harness::node::{Node, Options};
+use harness::node::{Node, free_port};
 use harness::random::{Random, seed_from};
-use harness::remote::{RemoteStore, Service};
 use harness::wait::eventually;
 use serde_json::Value;
 
-use crate::object_stores::on_s3;
+use crate::stores::Store;
 use books::{Book, Seen, VISIBLE_WITHIN};
 use faults::{Faults, Machine};
 
 const WRITERS: usize = 4;
+
+/// Where a write stands, and what a query is to show.
+const POSITION: &str = "x-weir-position";
 
 const ROLES: [&str; 6] = ["ingest", "ingest", "query", "query", "compact", "compact"];
 
@@ -67,8 +69,8 @@ fn no_answer_is_wrong_while_nodes_and_store_fail() {
     let store = std::env::var("WEIR_CHAOS_STORE").unwrap_or_else(|_| "s3".to_owned());
     let seed = seed_from("WEIR_CHAOS_SEED");
     println!("WEIR_CHAOS_SEED={seed} WEIR_CHAOS_SECONDS={seconds} WEIR_CHAOS_STORE={store}");
-    let store = (store == "s3").then(|| RemoteStore::start(Service::S3));
-    let machines = start(store.as_ref());
+    let store = Store::named(&store);
+    let machines = start(&store);
     let of_role = |role| machines.iter().filter(move |machine: &&Machine| machine.role == role);
     let shared = Shared {
         ends: AtomicBool::new(false),
@@ -109,13 +111,12 @@ fn no_answer_is_wrong_while_nodes_and_store_fail() {
     println!("{} points", check_progress(&shared));
 }
 
-fn start(store: Option<&RemoteStore>) -> Vec<Machine> {
+fn start(store: &Store) -> Vec<Machine> {
     let mut machines: Vec<Machine> = Vec::new();
     for (number, role) in ROLES.into_iter().enumerate() {
-        let mut options = store.map_or_else(Options::open, on_s3);
-        options.node_id = format!("{role}-{number}");
-        let options = options
-            .option("--mode", role)
+        let options = store
+            .options_of(&format!("{role}-{number}"), role)
+            .option("--internode-bind-addr", &format!("127.0.0.1:{}", free_port()))
             .option("--wal-files-per-snapshot", "20")
             .option("--compaction-check-interval", "1s")
             .option("--compaction-cleanup-wait", "2s")
@@ -145,6 +146,7 @@ fn write(shared: &Shared, writer: usize) {
             match answer {
                 Ok(answer) if answer.status == 204 => {
                     book.answered(sent_at, |(number, process)| replaced(number) > process);
+                    book.stored(node, answer.header(POSITION).expect("it is stored somewhere"));
                     shared.count("batches answered".to_owned());
                     break;
                 }
@@ -170,20 +172,31 @@ fn write(shared: &Shared, writer: usize) {
 /// Reads all rows of one writer after the other from one node.
 fn read(shared: &Shared, url: &str) {
     let client = impatient(url);
-    let mut seen = vec![Seen::new(); WRITERS];
+    let (mut seen, mut turn) = (vec![Seen::new(); WRITERS], 0);
     while shared.goes_on() {
         for (book, seen) in shared.books.iter().zip(&mut seen) {
-            let writer = book.lock().expect("nobody panics with it").writer;
+            // Every second query asks for all that was answered so far.
+            turn += 1;
             let began = Instant::now();
-            match rows_of(&client, writer) {
+            let (writer, places) = {
+                let book = book.lock().expect("nobody panics with it");
+                (book.writer, book.places().filter(|_| turn % 2 == 0))
+            };
+            match rows_of(&client, writer, places.as_deref()) {
                 Ok(rows) => {
-                    let checked = book.lock().expect("nobody panics with it").check(&rows, began, seen);
-                    shared.check(checked.map_err(|wrong| format!("{url}: {wrong}")));
-                    shared.count("queries answered".to_owned());
+                    let due = if places.is_some() { began + VISIBLE_WITHIN } else { began };
+                    let checked = book.lock().expect("nobody panics with it").check(&rows, due, seen);
+                    shared.check(checked.map_err(|wrong| format!("{url}, after {places:?}: {wrong}")));
+                    let what = if places.is_some() { "queries answered, after writes" } else { "queries answered" };
+                    shared.count(what.to_owned());
                 }
                 Err(Refused::Wrong(reason)) => shared.check(Err(format!("{url}: {reason}"))),
                 Err(Refused::For(why)) => {
                     shared.count(format!("queries not answered: {why}"));
+                    sleep(Duration::from_millis(300));
+                }
+                Err(Refused::Yet(status, _)) => {
+                    shared.count(format!("queries not answered: {status}"));
                     sleep(Duration::from_millis(300));
                 }
             }
@@ -225,12 +238,19 @@ fn drop_tables(shared: &Shared) {
 /// Why a query gave no rows.
 enum Refused {
     For(String),
+    /// It may be answered later: the status, and what was said.
+    Yet(u16, String),
     Wrong(String),
 }
 
-fn rows_of(client: &Client, writer: usize) -> Result<Vec<Value>, Refused> {
+/// All rows of a writer; with `places`, those it was told to be there at least.
+fn rows_of(client: &Client, writer: usize, places: Option<&str>) -> Result<Vec<Value>, Refused> {
     let text = format!("SELECT CAST(time AS BIGINT) AS t, version, odd, even FROM chaos WHERE writer = 'w{writer}'");
-    let answer = client.send(sql_request("chaos", &text, "json"));
+    let request = sql_request("chaos", &text, "json");
+    let answer = client.send(match places {
+        Some(places) => request.header(POSITION, places),
+        None => request,
+    });
     let answer = answer.map_err(|_| Refused::For("no answer".to_owned()))?;
     let reason = answer.text();
     match answer.status {
@@ -239,7 +259,7 @@ fn rows_of(client: &Client, writer: usize) -> Result<Vec<Value>, Refused> {
         404 | 400 if reason.contains("not found") || reason.contains("No field named") => {
             Err(Refused::For("no table yet".to_owned()))
         }
-        status @ (500.. | 408 | 429) => Err(Refused::For(status.to_string())),
+        status @ (500.. | 408 | 429) => Err(Refused::Yet(status, reason)),
         status => Err(Refused::Wrong(format!("{status} {reason}"))),
     }
 }
@@ -252,9 +272,11 @@ fn impatient(url: &str) -> Client {
 fn check_end(shared: &Shared) {
     for book in &shared.books {
         let book = book.lock().expect("nobody panics with it");
-        let ask = |url: &String| match rows_of(&impatient(url), book.writer) {
+        let ask = |url: &String| match rows_of(&impatient(url), book.writer, None) {
             Ok(rows) => book.check_end(&rows).map(|()| sorted(&rows)),
-            Err(Refused::For(reason) | Refused::Wrong(reason)) => Err(reason),
+            Err(Refused::For(reason) | Refused::Wrong(reason) | Refused::Yet(_, reason)) => {
+                Err(format!("{url}: {reason}"))
+            }
         };
         eventually("the same rows everywhere", || {
             let answers: Vec<_> = shared.query.iter().map(ask).collect::<Result<_, String>>()?;

@@ -5,7 +5,11 @@
 //! - `stop node` ends the process in order, with exit code 0 and everything in files; a dead node cannot be asked.
 //! - `remove node` takes out only what has stopped; its rows stay, and its id may come back.
 
-use harness::command::Weir;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+
+use harness::command::{Outcome, Weir};
 use harness::http::Request;
 use harness::node::{Node, Options};
 use harness::wait::eventually;
@@ -60,10 +64,51 @@ fn a_node_is_stopped_and_removed_through_another_one() {
 fn a_node_stops_itself_when_it_is_asked_alone() {
     let mut node = Node::start(Options::of("a", "all"));
     node.client().write("plant", "t v=1i 1\n");
-    Weir::at(&node.url()).run(&["stop", "node", "--node-id", "a", "--no-confirm"]).success();
+    let told = Weir::at(&node.url()).run(&["stop", "node", "--node-id", "a", "--no-confirm"]).success();
+    assert!(told.contains("was asked to stop"), "{told}");
+    assert!(told.contains("has stopped") || told.contains("takes no requests any more"), "{told}");
     assert_eq!(node.wait_for_its_end(), Some(0));
     node.restart();
     assert_eq!(node.client().number("plant", "SELECT count(*) AS n FROM t"), 1);
+}
+
+/// What `stop node` says when these are the answers that a server gives, one for each connection; then it is gone.
+fn told_by(answers: &'static [&'static str]) -> Outcome {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let server = thread::spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().expect("somebody asks");
+            // A request of this size comes at once.
+            let _ = stream.read(&mut [0; 4096]).expect("a request");
+            let status = if answer.starts_with('{') { "200 OK" } else { "401 Unauthorized" };
+            let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", answer.len());
+            if !answer.is_empty() {
+                stream.write_all(format!("{head}{answer}").as_bytes()).expect("it is read");
+            }
+        }
+    });
+    let outcome = Weir::at(&url).run(&["stop", "node", "--node-id", "a", "--no-confirm"]);
+    server.join().expect("every answer was asked for");
+    outcome
+}
+
+#[test]
+fn a_node_is_said_to_be_told_only_when_it_answered_and_to_have_stopped_only_when_it_has() {
+    const STOPPING: &str = r#"{"node_id":"a","epoch":3,"state":"stopping","answered_by":"a"}"#;
+    let lost = told_by(&[""]).failure();
+    assert!(lost.contains("may or may not have been asked to stop"), "{lost}");
+    let refused = told_by(&["no"]).failure();
+    assert!(refused.contains("401") && !refused.contains("asked to stop"), "{refused}");
+    let gone = told_by(&[STOPPING, STOPPING, ""]).success();
+    assert!(gone.contains("was asked to stop") && gone.contains("takes no requests any more"), "{gone}");
+    assert!(!gone.contains("has stopped"), "{gone}");
+    let shut_out = told_by(&[STOPPING, "no"]).failure();
+    assert!(shut_out.contains("was asked to stop") && shut_out.contains("401"), "{shut_out}");
+    let died = told_by(&[STOPPING, r#"{"node_id":"a","epoch":3,"state":"lost","answered_by":"a"}"#]).failure();
+    assert!(died.contains("died before"), "{died}");
+    let again = told_by(&[STOPPING, r#"{"node_id":"a","epoch":4,"state":"running","answered_by":"a"}"#]).success();
+    assert!(again.contains("is another process by now"), "{again}");
 }
 
 #[test]

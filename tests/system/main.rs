@@ -4,13 +4,16 @@
 //! over its documented interfaces, and fails a test whose node left an unexpected warning in its log.
 #![allow(clippy::disallowed_methods, reason = "these tests are outside the node: they have real time and real threads")]
 
+mod stores;
 mod real_data;
 mod ledger;
 mod kill_loop;
 mod compaction;
+mod idle;
 mod long_query;
 mod one_owner;
 mod two_nodes;
+mod push;
 mod failover;
 mod start_up;
 mod damaged_log;
@@ -20,6 +23,7 @@ mod bad_input;
 mod fuzz;
 mod auth;
 mod postgres;
+mod peers;
 mod token_files;
 mod client_commands;
 mod client_tls;

@@ -3,90 +3,54 @@
 //! # Promises
 //! - S3, Google and Azure keep what was answered over kills and restarts, and hold files and clean-ups.
 //! - Of two processes with one node id on one bucket, the second refuses to start.
-//! - A start that cannot use its store says why in one line, fails, and leaves nothing behind.
+//! - A start that cannot use its store, or must not, says why in one line, fails, and leaves nothing behind.
 //! - No key is seen in a log at any level, in an error, or in the help.
+//! - A node that tells others an address of its own machine only, on such a store, warns of it.
 
 use std::path::Path;
-use std::process::Command;
 
 use harness::command::Weir;
 use harness::http::Client;
 use harness::node::{Node, Options, free_port};
-use harness::process::Process;
-use harness::remote::{
-    ACCESS_KEY_ID, AZURE_ACCOUNT, AZURE_KEY, BUCKET, RemoteStore, SECRET_ACCESS_KEY, Service, certificate,
-};
-use harness::wait::eventually;
+use harness::remote::{ACCESS_KEY_ID, BUCKET, RemoteStore, SECRET_ACCESS_KEY, Service, certificate};
 use serde_json::json;
 
-/// A node on S3, with keys from the environment as most have them.
-pub(crate) fn on_s3(store: &RemoteStore) -> Options {
-    s3_at(&store.url(), BUCKET)
-}
-
-fn s3_at(url: &str, bucket: &str) -> Options {
-    Options::open()
-        .on_store(&["--object-store", "s3", "--bucket", bucket, "--aws-endpoint", url, "--aws-allow-http"])
-        .variable("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
-        .variable("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
-        .option("--wal-flush-interval", "10ms")
-}
+use crate::stores::{Store, chosen, on_azure, on_s3, s3_at};
 
 #[test]
 fn a_node_on_s3_keeps_what_it_answered() {
-    let store = RemoteStore::start(Service::S3);
-    check_life(on_s3(&store));
-    check_files(&store);
+    check_life_and_files("s3");
 }
 
 #[test]
 fn a_node_on_google_keeps_what_it_answered() {
-    let store = RemoteStore::start(Service::Google);
-    let folder = harness::folder::Folder::new("google");
-    let account = folder.path().join("account.json");
-    let keys = json!({
-        "gcs_base_url": store.url(), "disable_oauth": true,
-        "client_email": "", "private_key": "", "private_key_id": "",
-    });
-    std::fs::write(&account, keys.to_string()).expect("our own folder");
-    let account = account.to_str().expect("a plain path");
-    let flags = ["--object-store", "google", "--bucket", BUCKET, "--google-service-account", account];
-    check_life(Options::open().on_store(&flags));
-    check_files(&store);
+    check_life_and_files("google");
+}
+
+#[test]
+fn a_node_that_other_machines_cannot_reach_says_so() {
+    let store = Store::named("google");
+    let node = Node::start(store.options());
+    assert!(node.log().contains("nodes on other machines cannot reach this one"), "{}", node.log());
 }
 
 #[test]
 fn a_node_on_azure_keeps_what_it_answered() {
-    let store = RemoteStore::start(Service::Azure);
-    check_life(on_azure(&store));
-    check_files(&store);
+    check_life_and_files("azure");
 }
 
-fn on_azure(store: &RemoteStore) -> Options {
-    Options::open()
-        .on_store(&["--object-store", "azure", "--bucket", BUCKET, "--azure-endpoint", &store.url()])
-        .flag("--azure-allow-http")
-        .option("--azure-storage-account", AZURE_ACCOUNT)
-        .variable("AZURE_STORAGE_ACCESS_KEY", AZURE_KEY)
-}
-
-/// The same against a server that others wrote, where its program is.
+/// The same against a server that others wrote: moto, unless `WEIR_TOPOLOGIES_STORE` names another.
 #[test]
-fn a_node_on_the_s3_of_moto_keeps_what_it_answered() {
-    if !Command::new("python3").args(["-c", "import moto.server"]).output().is_ok_and(|output| output.status.success())
-    {
-        println!("python3 has no module moto.server: only the store of the harness was tried");
-        return;
-    }
-    let folder = harness::folder::Folder::new("moto");
-    let port = free_port().to_string();
-    let mut command = Command::new("python3");
-    command.args(["-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", &port]);
-    let _server = Process::start(&mut command, &folder.path().join("log"));
-    let url = format!("http://127.0.0.1:{port}");
-    let bucket = || ureq::put(format!("{url}/{BUCKET}")).send_empty().map_err(|error| error.to_string());
-    eventually("moto makes a bucket", bucket);
-    check_life(s3_at(&url, BUCKET));
+fn a_node_on_a_server_that_others_wrote_keeps_what_it_answered() {
+    let store = Store::named(chosen().as_deref().unwrap_or("moto"));
+    check_life(store.options());
+}
+
+#[track_caller]
+fn check_life_and_files(name: &str) {
+    let store = Store::named(name);
+    check_life(store.options());
+    check_files(store.played().expect("the harness plays it"));
 }
 
 /// Writes, kills, stops and starts with snapshots and clean-ups between.
@@ -154,9 +118,17 @@ fn a_start_that_cannot_use_its_store_says_why_and_leaves_nothing() {
     assert_eq!(store.objects(), [""; 0]);
 
     let store = RemoteStore::start(Service::Azure);
-    let options = on_azure(&store).option(patient[0], patient[1]);
+    let options = on_azure(&store.url()).option(patient[0], patient[1]);
     check_refusal(options.variable("AZURE_STORAGE_ACCESS_KEY", "YW5vdGhlciBrZXk="), "SignatureDoesNotMatch");
     assert_eq!(store.objects(), [""; 0]);
+}
+
+/// The S3 of rclone takes the headers of a conditional put and ignores them.
+#[test]
+fn a_start_on_a_server_that_ignores_preconditions_is_refused() {
+    let store = Store::named("rclone");
+    let reason = "accepted a second create of one object, so it ignores preconditions (If-None-Match on S3";
+    check_refusal(store.options(), reason);
 }
 
 /// One line says why, whatever the log is told to hold, and no secret stands in any.

@@ -15,7 +15,7 @@ use harness::remote::{RemoteStore, Service};
 use harness::wait::eventually;
 use serde_json::{Value, json};
 
-use crate::object_stores::on_s3;
+use crate::stores::on_s3;
 
 /// Rows by number: those that were answered, and all that were sent.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, builder::BoolishValueParser};
 use serde_json::Value;
 use ureq::http::{Response, StatusCode};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Timeout};
 
 /// Where the server is and who asks.
 #[derive(Clone, Args)]
@@ -72,6 +72,25 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
     if certificates.is_empty() { Err(named(&"there is no certificate in it")) } else { Ok(certificates) }
 }
 
+/// Why a call came to nothing.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Nobody got the request.
+    Unreached(String),
+    /// Whoever got the request may have done what it says.
+    NoAnswer(String),
+    /// The server said no.
+    Refused(String),
+}
+
+impl From<Failure> for String {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unreached(reason) | Failure::NoAnswer(reason) | Failure::Refused(reason) => reason,
+        }
+    }
+}
+
 /// Keeps its connection open between calls.
 pub(crate) struct Client<'a> {
     agent: Agent,
@@ -80,10 +99,12 @@ pub(crate) struct Client<'a> {
 
 impl Client<'_> {
     /// The response to the call. A status that is not a success is an error that says what the server said.
-    pub(crate) fn call(&self, call: &Call<'_>, payload: &Payload<'_>) -> Result<Response<Body>, String> {
+    pub(crate) fn call(&self, call: &Call<'_>, payload: &Payload<'_>) -> Result<Response<Body>, Failure> {
         let Call { method, path, parameters } = call;
         let host = self.connection.host.trim_end_matches('/');
-        let query = serde_urlencoded::to_string(parameters).map_err(|error| format!("build the request: {error}"))?;
+        let unbuilt =
+            |error: &dyn std::fmt::Display| Failure::Unreached(format!("build the request to {host}: {error}"));
+        let query = serde_urlencoded::to_string(parameters).map_err(|error| unbuilt(&error))?;
         let separator = if query.is_empty() { "" } else { "?" };
         let uri = format!("{host}{path}{separator}{query}");
         let mut request = ureq::http::Request::builder().method(*method).uri(&uri);
@@ -97,15 +118,31 @@ impl Client<'_> {
             }
             Payload::Lines(lines) => request.header("content-type", "text/plain; charset=utf-8").body(lines.to_vec()),
         };
-        let built = built.map_err(|error| format!("build the request to {host}: {error}"))?;
-        let response = self.agent.run(built).map_err(|error| format!("ask {host}: {error}"))?;
-        if response.status().is_success() { Ok(response) } else { Err(refusal(response)) }
+        let built = built.map_err(|error| unbuilt(&error))?;
+        let response = self.agent.run(built).map_err(|error| {
+            let reason = format!("ask {host}: {error}");
+            if is_unreached(&error) { Failure::Unreached(reason) } else { Failure::NoAnswer(reason) }
+        })?;
+        if response.status().is_success() { Ok(response) } else { Err(Failure::Refused(refusal(response))) }
     }
 
     /// The whole body of the response as text.
-    pub(crate) fn text(&self, call: &Call<'_>, payload: &Payload<'_>) -> Result<String, String> {
+    pub(crate) fn text(&self, call: &Call<'_>, payload: &Payload<'_>) -> Result<String, Failure> {
         let mut response = self.call(call, payload)?;
-        response.body_mut().read_to_string().map_err(|error| format!("read the answer: {error}"))
+        response.body_mut().read_to_string().map_err(|error| Failure::NoAnswer(format!("read the answer: {error}")))
+    }
+}
+
+/// Whether it is certain that nothing of the request was sent.
+fn is_unreached(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind as Io;
+    match error {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::BadUri(_) => true,
+        ureq::Error::Timeout(timeout) => matches!(timeout, Timeout::Resolve | Timeout::Connect),
+        ureq::Error::Io(error) => {
+            matches!(error.kind(), Io::ConnectionRefused | Io::HostUnreachable | Io::NetworkUnreachable)
+        }
+        _ => false,
     }
 }
 

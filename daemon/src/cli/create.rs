@@ -116,7 +116,7 @@ pub(crate) fn run(command: CreateCommand) -> Result<(), String> {
 
 fn post(connection: &Connection, path: &str, body: &Value) -> Result<String, String> {
     let call = Call { method: "POST", path, parameters: &[] };
-    connection.open()?.text(&call, &Payload::Json(body))
+    Ok(connection.open()?.text(&call, &Payload::Json(body))?)
 }
 
 /// Makes the token and returns what is to be shown.

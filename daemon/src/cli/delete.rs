@@ -130,7 +130,8 @@ pub(crate) fn delete(command: DeleteCommand) -> Result<(), String> {
 }
 
 fn remove(connection: &Connection, path: &str, parameters: &[(&str, &str)]) -> Result<(), String> {
-    connection.open()?.text(&Call { method: "DELETE", path, parameters }, &Payload::Nothing).map(drop)
+    connection.open()?.text(&Call { method: "DELETE", path, parameters }, &Payload::Nothing)?;
+    Ok(())
 }
 
 impl Consent {
@@ -180,5 +181,6 @@ pub(crate) fn update(command: UpdateCommand) -> Result<(), String> {
 }
 
 fn put(connection: &Connection, path: &str, body: &serde_json::Value) -> Result<(), String> {
-    connection.open()?.text(&Call { method: "PUT", path, parameters: &[] }, &Payload::Json(body)).map(drop)
+    connection.open()?.text(&Call { method: "PUT", path, parameters: &[] }, &Payload::Json(body))?;
+    Ok(())
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser, value_parser};
 
 use super::logging::LogFlags;
-use super::store::StoreFlags;
+use super::store::{StoreFlags, secret};
 use crate::config::{self, Forward, Memory, OpenEndpoint};
+use storage::bucket::Secret;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServeFlags {
@@ -17,6 +18,8 @@ pub(crate) struct ServeFlags {
     pub(crate) store: StoreFlags,
     #[command(flatten)]
     pub(crate) http: HttpFlags,
+    #[command(flatten)]
+    pub(crate) internode: InternodeFlags,
     #[command(flatten)]
     pub(crate) threads: ThreadFlags,
     #[command(flatten)]
@@ -112,6 +115,32 @@ pub(crate) struct HttpFlags {
     /// Endpoints that need no token
     #[arg(long, value_name = "LIST", value_delimiter = ',', env = "INFLUXDB3_DISABLE_AUTHZ")]
     pub(crate) disable_authz: Vec<OpenEndpoint>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Between nodes")]
+pub(crate) struct InternodeFlags {
+    /// Address to listen on for other nodes, which then see new rows at once [default: off, they read the object store]
+    #[arg(long, value_name = "HOST:PORT", env = "INFLUXDB3_INTERNODE_BIND_ADDR")]
+    pub(crate) internode_bind_addr: Option<String>,
+    /// Address at which other nodes reach that port [default: derived from it]
+    #[arg(long, value_name = "HOST:PORT", env = "INFLUXDB3_CONN_INFO", alias = "internode-conn-addr")]
+    pub(crate) conn_info: Option<String>,
+    /// Secret of the cluster that signs calls to other nodes and lets theirs in; 16 bytes or more
+    #[arg(long, value_name = "SECRET", env = "INFLUXDB3_INTERNODE_JWT_PRIMARY", value_parser = secret)]
+    pub(crate) internode_jwt_primary: Option<Secret>,
+    /// Another secret that lets calls in, while the primary one is changed
+    #[arg(long, value_name = "SECRET", env = "INFLUXDB3_INTERNODE_JWT_SECONDARY", value_parser = secret)]
+    pub(crate) internode_jwt_secondary: Option<Secret>,
+    /// Certificate of this node, as PEM; with key and authority, both sides of a call must have one
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_INTERNODE_TLS_CERT")]
+    pub(crate) internode_tls_cert: Option<PathBuf>,
+    /// Key of the certificate
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_INTERNODE_TLS_KEY")]
+    pub(crate) internode_tls_key: Option<PathBuf>,
+    /// Authority that signed the certificates of all nodes
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_INTERNODE_TLS_CA")]
+    pub(crate) internode_tls_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -1,11 +1,16 @@
 //! `weir stop` and `weir remove`: nodes leave.
+//!
+//! # Promises
+//! - A node is said to have been asked to stop only when a server has answered that it was; an answer that got lost is
+//!   an error that says so. It is said to have stopped only when a server says that everything it held is in files.
 
 use std::time::{Duration, Instant};
 
 use clap::{ArgAction, Args, Subcommand};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
-use super::client::{Call, Client, Connection, Payload};
+use super::client::{Call, Client, Connection, Failure, Payload};
 use super::delete::{Act, ask};
 use crate::config;
 
@@ -69,42 +74,73 @@ pub(crate) fn stop(StopCommand::Node(command): StopCommand) -> Result<(), String
         ask(&act, &format!("node \"{node_id}\""))?;
     }
     let client = connection.open()?;
-    let answer = post(&client, STOP_PATH, &node_id)?;
+    let asked = post(&client, STOP_PATH, &node_id).map_err(|failure| match failure {
+        Failure::NoAnswer(reason) => {
+            format!("{reason}; node \"{node_id}\" may or may not have been asked to stop, `weir show nodes` tells")
+        }
+        failure => failure.into(),
+    })?;
     println!("Node \"{node_id}\" was asked to stop");
     if no_wait {
         return Ok(());
     }
-    let asks_itself = answer.get("answered_by").and_then(Value::as_str) == Some(node_id.as_str());
-    match wait_until_stopped(&client, &node_id, timeout) {
-        Ok(()) => println!("Node \"{node_id}\" has stopped"),
-        // Nobody is left at this address to be asked.
-        Err(_) if asks_itself => println!("Node \"{node_id}\" takes no requests any more"),
-        Err(error) => return Err(error),
+    match wait_until_left((&client, &node_id), &asked, timeout)? {
+        Left::Stopped => println!("Node \"{node_id}\" has stopped"),
+        Left::Replaced => println!("Node \"{node_id}\" is another process by now, which was not asked to stop"),
+        Left::Unreachable(reason) => println!(
+            "Node \"{node_id}\" takes no requests any more ({reason}); `weir show nodes` of another node tells whether it \
+             has stored all it held"
+        ),
     }
     Ok(())
 }
 
+/// What a server says of a node.
+#[derive(Debug, Deserialize)]
+struct Shown {
+    state: String,
+    /// Counts the processes of the node.
+    epoch: Option<u32>,
+    answered_by: Option<String>,
+}
+
+/// What became of a process that was asked to stop.
+#[derive(Debug)]
+enum Left {
+    Stopped,
+    /// The node was started again.
+    Replaced,
+    /// It was asked through itself, and nobody is left at its address.
+    Unreachable(String),
+}
+
 #[expect(clippy::disallowed_methods, reason = "a command has no clock but that of the machine")]
-fn wait_until_stopped(client: &Client<'_>, node: &str, timeout: Duration) -> Result<(), String> {
+fn wait_until_left((client, node): (&Client<'_>, &str), asked: &Shown, timeout: Duration) -> Result<Left, String> {
     let began = Instant::now();
+    let asks_itself = asked.answered_by.as_deref() == Some(node);
+    let call = Call { method: "GET", path: PATH, parameters: &[("node_id", node)] };
     loop {
-        let answer =
-            client.text(&Call { method: "GET", path: PATH, parameters: &[("node_id", node)] }, &Payload::Nothing)?;
-        let answer: Value = serde_json::from_str(&answer).map_err(|error| format!("read the answer: {error}"))?;
-        match answer.get("state").and_then(Value::as_str).unwrap_or("in no state") {
-            "stopped" | "removed" => return Ok(()),
-            "lost" => {
+        let is_over = began.elapsed() >= timeout;
+        match client.text(&call, &Payload::Nothing).and_then(|answer| shown(&answer)) {
+            Ok(Shown { state, .. }) if state == "stopped" || state == "removed" => return Ok(Left::Stopped),
+            Ok(Shown { state, .. }) if state == "lost" => {
                 return Err(format!(
                     "node \"{node}\" died before it had stored all it held; what it answered is in its log"
                 ));
             }
-            state if began.elapsed() >= timeout => {
+            Ok(Shown { epoch, .. }) if epoch != asked.epoch => return Ok(Left::Replaced),
+            Ok(Shown { state, .. }) if is_over => {
                 return Err(format!(
                     "node \"{node}\" is {state} after {timeout:?}; it goes on stopping, and `weir show nodes` tells when it has"
                 ));
             }
-            _ => std::thread::sleep(LOOK_EVERY),
+            Err(Failure::Unreached(reason)) if asks_itself => return Ok(Left::Unreachable(reason)),
+            // A server that ends breaks off what it has not answered; the next look tells more.
+            Err(Failure::NoAnswer(_)) if !is_over => {}
+            Err(failure) => return Err(failure.into()),
+            Ok(_) => {}
         }
+        std::thread::sleep(LOOK_EVERY);
     }
 }
 
@@ -120,8 +156,11 @@ pub(crate) fn remove(RemoveCommand::Node(command): RemoveCommand) -> Result<(), 
     Ok(())
 }
 
-fn post(client: &Client<'_>, path: &str, node: &str) -> Result<Value, String> {
+fn post(client: &Client<'_>, path: &str, node: &str) -> Result<Shown, Failure> {
     let body = json!({ "node_id": node });
-    let answer = client.text(&Call { method: "POST", path, parameters: &[] }, &Payload::Json(&body))?;
-    serde_json::from_str(&answer).map_err(|error| format!("read the answer: {error}"))
+    shown(&client.text(&Call { method: "POST", path, parameters: &[] }, &Payload::Json(&body))?)
+}
+
+fn shown(answer: &str) -> Result<Shown, Failure> {
+    serde_json::from_str(answer).map_err(|error| Failure::NoAnswer(format!("read the answer: {error}")))
 }

@@ -1,17 +1,22 @@
 //! `weir serve`, and `weir` alone: flags and variables become a `NodeConfig`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use storage::bucket::Secret;
 use storage::model::{self, Modes};
 use storage::wal::OnDamage;
 
-use super::flags::{CompactFlags, HttpFlags, IdentityFlags, MemoryFlags, Mode, PeerFlags, QueryFlags, ServeFlags};
+use super::flags::{
+    CompactFlags, HttpFlags, IdentityFlags, InternodeFlags, MemoryFlags, Mode, PeerFlags, QueryFlags, ServeFlags,
+};
 use super::logging::{self, LogFlags};
 use super::store as store_flags;
 use crate::config::{
-    self, AuthConfig, CompactConfig, Host, HttpConfig, Identity, Limits, Memory, NodeConfig, PeerConfig, PgBind,
-    QueryConfig, SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes, TokenFiles, WalConfig,
+    self, AuthConfig, CompactConfig, Host, HttpConfig, Identity, InternodeConfig, InternodeTls, Limits, Memory,
+    NodeConfig, PeerConfig, PgBind, QueryConfig, SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes,
+    TokenFiles, WalConfig,
 };
 
 /// What missing flags mean.
@@ -45,7 +50,8 @@ pub(crate) struct Surroundings<'a> {
 }
 
 pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) -> Result<Start, String> {
-    let ServeFlags { identity, store, http, threads, memory, query, wal, peers, compact, limits, log } = flags;
+    let ServeFlags { identity, store, http, internode, threads, memory, query, wal, peers, compact, limits, log } =
+        flags;
     let mut warnings = Vec::new();
     let modes = self::modes(&identity.mode)?;
     let host = around.host;
@@ -64,6 +70,7 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
         address_file: http.tcp_listener_file_path.clone(),
         pg: pg(http.pg_bind.as_deref()),
         http: self::http(http, host),
+        internode: self::internode(internode, around, &mut warnings)?,
         threads,
         wal: WalConfig {
             flush_interval: wal.wal_flush_interval,
@@ -215,6 +222,81 @@ fn pg(said: Option<&str>) -> PgBind {
         Some("none") => PgBind::Nowhere,
         Some(address) => PgBind::Said(address.to_owned()),
         None => PgBind::IfFree("127.0.0.1:5433"),
+    }
+}
+
+fn internode(
+    flags: InternodeFlags,
+    around: &Surroundings<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<InternodeConfig>, String> {
+    let InternodeFlags {
+        internode_bind_addr,
+        conn_info,
+        internode_jwt_primary,
+        internode_jwt_secondary,
+        internode_tls_cert,
+        internode_tls_key,
+        internode_tls_ca,
+    } = flags;
+    let tls = match (internode_tls_cert, internode_tls_key, internode_tls_ca) {
+        (Some(cert), Some(key), Some(ca)) => Some(InternodeTls { cert, key, ca }),
+        (None, None, None) => None,
+        _ => {
+            let all = "--internode-tls-cert, --internode-tls-key and --internode-tls-ca";
+            return Err(format!("{all} belong together: all three or none"));
+        }
+    };
+    if internode_jwt_primary.is_none() && internode_jwt_secondary.is_some() {
+        return Err("--internode-jwt-secondary needs --internode-jwt-primary, which signs".to_owned());
+    }
+    let Some(bind) = internode_bind_addr else {
+        return match (conn_info, internode_jwt_primary, tls) {
+            (None, None, None) => Ok(None),
+            _ => {
+                Err("--conn-info and the secrets and certificates between nodes need --internode-bind-addr".to_owned())
+            }
+        };
+    };
+    let host = expect_address("--internode-bind-addr", &bind)?;
+    if let Some(address) = &conn_info {
+        expect_address("--conn-info", address)?;
+    }
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+    let is_local = host == "localhost" || address.is_some_and(|address| address.is_loopback());
+    if internode_jwt_primary.is_none() && tls.is_none() && !is_local {
+        let danger = "who reaches it can read all rows that are written";
+        warnings
+            .push(format!("other nodes are served on {bind} without a secret: {danger}; set --internode-jwt-primary"));
+    }
+    // Where it listens on every address, others know it by its name.
+    let is_every = address.is_some_and(|address| address.is_unspecified());
+    let name = || around.host_name.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned());
+    let host = if is_every { name() } else { host.to_owned() };
+    check_secret("--internode-jwt-primary", internode_jwt_primary.as_ref())?;
+    check_secret("--internode-jwt-secondary", internode_jwt_secondary.as_ref())?;
+    let secrets = [internode_jwt_primary, internode_jwt_secondary].into_iter().flatten().collect();
+    Ok(Some(InternodeConfig { host, bind, advertised: conn_info, secrets, tls }))
+}
+
+/// A shorter secret can be found out by trying, with one token that was seen.
+const SECRET_BYTES_MIN: usize = 16;
+
+fn check_secret(flag: &str, secret: Option<&Secret>) -> Result<(), String> {
+    match secret.map(|secret| secret.reveal().len()) {
+        Some(bytes) if bytes < SECRET_BYTES_MIN => {
+            Err(format!("{flag} has {bytes} bytes: a secret needs at least {SECRET_BYTES_MIN}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The host of `host:port`.
+fn expect_address<'a>(flag: &str, address: &'a str) -> Result<&'a str, String> {
+    let parts = address.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    match parts {
+        Some((host, _)) if !host.contains('/') => Ok(host),
+        _ => Err(format!("{flag} '{address}' must be a host and a port, as in node-1:8083")),
     }
 }
 

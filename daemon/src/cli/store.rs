@@ -170,7 +170,7 @@ const AMBIENT: [&str; 16] = [
 ];
 
 #[expect(clippy::unnecessary_wraps, reason = "what clap calls")]
-fn secret(text: &str) -> Result<Secret, String> {
+pub(super) fn secret(text: &str) -> Result<Secret, String> {
     Ok(Secret::new(text))
 }
 

@@ -184,6 +184,16 @@ fn remote(args: &str, environment: &[(&str, &str)]) -> Box<Remote> {
 }
 
 #[test]
+fn a_store_behind_a_network_may_be_shared_by_many_machines() {
+    let is_for_many = |args: &str| Store::Remote(remote(args, &[])).is_for_many_machines();
+    assert!(is_for_many(S3));
+    assert!(is_for_many(&format!("{S3} --aws-allow-http --aws-endpoint http://10.0.0.9:9000")));
+    let own = format!("{S3} --aws-allow-http --aws-endpoint http://127.0.0.1:9000");
+    assert!(!is_for_many(&own), "whoever else sees it is on this machine");
+    assert!(!node(&[], &[]).expect("the flags are right").config.store.is_for_many_machines());
+}
+
+#[test]
 fn an_s3_store_is_said_in_flags_or_variables() {
     let environment = [
         ("INFLUXDB3_OBJECT_STORE", "s3"),

@@ -10,7 +10,7 @@ use flate2::read::MultiGzDecoder;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-use super::client::{Call, Client, Connection, Payload};
+use super::client::{Call, Client, Connection, Failure, Payload};
 
 #[derive(Args)]
 pub(crate) struct WriteCommand {
@@ -104,9 +104,11 @@ fn send(client: &Client<'_>, call: &Call<'_>, mut batches: Batches<impl BufRead>
     let mut sent = Sent::default();
     while let Some(batch) = batches.next()? {
         let first = sent.lines + 1;
-        let place = |error: String| match sent.lines {
-            0 => error,
-            lines => format!("{error}\nthe batch begins at line {first}; the {lines} lines before it are written"),
+        let place = |failure: Failure| match (sent.lines, String::from(failure)) {
+            (0, error) => error,
+            (lines, error) => {
+                format!("{error}\nthe batch begins at line {first}; the {lines} lines before it are written")
+            }
         };
         client.call(call, &Payload::Lines(&batch.bytes)).map_err(place)?;
         sent = Sent { lines: sent.lines + batch.lines, bytes: sent.bytes + batch.bytes.len() as u64 };

@@ -37,6 +37,13 @@ fn own_address() -> Option<IpAddr> {
     })
 }
 
+/// Whether an address or URL is one by which a machine reaches only itself.
+pub(crate) fn is_loopback(address: &str) -> bool {
+    let uri: Option<axum::http::Uri> = address.parse().ok();
+    let host = uri.as_ref().and_then(axum::http::Uri::host).unwrap_or_default().trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// A host and a port, as they are told to others.
 pub(crate) fn parse_address(text: &str) -> Result<String, String> {
     let wrong = || format!("'{text}' is not a host and a port, such as node1.example:8181");
@@ -66,6 +73,17 @@ mod tests {
     fn nobody_is_told_to_ask_everywhere() {
         let told = advertised("0.0.0.0:8181", "0.0.0.0:8181".parse().expect("an address"));
         assert!(told.ends_with(":8181") && !told.starts_with("0.0.0.0"), "{told}");
+    }
+
+    #[test]
+    fn a_machine_reaches_only_itself_by_some_addresses() {
+        for own in ["127.0.0.1:8181", "[::1]:8181", "localhost:8181", "http://127.0.0.2:9000/path", "https://LOCALHOST"]
+        {
+            assert!(is_loopback(own), "{own}");
+        }
+        for other in ["10.0.0.1:8181", "node1.example:8181", "http://[fd00::1]:9000", "localhost.example:1", ""] {
+            assert!(!is_loopback(other), "{other}");
+        }
     }
 
     #[test]

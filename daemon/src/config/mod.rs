@@ -15,11 +15,11 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use storage::bucket::Remote;
+use storage::bucket::{Remote, Secret};
 use storage::model::{Modes, NodeId};
 use storage::wal::OnDamage;
 
-pub(crate) use address::{advertised, host_name, parse_address};
+pub(crate) use address::{advertised, host_name, is_loopback, parse_address};
 pub(crate) use host::{Host, ThreadCounts, ThreadWishes};
 pub(crate) use tokens::{
     GivenResources, TokenFiles, add_permission_token, read_admin_token, read_permission_tokens, write_admin_token,
@@ -38,6 +38,8 @@ pub(crate) struct NodeConfig {
     pub(crate) store: Store,
     pub(crate) http: HttpConfig,
     pub(crate) pg: PgBind,
+    /// `None` neither listens for other nodes nor calls them.
+    pub(crate) internode: Option<InternodeConfig>,
     /// Tokens for a cluster that has none.
     pub(crate) tokens: TokenFiles,
     /// Where the address is written to once the node listens.
@@ -80,6 +82,16 @@ pub(crate) enum Store {
     Remote(Box<Remote>),
 }
 
+impl Store {
+    /// Whether nodes on other machines may share it.
+    pub(crate) fn is_for_many_machines(&self) -> bool {
+        match self {
+            Self::Memory | Self::ThrottledMemory | Self::File { .. } => false,
+            Self::Remote(remote) => !remote.endpoint().is_some_and(is_loopback),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct HttpConfig {
     /// Host and port; the host may be a name.
@@ -105,6 +117,29 @@ pub(crate) enum PgBind {
     Said(String),
     /// Nobody said anything: it is used when it is free, so that two nodes on one machine both start.
     IfFree(&'static str),
+}
+
+/// The port for other nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InternodeConfig {
+    /// Host and port; the host may be a name.
+    pub(crate) bind: String,
+    /// How other machines call the host, when nothing else is `advertised`.
+    pub(crate) host: String,
+    /// Host and port by which others reach this node.
+    pub(crate) advertised: Option<String>,
+    /// The first signs, each is accepted; without any every call is served.
+    pub(crate) secrets: Vec<Secret>,
+    pub(crate) tls: Option<InternodeTls>,
+}
+
+/// Files in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InternodeTls {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+    /// Whose certificates are accepted, of both sides.
+    pub(crate) ca: PathBuf,
 }
 
 /// What happens to a request that this node does not serve, by its modes.

@@ -16,7 +16,7 @@ mod query;
 use storage::model::Mode;
 
 use crate::config::NodeConfig;
-pub(crate) use query::engine;
+pub(crate) use query::{engine, facts};
 
 /// The parts of the rooms below that a node has by its modes.
 #[derive(Debug)]

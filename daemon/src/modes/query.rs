@@ -19,10 +19,17 @@ pub(super) fn config(config: &NodeConfig) -> replica::Config {
     }
 }
 
+/// What the node shows of itself; one that answers no queries remembers none.
+pub(crate) fn facts(config: &NodeConfig, node: &Node) -> Arc<sql::Facts> {
+    let entries = if node.views.is_some() { config.query.log_entries } else { 0 };
+    Arc::new(sql::Facts::new(config.identity.node.to_string(), entries, Arc::clone(&node.events)))
+}
+
 /// What answers queries, on a node that shows rows.
 pub(crate) fn engine(
     config: &NodeConfig,
     node: &Node,
+    (facts, peers): (Arc<sql::Facts>, Arc<dyn sql::Peers>),
     (registry, runtime): (Registry, Handle),
 ) -> Result<Option<sql::Engine>, sql::Error> {
     let Some(views) = &node.views else { return Ok(None) };
@@ -31,13 +38,12 @@ pub(crate) fn engine(
         memory_bytes: usize::try_from(query.memory_bytes).unwrap_or(usize::MAX),
         target_partitions: config.threads.datafusion,
         options: query.options.clone(),
-        query_log_entries: query.log_entries,
         concurrent_queries_max: query.concurrent_max,
         default_timeout: query.timeout,
         runtime,
         registry,
-        node_id: config.identity.node.to_string(),
-        compactions: Arc::clone(&node.events),
+        facts,
+        peers: Some(peers),
         member: Some(node.member.clone()),
     };
     sql::Engine::new(engine, Arc::clone(views) as _, node.bucket.reader()).map(Some)

@@ -109,7 +109,7 @@ impl Adopter {
             return Ok(Adopted::default());
         }
         let hands = (self.bucket.clone(), self.clock.clone(), self.tasks.clone());
-        let ended = match Ended::new(hands, self.catalog.cluster(), node, on_damage).await {
+        let ended = match Ended::new(hands, &self.catalog, node, on_damage).await {
             Ok(ended) => ended,
             Err(error) => return Err(self.lost_or((id, epoch), error).await),
         };

@@ -55,7 +55,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const IDLE_AFTER: Duration = Duration::from_secs(60);
 
 /// namely so many times: then each heartbeat's look at it is enough. Six idle nodes ask the store less than three times a
-/// second so, besides what `replica` asks. The first change after such a rest reaches the other nodes that much later.
+/// second so. The first change after such a rest reaches nodes that no line tells of it that much later.
 const IDLE_TIMES: u32 = 5;
 
 /// Whether a living holder of the node id may be pushed aside.
@@ -332,14 +332,16 @@ impl Member {
                 (version, changed) = (now, self.clock.instant());
             }
             let times = if changed.elapsed() >= IDLE_AFTER { IDLE_TIMES } else { 1 };
-            tokio::select! {
+            let told = tokio::select! {
                 biased;
                 // All are timers or flags; nothing is lost when one is dropped.
                 _ = tasks.failed() => return self.explain().await,
                 () = stopping.cancelled() => return,
-                () = self.clock.sleep(self.config.follow_every * times) => {}
-            }
-            let is_fresh = times > 1 && self.catalog.followed_at().elapsed() < self.config.follow_every * times;
+                () = self.catalog.news() => true,
+                () = self.clock.sleep(self.config.follow_every * times) => false,
+            };
+            let is_fresh =
+                !told && times > 1 && self.catalog.followed_at().elapsed() < self.config.follow_every * times;
             let looked = if is_fresh { Ok(self.catalog.state()) } else { self.catalog.refresh().await };
             match looked {
                 Ok(state) if self.holds_epoch(&state) => {

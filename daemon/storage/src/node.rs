@@ -27,12 +27,15 @@ use crate::cluster::{self, InUse, Member, Role, Standby};
 use crate::compaction::{self, Compactor, Events};
 use crate::ingest::{self, Ingest};
 use crate::model::{Epoch, ErrorKind, NodeId};
-use crate::replica::{self, Replica};
+use crate::replica::{self, Replica, Wire};
 use crate::snapshot::{self, Snapshot};
 use crate::sweep::{self, Sweep};
 use crate::tasks::Tasks;
 use crate::view::{Origin, Views};
-use crate::wal::{self, OnDamage, Recovered, StampFloor};
+use crate::wal::{self, Feed, OnDamage, Recovered, StampFloor};
+
+/// Memory for the newest objects of the log, for nodes that follow it.
+pub const FEED_BYTES_MAX: usize = 32 << 20;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -57,6 +60,8 @@ pub struct World {
     pub clock: Clock,
     pub tasks: Tasks,
     pub registry: Registry,
+    /// How the processes of other nodes are reached; `None` when all goes by the store.
+    pub wire: Option<Arc<dyn Wire>>,
 }
 
 /// A node that keeps rows.
@@ -71,6 +76,8 @@ pub struct Node {
     pub events: Arc<Events>,
     /// What a node has that shows rows.
     pub views: Option<Arc<Views>>,
+    /// What a node stores that takes writes and has a wire, for others that follow it.
+    pub feed: Option<Arc<Feed>>,
     pub member: Member,
     tasks: Tasks,
 }
@@ -103,7 +110,7 @@ impl Node {
     pub async fn start(config: Config, world: World) -> Result<Self, Error> {
         // Taken apart by name: a new part does not compile until it is used here.
         let Config { cluster, member, limits, on_damage, ingest, snapshot, compaction, sweep, replica } = config;
-        let World { store, clock, tasks, registry } = world;
+        let World { store, clock, tasks, registry, wire } = world;
         let steps = Steps { clock: clock.clone() };
         let bucket = Bucket::new(store, Keys::new(cluster), clock.clone());
 
@@ -122,10 +129,12 @@ impl Node {
         let (role, part_bytes_max) = (Role::of(&member), snapshot.bytes_max);
         let ground = Ground { bucket, catalog, clock, tasks, node, epoch, role, registry };
         let adopter = ground.adopter((snapshot.gen1, part_bytes_max));
+        let mut feed = None;
         let (ingest, buffer, stamps) = match ingest {
             Some(ingest) => {
-                let replayed = steps.time("replay WAL", ground.replay(&record, on_damage)).await?;
+                let mut replayed = steps.time("replay WAL", ground.replay(&record, on_damage)).await?;
                 let (buffer, stamps) = (Arc::clone(&replayed.buffer), replayed.writer.stamps());
+                feed = wire.is_some().then(|| replayed.writer.feed(Arc::clone(&ground.catalog), FEED_BYTES_MAX));
                 (Some(ground.start_ingest((ingest, snapshot), replayed)), buffer, stamps)
             }
             None => {
@@ -137,12 +146,12 @@ impl Node {
         let events = compaction.map_or_else(Arc::default, |config| ground.start_compaction(config, adopter));
         ground.start_sweep(sweep, Arc::clone(&pins));
         let views = match replica {
-            Some(replica) => Some(ground.start_views(replica, pins, (buffer, stamps)).await),
+            Some(replica) => Some(ground.start_views((replica, wire), pins, (buffer, stamps)).await),
             None => None,
         };
         member.ready().await;
         let Ground { bucket, catalog, tasks, .. } = ground;
-        Ok(Self { bucket, catalog, ingest, snapshot, events, views, member, tasks })
+        Ok(Self { bucket, catalog, ingest, snapshot, events, views, feed, member, tasks })
     }
 
     /// The order is that of `start`, backwards.
@@ -175,8 +184,7 @@ impl Ground {
         let buffer = Arc::new(Buffer::new(record.persisted, record.persisted_stamp));
         let apply = Apply::new(Arc::clone(&buffer));
         let hands = (self.bucket.clone(), self.clock.clone(), self.tasks.clone());
-        let of = (record, self.catalog.state().settled());
-        let replay = wal::recover(hands, self.catalog.cluster(), of, (on_damage, |committed| apply.apply(committed)));
+        let replay = wal::recover(hands, &self.catalog, record, (on_damage, |committed| apply.apply(committed)));
         let Recovered { writer, objects, rows } = replay.await?;
         buffer.pass(writer.last_position());
         tracing::info!(objects, rows, epoch = self.epoch.0, "the log is replayed");
@@ -271,7 +279,7 @@ impl Ground {
     /// Rows of others that cannot be read now do not keep a node from starting: asking for them is the error.
     async fn start_views(
         &self,
-        config: replica::Config,
+        (config, wire): (replica::Config, Option<Arc<dyn Wire>>),
         pins: Arc<Pins>,
         (buffer, stamps): (Arc<Buffer>, StampFloor),
     ) -> Arc<Views> {
@@ -282,6 +290,8 @@ impl Ground {
             tasks: self.tasks.clone(),
             node: self.node.clone(),
             stamps,
+            wire,
+            metrics: replica::Metrics::register(&self.registry),
         };
         let replica = Replica::start(config, parts).await;
         let origin = Origin { node: self.node.clone(), epoch: self.epoch, buffer };

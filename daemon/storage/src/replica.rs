@@ -1,10 +1,11 @@
-//! The rows of every other node that are not in files yet, read from the logs of those nodes in the store.
+//! The rows of every other node that are not in files yet, read from the logs of those nodes: pushed by their processes,
+//! else from the store.
 //!
 //! # Promises
 //! - Of every node whose epoch is open the log is read by number, each object once and in order, from where the catalog
 //!   says files begin. Its rows go through `apply` into a buffer of their own, and leave it only when the catalog version
 //!   of this node says that they are in files: what was shown once is shown from then on.
-//! - Whoever asks for the rows gets everything each node stored until `late_max` ago, or an error that names the node and
+//! - Whoever asks for the rows gets everything each node acknowledged until `late_max` ago, or an error that names the node and
 //!   the reason: an answer may be that much behind a write through another node, but it is never short without a word.
 //!   That holds for nodes that came since, too: a catalog that was not read for so long is such an error, unless this node
 //!   knows of no other. An object that is damaged, or missing although later ones are there, is an error at once (the missing one within
@@ -13,38 +14,55 @@
 //! - A row is shown only after the stamps of this node have risen above its own: whoever has read it here and writes it
 //!   again through this node wins, whatever the clocks say. Between writers who have not seen each other's rows the
 //!   clocks decide.
-//! - Memory: rows of all other nodes together take `bytes_max`, and what `AHEAD_MAX` objects hold beside. At the limit
-//!   nothing is dropped and nothing more is fetched until snapshots of the others make room; whoever asks meanwhile for
-//!   rows that are more than `late_max` behind gets the error.
-//! - Cost: one GET for each open node and interval, a fourth of that for a node that wrote nothing for `IDLE_AFTER`, one
-//!   more GET for each object there is, and one listing for each node and `BEHIND_EVERY`.
+//! - Memory: rows of all other nodes together take `bytes_max`, beside `AHEAD_MAX` objects of each of the `LOGS_AT_ONCE` logs
+//!   that are being read and one pushed object of each node. At the limit nothing is dropped and nothing more is fetched
+//!   until snapshots of the others make room; whoever asks meanwhile for rows that are more than `late_max` behind gets the
+//!   error.
+//! - Push is a hint, the store is the truth. A pushed object is applied when it is the next one of the epoch that is read,
+//!   checked by the code that checks stored ones; before a gap, and when the line is quiet or cut, the store is read every
+//!   interval. A process is believed that nothing was acknowledged in its epoch until some moment only if the catalog, read
+//!   after that moment, still has this epoch as the newest: one that slept or was fenced cannot make this node blind.
+//! - Each node is followed by a task of its own: one whose log is slow to read does not hold up the others.
+//! - Cost: for each open node one GET each interval, or each `PUSHED_EVERY` while its process pushes; a fourth of either when it
+//!   wrote nothing for `IDLE_AFTER`. One more GET for each object that was not pushed, and one listing for each
+//!   `BEHIND_EVERY` in which nothing is pushed.
 //!
 //! # Not here
-//! - Hints of other nodes that there is something new: they would only make it faster.
+//! - The network: `Wire` is handed in.
 //! - The rows of a dead node as files: whoever takes over its log writes them.
 //!
 //! # Why
 //! An absent object is the end of a log, or was deleted because its rows are in files. Only the catalog tells which, if it
 //! is read after the absence was seen. So the end of a log counts as seen when the absence came first, then a whole look
 //! at the catalog, and the catalog still does not say that the object is in files.
+//!
+//! The same holds for an answer to a ping. Objects stored without an answer yet may be missing in it: they are not
+//! acknowledged, and come when they are.
 
 mod follow;
+mod link;
+mod metrics;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, stream};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use link::{Line, Wire, WireError};
+pub use metrics::Metrics;
 
 use crate::bucket::Bucket;
 use crate::buffer::{Buffer, Chunk};
 use crate::catalog::{Catalog, State};
 use crate::clock::Clock;
-use crate::model::{ErrorKind, NodeId, Stamp, TableId};
+use crate::model::{ErrorKind, NodeId, Position, Stamp, TableId};
 use crate::tasks::Tasks;
 use crate::wal::StampFloor;
 use follow::Follower;
@@ -57,6 +75,13 @@ const IDLE_AFTER: Duration = Duration::from_secs(60);
 
 /// namely so many times.
 const IDLE_TIMES: u32 = 4;
+
+/// How often the log is read in the store while the process that writes it pushes; less often when that is idle, as above.
+/// Nothing hangs on it: a line says by itself that it has brought everything.
+const PUSHED_EVERY: Duration = Duration::from_secs(120);
+
+/// How soon at the latest the log is read in the store when somebody waits for it.
+const WANTED_WITHIN: Duration = Duration::from_millis(500);
 
 /// How often it is checked that nothing stands behind the end of a log.
 const BEHIND_EVERY: Duration = Duration::from_secs(60);
@@ -81,7 +106,7 @@ pub struct Config {
 }
 
 /// What `Replica::start` needs besides its config.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Parts {
     pub bucket: Bucket,
     pub catalog: Arc<Catalog>,
@@ -91,6 +116,9 @@ pub struct Parts {
     pub node: NodeId,
     /// The stamps this node gives.
     pub stamps: StampFloor,
+    /// How other nodes are reached; `None` reads the store only.
+    pub wire: Option<Arc<dyn Wire>>,
+    pub metrics: Metrics,
 }
 
 /// The rows of the other nodes, as far as they were read.
@@ -104,8 +132,9 @@ pub struct Replica {
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
     /// Whoever is not among the peers had nothing outside files then.
     admitted_at: Mutex<Option<Instant>>,
-    /// Counts rounds over the logs.
-    rounds: watch::Sender<u64>,
+    /// Counts what was read and what became known to be read.
+    changes: watch::Sender<u64>,
+    turns: Semaphore,
 }
 
 /// Rows of another node that must be shown and cannot be.
@@ -141,10 +170,14 @@ struct Peer {
     node: NodeId,
     buffer: Arc<Buffer>,
     status: Mutex<Status>,
+    /// Somebody waits for what is not here yet.
+    wanted: Notify,
+    /// Whether its log was read once, as far as it goes or as long as a turn is.
+    was_read: AtomicBool,
 }
 
 /// How well the rows of a node are known.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Status {
     /// What the node had stored then is here. `None` while that is not known of any moment.
     current_at: Option<Instant>,
@@ -164,7 +197,7 @@ impl Replica {
     /// Begins to follow the other nodes, and waits until what they have stored so far is here.
     pub async fn start(config: Config, parts: Parts) -> Arc<Self> {
         let (tasks, start_within) = (parts.tasks.clone(), config.start_within);
-        let (catalog, stamps) = (Arc::clone(&parts.catalog), parts.stamps.clone());
+        let (catalog, stamps, metrics) = (Arc::clone(&parts.catalog), parts.stamps.clone(), parts.metrics.clone());
         let replica = Self {
             config,
             catalog,
@@ -172,12 +205,14 @@ impl Replica {
             own: parts.node.clone(),
             peers: Mutex::default(),
             admitted_at: Mutex::default(),
-            rounds: watch::Sender::new(0),
+            changes: watch::Sender::new(0),
+            turns: Semaphore::new(LOGS_AT_ONCE),
         };
         let replica = Arc::new(replica);
-        let mut rounds = replica.rounds.subscribe();
+        metrics.watch(&replica);
+        let mut changes = replica.changes.subscribe();
         tasks.start("replica", Task::new(Arc::clone(&replica), parts).run());
-        let is_read = rounds.wait_for(|rounds| *rounds > 0 && replica.lacking().is_none());
+        let is_read = changes.wait_for(|_| replica.was_read() && replica.lacking().is_none());
         let waited = tokio::time::timeout(start_within, is_read).await.is_ok();
         if !waited && let Some(error) = replica.lacking() {
             tracing::warn!(%error, "started without rows of another node, queries fail until they are read");
@@ -244,6 +279,43 @@ impl Replica {
         LATE_MAX + self.config.interval * IDLE_TIMES
     }
 
+    /// Sees when there is more.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The newest object of a node whose rows are here, or were; `None` for a node that is not followed.
+    #[must_use]
+    pub fn applied(&self, node: &NodeId) -> Option<Position> {
+        self.peers.lock().get(node).map(|peer| peer.buffer.applied())
+    }
+
+    /// Has the log of a node read soon: somebody knows that there is more.
+    pub fn want(&self, node: &NodeId) {
+        if let Some(peer) = self.peers.lock().get(node) {
+            peer.wanted.notify_one();
+        }
+    }
+
+    /// Whether the rows of a node may be shown for what it has stored. A node that is not followed has none outside files.
+    pub fn check(&self, node: &NodeId) -> Result<(), Error> {
+        let peer = self.peers.lock().get(node).cloned();
+        peer.map_or(Ok(()), |peer| peer.check(self.late_max()))
+    }
+
+    /// How long ago it was that everything a node had stored was here, for each node that is followed.
+    fn lags(&self) -> Vec<(NodeId, f64)> {
+        let peers = self.peers.lock();
+        let seconds =
+            |peer: &Peer| peer.status.lock().current_at.map_or(f64::INFINITY, |at| at.elapsed().as_secs_f64());
+        peers.iter().map(|(id, peer)| (id.clone(), seconds(peer))).collect()
+    }
+
+    fn was_read(&self) -> bool {
+        self.peers.lock().values().all(|peer| peer.was_read.load(Ordering::Relaxed))
+    }
+
     /// What is still to come after a start; an object that is damaged is not.
     fn lacking(&self) -> Option<Error> {
         let is_lacking = |peer: &Arc<Peer>| match peer.check(self.late_max()) {
@@ -272,11 +344,12 @@ impl Peer {
     }
 }
 
-/// Goes over the logs, round after round.
+/// Starts a follower for each node that is open, and ends it with the node's epoch.
 struct Task {
     replica: Arc<Replica>,
     parts: Parts,
-    followers: BTreeMap<NodeId, Follower>,
+    /// Dropping the guard ends the follower.
+    followed: BTreeMap<NodeId, (Arc<Peer>, DropGuard)>,
     /// Whoever is not followed had nothing outside files then. `None` before the first look.
     closed_at: Option<Instant>,
 }
@@ -284,46 +357,27 @@ struct Task {
 impl Task {
     /// With the nodes that are open now: of those it must be known what they have stored.
     fn new(replica: Arc<Replica>, parts: Parts) -> Self {
-        let mut task = Self { replica, parts, followers: BTreeMap::new(), closed_at: None };
+        let mut task = Self { replica, parts, followed: BTreeMap::new(), closed_at: None };
         task.admit();
         task
     }
 
     async fn run(mut self) {
         let stopping = self.parts.tasks.stopping();
+        let mut states = self.parts.catalog.watch();
         loop {
             tokio::select! {
                 biased;
-                // A round that is dropped leaves what it read; nothing is read after it.
+                // All are flags or timers; nothing is lost when one is dropped.
                 () = stopping.cancelled() => return,
-                () = self.round() => {}
+                changed = states.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                () = self.parts.clock.sleep(self.replica.config.interval) => {}
             }
-        }
-    }
-
-    async fn round(&mut self) {
-        self.admit();
-        self.followers.values_mut().for_each(|follower| follower.settle(&self.parts.catalog));
-        let now = self.parts.clock.instant();
-        let mut turns: Vec<BoxFuture<'_, ()>> = Vec::new();
-        for follower in self.followers.values_mut() {
-            if follower.due <= now {
-                turns.push(follower.turn(&self.replica, &self.parts).boxed());
-            }
-        }
-        stream::iter(turns).buffer_unordered(LOGS_AT_ONCE).collect::<()>().await;
-        if self.followers.values().any(Follower::waits_for_catalog) {
-            // Nobody should wait for the next regular look at the catalog to hear that a new follower is at the end.
-            match self.parts.catalog.refresh().await {
-                Ok(_) => self.followers.values_mut().for_each(|follower| follower.settle(&self.parts.catalog)),
-                Err(error) => tracing::debug!(%error, "could not read the catalog"),
-            }
-        }
-        self.replica.rounds.send_modify(|rounds| *rounds += 1);
-        let now = self.parts.clock.instant();
-        let has_more = self.followers.values().any(|follower| follower.due <= now);
-        if !has_more {
-            self.parts.clock.sleep(self.replica.config.interval).await;
+            self.admit();
         }
     }
 
@@ -333,15 +387,20 @@ impl Task {
         let followed_at = self.parts.catalog.followed_at();
         let state = self.parts.catalog.state();
         let open = |id: &NodeId| *id != self.parts.node && state.nodes.get(id).is_some_and(|node| !node.sealed);
-        self.followers.retain(|id, _| open(id));
+        self.followed.retain(|id, _| open(id));
         for (id, node) in state.nodes.iter().filter(|(id, _)| open(id)) {
-            if !self.followers.contains_key(id) {
-                self.followers.insert(id.clone(), Follower::new(node, &self.parts, self.closed_at));
+            if !self.followed.contains_key(id) {
+                let follower = Follower::new(node, &self.parts, self.closed_at);
+                let (peer, gone) = (follower.peer(), CancellationToken::new());
+                let task = follower.run(Arc::clone(&self.replica), self.parts.clone(), gone.clone());
+                self.parts.tasks.start("replica of a node", task);
+                self.followed.insert(id.clone(), (peer, gone.drop_guard()));
             }
         }
         self.closed_at = Some(followed_at);
-        let peers = self.followers.iter().map(|(id, follower)| (id.clone(), follower.peer()));
+        let peers = self.followed.iter().map(|(id, (peer, _))| (id.clone(), Arc::clone(peer)));
         *self.replica.peers.lock() = peers.collect();
         *self.replica.admitted_at.lock() = Some(followed_at);
+        self.replica.changes.send_modify(|changes| *changes += 1);
     }
 }

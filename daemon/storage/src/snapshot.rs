@@ -32,7 +32,7 @@ use crate::catalog::{self, Catalog};
 use crate::clock::Clock;
 use crate::files;
 use crate::ingest::Flushed;
-use crate::model::{Epoch, ErrorKind, NodeId, TableId};
+use crate::model::{Epoch, ErrorKind, NodeId};
 use crate::tasks::Tasks;
 use crate::wal::StampFloor;
 use floor::Floor;
@@ -97,9 +97,6 @@ pub enum Error {
     Fenced { node: NodeId, by: String },
     #[error("write a file of table {table}: {source}")]
     File { table: Arc<str>, source: files::Error },
-    /// The rows say what the catalog does not know, so one of them is damaged.
-    #[error("there are rows of table {table}, which never existed")]
-    NoTable { table: TableId },
     #[error("{0}")]
     Catalog(#[from] catalog::Error),
 }
@@ -110,7 +107,6 @@ impl Error {
         match self {
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::File { .. } => ErrorKind::Bug,
-            Self::NoTable { .. } => ErrorKind::Corrupt,
             Self::Catalog(error) => error.kind(),
         }
     }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// A handle; clones start tasks of the same node.
 #[derive(Debug, Clone)]
@@ -78,13 +78,19 @@ impl Tasks {
         match &self.0.cpu {
             Cpu::Here => job(),
             Cpu::Pool { runtime, jobs } => {
-                let permit = Arc::clone(jobs).acquire_owned().await.expect("the semaphore is never closed");
-                // The job holds the permit: it runs to its end also when nobody waits for it any more.
-                let counted = move || {
-                    let _permit = permit;
-                    job()
-                };
-                match runtime.spawn_blocking(counted).await {
+                let (jobs, threads) = (Arc::clone(jobs), runtime.clone());
+                // The queue is a task's: a caller who does something else meanwhile would be given its turn, and not take
+                // it, and whoever it waits for might be behind it.
+                let queued = runtime.spawn(async move {
+                    let permit = jobs.acquire_owned().await.expect("the semaphore is never closed");
+                    // The job holds the permit: it runs to its end also when nobody waits for it any more.
+                    let counted = move || {
+                        let _permit = permit;
+                        job()
+                    };
+                    threads.spawn_blocking(counted).await
+                });
+                match AbortOnDropHandle::new(queued).await.flatten() {
                     Ok(value) => value,
                     Err(error) => match error.try_into_panic() {
                         Ok(panic) => std::panic::resume_unwind(panic),
@@ -164,6 +170,24 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[tokio::test]
+    async fn who_is_in_the_queue_and_does_something_else_meanwhile_holds_up_nobody() {
+        let tasks = Tasks::new(Cpu::pool(Handle::current(), 1));
+        let (end, ends) = mpsc::channel::<()>();
+        let mut first = Box::pin(tasks.cpu(move || ends.recv().unwrap()));
+        let mut queued = Box::pin(tasks.cpu(|| 2));
+        tokio::select! {
+            () = &mut first => panic!("it was not told to end"),
+            _ = &mut queued => panic!("there is one thread"),
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+        end.send(()).unwrap();
+        first.await;
+        // It is the turn of the queued one, which is not looked at.
+        let last = tokio::time::timeout(Duration::from_secs(10), tasks.cpu(|| 3)).await;
+        assert_eq!((last, queued.await), (Ok(3), 2));
+    }
 
     #[tokio::test]
     async fn a_job_nobody_waits_for_any_more_still_counts() {

@@ -5,18 +5,24 @@
 //!   is in files: half-open intervals of one counter for each writer, so no row twice, none missing.
 //! - It holds every row this node acknowledged, every row an earlier view of this node held, and every row the other
 //!   nodes stored until a while ago (see `replica`); when it cannot, there is no view but an error that names the node.
+//! - After `reach` returned, every view opened later holds the objects it was asked for, in memory or in files.
 //! - It never changes. While it lives no node deletes a file it names; see `sweep` for what that rests on.
 //!
 //! # Not here
 //! - Reading files, and uniting versions of a row: whoever asks does, with `merge`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::buffer::{Buffer, SortedChunk};
 use crate::catalog::{Catalog, Pin, Pins, State, Table};
 use crate::clock::Clock;
-use crate::model::{Epoch, ErrorKind, FileRecord, NodeId, TableId, TableSchema, TimeRange};
+use crate::model::{Epoch, ErrorKind, FileRecord, NodeId, Position, TableId, TableSchema, TimeRange};
 use crate::replica::{self, Chunks, Replica};
+use crate::wal::Mark;
+
+/// Whoever waits for an object looks again after so long at the latest, and reads the catalog.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Opens views. One for each node.
 #[derive(Debug)]
@@ -69,6 +75,9 @@ pub enum Error {
     /// Rows of another node that must be shown cannot be.
     #[error("{0}")]
     Replica(#[from] replica::Error),
+    /// Rows that were asked for are not visible here yet. Ask again later.
+    #[error("after {within:?} object {} of node {} (epoch {}) is not visible here: {shown}", mark.position, mark.node, mark.epoch)]
+    Behind { mark: Mark, within: Duration, shown: String },
 }
 
 impl Error {
@@ -78,6 +87,7 @@ impl Error {
             Self::NoTable(_) => ErrorKind::NotFound,
             Self::Fenced(_) => ErrorKind::Fenced,
             Self::Replica(error) => error.kind(),
+            Self::Behind { .. } => ErrorKind::Unavailable,
         }
     }
 }
@@ -91,6 +101,84 @@ impl Views {
         replica: Arc<Replica>,
     ) -> Self {
         Self { catalog, clock, origin, replica, pins }
+    }
+
+    /// Waits until every one of these objects is visible, or one of them cannot be.
+    pub async fn reach(&self, marks: &[Mark], within: Duration) -> Result<(), Error> {
+        let all = async {
+            for mark in marks {
+                self.reach_one(mark).await?;
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(within, all).await {
+            Ok(reached) => reached,
+            Err(_) => match marks.iter().find(|mark| !self.shows(mark)) {
+                None => Ok(()),
+                Some(mark) => Err(Error::Behind { mark: mark.clone(), within, shown: self.what_is_shown(mark) }),
+            },
+        }
+    }
+
+    fn what_is_shown(&self, mark: &Mark) -> String {
+        let shown = match self.shown(mark) {
+            Some((_, Position(last))) if last > 0 => format!("rows up to object {last} are"),
+            Some(_) => "nothing of this node is".into(),
+            None => "no such node is known here".into(),
+        };
+        match self.replica.check(&mark.node) {
+            Ok(()) => shown,
+            Err(error) => format!("{shown}, and {error}"),
+        }
+    }
+
+    /// The error is one that waiting does not mend soon.
+    async fn reach_one(&self, mark: &Mark) -> Result<(), Error> {
+        let mut changes = self.replica.watch();
+        let mut look_due = self.clock.instant();
+        while !self.shows(mark) {
+            if let Err(error @ replica::Error::Damaged { .. }) = self.replica.check(&mark.node) {
+                return Err(error.into());
+            }
+            if self.clock.instant() >= look_due {
+                look_due = self.clock.instant() + LOOK_EVERY;
+                self.look_for(mark).await;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                // Both only say that it is time to look again; the replica lives as long as this.
+                _ = changes.changed() => {}
+                () = tokio::time::sleep_until(look_due) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the log read that the object is in, or the catalog while that does not know of such a log. However many wait,
+    /// the catalog is read no more often than by one.
+    async fn look_for(&self, mark: &Mark) {
+        if self.shown(mark).is_some_and(|(epoch, _)| epoch >= mark.epoch) {
+            self.replica.want(&mark.node);
+        } else if self.catalog.followed_at().elapsed() >= LOOK_EVERY
+            && let Err(error) = self.catalog.refresh().await
+        {
+            tracing::debug!(%error, "could not read the catalog");
+        }
+    }
+
+    fn shows(&self, mark: &Mark) -> bool {
+        self.shown(mark).is_some_and(|(epoch, last)| epoch >= mark.epoch && last >= mark.position)
+    }
+
+    /// The newest epoch of the node that this one knows, and up to where its log is visible: in files, or in memory.
+    fn shown(&self, mark: &Mark) -> Option<(Epoch, Position)> {
+        // In this order: a node that is followed no more is in files by a state that is there by then.
+        let own = (mark.node == self.origin.node).then(|| self.origin.buffer.applied());
+        let applied = own.or_else(|| self.replica.applied(&mark.node));
+        let state = self.catalog.state();
+        let node = state.nodes.get(&mark.node)?;
+        Some((node.epoch, node.persisted.max(applied.unwrap_or_default())))
     }
 
     pub fn open(&self) -> Result<View, Error> {

@@ -6,6 +6,7 @@
 //!
 //! - `v1`: the first.
 //! - `v2`: data files have checksums, and their records a tail.
+//! - `v3`: nodes describe themselves, are stopped and removed, and one of them compacts (feature level 2).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
-use one_node::{read, start, write};
+use one_node::{read, start, start_as, write};
 use storage::bucket::{Frame, InMemory, Key, Kind, Store};
 
 const ROWS: [&str; 4] = [
@@ -36,14 +37,31 @@ async fn a_store_of_the_first_format_is_still_read() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_with_checksums_of_data_files_is_still_read() {
-    if let Some(folder) = std::env::var_os("WEIR_MAKE_FORMATS") {
-        make(Path::new(&folder)).await;
-    }
     check_read("v2").await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_store_of_nodes_that_came_and_went_is_still_read() {
+    if let Some(folder) = std::env::var_os("WEIR_MAKE_FORMATS") {
+        make(Path::new(&folder)).await;
+    }
+    check_read("v3").await;
+    let log: String = objects(&folder_of("v3").join("c1/catalog/log"), String::new())
+        .into_iter()
+        .map(|(_, path)| Frame::decode(&std::fs::read(path).unwrap().into()).unwrap())
+        .map(|entry| String::from_utf8(entry.payload.into()).unwrap())
+        .collect();
+    for change in ["describe_node", "stop_node", "remove_node", "take_compactor", "leave_compactor"] {
+        assert!(log.contains(&format!("\"change\":\"{change}\"")), "no {change} in {log}");
+    }
+}
+
+fn folder_of(format: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/formats").join(format)
+}
+
 async fn check_read(format: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/formats").join(format);
+    let folder = folder_of(format);
     let store: Store = Arc::new(InMemory::new());
     let mut kinds = BTreeSet::new();
     for (key, path) in objects(&folder, String::new()) {
@@ -81,7 +99,8 @@ fn objects(folder: &Path, prefix: String) -> Vec<(String, PathBuf)> {
     found
 }
 
-/// Several processes on several days, so that the log has been cleaned once; the last one crashes.
+/// Several processes on several days, so that the log has been cleaned once; one is of another node, which compacts and
+/// leaves; the last one crashes.
 async fn make(folder: &Path) {
     let memory = Arc::new(InMemory::new());
     let store: Store = Arc::clone(&memory) as _;
@@ -99,7 +118,14 @@ async fn make(folder: &Path) {
     write(&node, "t,h=b y=true 1\n").await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     tasks.kill();
-    let (node, tasks) = start(&store, 10).await;
+    let (other, _) = start_as("n2", &store, 10).await;
+    // Until it compacts, and has put the log of the dead node into files.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    other.catalog.stop_node(other.member.node(), other.member.epoch()).await.unwrap();
+    let gone = other.member.clone();
+    other.stop().await;
+    let (node, tasks) = start(&store, 11).await;
+    node.catalog.remove_node(gone.node(), gone.epoch()).await.unwrap();
     // The second line sets less than the first, so the log holds fields that are not set in every row.
     write(&node, "t,h=c v=-7i,w=-0.5,s=\"ü\",y=false 3\nt,h=a v=3i 1\n").await;
     assert_eq!(read(&node).await, ROWS);

@@ -5,7 +5,6 @@ use futures::StreamExt;
 use object_store::ObjectStore;
 use storage::catalog::{Action, State};
 use storage::cluster::{HEARTBEAT_EVERY, Member};
-use storage::compaction::Events;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -13,7 +12,7 @@ use super::metrics::Metrics;
 use super::work::{Parts, Work};
 use super::{Answer, Error, Query};
 use crate::session::Sessions;
-use crate::system::{INTERNAL_DATABASE, QueryLog, World};
+use crate::system::{Facts, INTERNAL_DATABASE, Peers, World};
 use crate::tables::{Moment, Moments};
 
 /// How many batches wait for a slow reader before the query waits too.
@@ -33,8 +32,6 @@ pub struct EngineConfig {
     pub target_partitions: usize,
     /// Options of the query engine by name (`datafusion.execution.batch_size`).
     pub options: Vec<(String, String)>,
-    /// How many of the newest queries `system.queries` shows.
-    pub query_log_entries: usize,
     /// How many queries run at once; more wait.
     pub concurrent_queries_max: usize,
     /// The longest a query may take when it does not say so itself.
@@ -42,9 +39,10 @@ pub struct EngineConfig {
     /// The threads queries are planned and run on.
     pub runtime: tokio::runtime::Handle,
     pub registry: metrics::Registry,
-    pub node_id: String,
-    /// What compaction did on this node.
-    pub compactions: Arc<Events>,
+    /// What this node shows of itself.
+    pub facts: Arc<Facts>,
+    /// The other nodes, which show such things, too.
+    pub peers: Option<Arc<dyn Peers>>,
     /// This process in the cluster, which knows how the other nodes are.
     pub member: Option<Member>,
 }
@@ -58,14 +56,14 @@ pub struct Engine {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) sessions: Arc<Sessions>,
-    pub(super) log: Arc<QueryLog>,
+    pub(super) facts: Arc<Facts>,
     pub(super) permits: Arc<Semaphore>,
     /// For queries that run, wait to run, or are planned.
     places: Arc<Semaphore>,
     places_max: usize,
     pub(super) read_timeout: Duration,
     pub(super) metrics: Metrics,
-    compactions: Arc<Events>,
+    peers: Option<Arc<dyn Peers>>,
     member: Option<Member>,
     moments: Arc<dyn Moments>,
     default_timeout: Option<Duration>,
@@ -79,13 +77,12 @@ impl Engine {
             memory_bytes,
             target_partitions,
             options,
-            query_log_entries,
             concurrent_queries_max,
             default_timeout,
             runtime,
             registry,
-            node_id: _,
-            compactions,
+            facts,
+            peers,
             member,
         } = config;
         let sessions = Arc::new(Sessions::new(memory_bytes, target_partitions.max(1), &options, store)?);
@@ -97,13 +94,13 @@ impl Engine {
         let places_max = permits.saturating_mul(1 + WAITING_PER_RUNNING).min(Semaphore::MAX_PERMITS);
         let shared = Shared {
             sessions,
-            log: Arc::new(QueryLog::new(query_log_entries)),
+            facts,
             permits: Arc::new(Semaphore::new(permits)),
             places: Arc::new(Semaphore::new(places_max)),
             places_max,
             read_timeout: READ_TIMEOUT,
             metrics,
-            compactions,
+            peers,
             member,
             moments,
             default_timeout,
@@ -170,8 +167,9 @@ impl Shared {
             state: Arc::clone(state),
             database,
             access: query.access.clone(),
-            log: Arc::clone(&self.log),
-            compactions: Arc::clone(&self.compactions),
+            token: query.token.clone(),
+            facts: Arc::clone(&self.facts),
+            peers: self.peers.clone(),
             lives: self.member.as_ref().map_or_else(Arc::default, |member| Arc::clone(member.lives())),
         })
     }

@@ -6,6 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, SchemaRef};
 use datafusion::common::{Result, ScalarValue};
 use futures::stream::BoxStream;
+use storage::bucket::Secret;
 use storage::catalog::Access;
 
 use super::Error;
@@ -19,6 +20,8 @@ pub struct Query {
     /// The values of `$name` in the text.
     pub params: Vec<(String, Param)>,
     pub access: Access,
+    /// What the asker showed, for other nodes to judge when they are asked in turn.
+    pub token: Option<Secret>,
     /// The way in it took: `http`, `pg`.
     pub door: &'static str,
     /// Its client speaks the SQL of Postgres, and this is its session.

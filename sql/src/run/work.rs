@@ -45,7 +45,7 @@ struct Progress {
 impl Work {
     pub(super) fn new(shared: Arc<Shared>, query: Query, parts: Parts) -> Self {
         let application = query.postgres.as_ref().map(|session| session.application_name.as_str());
-        let entry = shared.log.open(&query.text, query.door, application);
+        let entry = shared.facts.log.open(&query.text, query.door, application);
         shared.metrics.enter(None, "received");
         let progress = Progress { shared, entry, phase: "received", session: None, plan: None, rows: 0 };
         Self { query, schema: Some(parts.schema), rows: parts.rows, progress }

@@ -1,15 +1,19 @@
-//! `system.compaction_events`: what compaction did on this node since it started, newest last, of all databases that the
+//! `system.compaction_events`: what compaction did on each node since it started, newest last, of all databases that the
 //! asker may read.
 
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, DurationNanosecondArray, StringArray, TimestampNanosecondArray};
 use arrow_schema::{ArrowError, DataType, SchemaRef, TimeUnit};
-use storage::catalog::Action;
+use storage::catalog::{Access, Action};
+use storage::model::Mode;
 
-use super::{Definition, Place, World, full, schema_of};
+use super::{Definition, Facts, Place, Rows, full, schema_of};
 
-pub(super) const TABLE: Definition = Definition { name: "compaction_events", place: Place::Everywhere, schema, rows };
+pub(super) const TABLE: Definition =
+    Definition { name: "compaction_events", place: Place::Everywhere, schema, rows: ROWS };
+
+const ROWS: Rows = Rows::OfEachNode { mode: Mode::Compact, rows };
 
 fn schema() -> SchemaRef {
     schema_of(vec![
@@ -21,9 +25,9 @@ fn schema() -> SchemaRef {
     ])
 }
 
-fn rows(world: &World) -> Result<Vec<ArrayRef>, ArrowError> {
-    let mut events = world.compactions.all();
-    events.retain(|event| world.access.allows(Some(event.database), Action::Read));
+fn rows(facts: &Facts, access: &Access) -> Result<Vec<ArrayRef>, ArrowError> {
+    let mut events = facts.compactions.all();
+    events.retain(|event| access.allows(Some(event.database), Action::Read));
     let nanoseconds = |took: std::time::Duration| i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
     Ok(vec![
         Arc::new(TimestampNanosecondArray::from_iter_values(events.iter().map(|e| e.at_ns))),

@@ -7,9 +7,10 @@ use arrow_array::{ArrayRef, BooleanArray, UInt64Array};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 use storage::catalog::Action;
 
-use super::{Definition, Place, World, full, hard_deletions, optional, schema_of, seconds_utc, texts};
+use super::{Definition, Place, Rows, World, full, hard_deletions, optional, schema_of, seconds_utc, texts};
 
-pub(super) const TABLE: Definition = Definition { name: "databases", place: Place::Everywhere, schema, rows };
+pub(super) const TABLE: Definition =
+    Definition { name: "databases", place: Place::Everywhere, schema, rows: Rows::OfCluster(rows) };
 
 fn schema() -> SchemaRef {
     schema_of(vec![

@@ -4,9 +4,10 @@ use arrow_array::ArrayRef;
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 use storage::model::{ColumnKind, FieldType, TIME_COLUMN};
 
-use super::{Definition, Place, World, full, schema_of, texts};
+use super::{Definition, Place, Rows, World, full, schema_of, texts};
 
-pub(super) const TABLE: Definition = Definition { name: "influxdb_schema", place: Place::Everywhere, schema, rows };
+pub(super) const TABLE: Definition =
+    Definition { name: "influxdb_schema", place: Place::Everywhere, schema, rows: Rows::OfCluster(rows) };
 
 fn schema() -> SchemaRef {
     schema_of(vec![

@@ -4,16 +4,21 @@
 //! - Names, types and nullability of columns are as users of the original know them.
 //! - A table shows only what the asker may read.
 //! - Secrets are never in a row: of a token's hash the first nine digits are shown.
+//! - What each node keeps in memory (`queries`, `compaction_events`) is shown for all nodes of the cluster, with `node_id`.
+//!   A node that does not answer has a row of its own, in which `warning` tells why and all else is absent: it is never
+//!   missing in silence.
 //!
 //! # Not here
-//! - Rows of peers: what a node keeps in memory (`queries`, `compaction_events`) is shown for that node alone.
+//! - The way to the other nodes: `Peers` is handed in.
 
 mod compaction_events;
 mod databases;
+mod facts;
 mod influxdb_schema;
 mod log;
 mod nodes;
 mod parquet_files;
+mod peers;
 mod queries;
 mod retention;
 mod tables;
@@ -31,11 +36,14 @@ use datafusion::common::Result;
 use datafusion::datasource::TableType;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
+use storage::bucket::Secret;
 use storage::catalog::{Access, Database, Dropped, State};
 use storage::cluster::Lives;
-use storage::compaction::Events;
+use storage::model::Mode;
 
+pub use facts::Facts;
 pub(crate) use log::{End, Entry, Finished, QueryLog};
+pub use peers::{Heard, Peers};
 
 /// The database whose tables show the whole cluster; it exists without being created and only admins may ask it.
 pub(crate) const INTERNAL_DATABASE: &str = "_internal";
@@ -47,8 +55,11 @@ pub(crate) struct World {
     /// `None` is `_internal`.
     pub(crate) database: Option<Arc<Database>>,
     pub(crate) access: Access,
-    pub(crate) log: Arc<QueryLog>,
-    pub(crate) compactions: Arc<Events>,
+    /// What the asker showed, for other nodes to judge.
+    pub(crate) token: Option<Secret>,
+    pub(crate) facts: Arc<Facts>,
+    /// `None` in a cluster of one.
+    pub(crate) peers: Option<Arc<dyn Peers>>,
     pub(crate) lives: Arc<Lives>,
 }
 
@@ -57,7 +68,18 @@ struct Definition {
     name: &'static str,
     place: Place,
     schema: fn() -> SchemaRef,
-    rows: fn(&World) -> Result<Vec<ArrayRef>, ArrowError>,
+    rows: Rows,
+}
+
+type Columns = Result<Vec<ArrayRef>, ArrowError>;
+
+/// Where the rows of a table come from.
+#[derive(Clone, Copy)]
+enum Rows {
+    /// From what every node knows.
+    OfCluster(fn(&World) -> Columns),
+    /// From what each node with the mode keeps in memory.
+    OfEachNode { mode: Mode, rows: fn(&Facts, &Access) -> Columns },
 }
 
 /// Where a table can be asked for.
@@ -87,7 +109,11 @@ pub(crate) fn names(world: &World) -> Vec<String> {
 /// The table `name` of `world`.
 pub(crate) fn table(world: &World, name: &str) -> Option<Arc<dyn TableProvider>> {
     let definition = definitions(world).find(|d| d.name == name)?;
-    Some(Arc::new(SystemTable { definition, schema: (definition.schema)(), world: world.clone() }))
+    let schema = match definition.rows {
+        Rows::OfCluster(_) => (definition.schema)(),
+        Rows::OfEachNode { .. } => facts::of_nodes(&(definition.schema)()),
+    };
+    Some(Arc::new(SystemTable { definition, schema, world: world.clone() }))
 }
 
 fn definitions(world: &World) -> impl Iterator<Item = &'static Definition> {
@@ -99,6 +125,36 @@ struct SystemTable {
     definition: &'static Definition,
     schema: SchemaRef,
     world: World,
+}
+
+impl SystemTable {
+    async fn rows(&self) -> Result<Vec<RecordBatch>> {
+        let Definition { name, rows, .. } = self.definition;
+        let mode = match rows {
+            Rows::OfCluster(rows) => {
+                return Ok(vec![RecordBatch::try_new(Arc::clone(&self.schema), rows(&self.world)?)?]);
+            }
+            Rows::OfEachNode { mode, .. } => *mode,
+        };
+        let own = self.world.facts.rows(name, &self.world.access).expect("it is a table of nodes")?;
+        let mut batches = vec![own];
+        let heard = match &self.world.peers {
+            Some(peers) => peers.ask(name, mode, self.world.token.clone()).await,
+            None => Vec::new(),
+        };
+        for Heard { node_id, rows } in heard {
+            match rows {
+                Ok(rows) if rows.iter().all(|rows| rows.schema() == self.schema) => batches.extend(rows),
+                Ok(_) => batches.push(facts::warning(
+                    &self.schema,
+                    &node_id,
+                    "it has other columns: another version runs there",
+                )?),
+                Err(reason) => batches.push(facts::warning(&self.schema, &node_id, &reason)?),
+            }
+        }
+        Ok(batches)
+    }
 }
 
 impl Debug for SystemTable {
@@ -124,8 +180,7 @@ impl TableProvider for SystemTable {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = RecordBatch::try_new(Arc::clone(&self.schema), (self.definition.rows)(&self.world)?)?;
-        Ok(MemorySourceConfig::try_new_exec(&[vec![rows]], Arc::clone(&self.schema), projection.cloned())?)
+        Ok(MemorySourceConfig::try_new_exec(&[self.rows().await?], Arc::clone(&self.schema), projection.cloned())?)
     }
 }
 

@@ -17,9 +17,10 @@ use arrow_schema::{ArrowError, DataType, Field, SchemaRef, TimeUnit};
 use storage::catalog::Node;
 use uuid::Uuid;
 
-use super::{Definition, Place, World, full, optional, schema_of, texts};
+use super::{Definition, Place, Rows, World, full, optional, schema_of, texts};
 
-pub(super) const TABLE: Definition = Definition { name: "nodes", place: Place::InternalOnly, schema, rows };
+pub(super) const TABLE: Definition =
+    Definition { name: "nodes", place: Place::InternalOnly, schema, rows: Rows::OfCluster(rows) };
 
 fn schema() -> SchemaRef {
     let modes = DataType::List(Arc::new(Field::new("item", DataType::Utf8View, true)));
@@ -45,7 +46,8 @@ fn rows(world: &World) -> Result<Vec<ArrayRef>, ArrowError> {
     let nodes: Vec<&Node> = world.state.nodes.values().map(|node| &**node).collect();
     let mut modes = ListBuilder::new(StringViewBuilder::new());
     for node in &nodes {
-        modes.append_value(node.description.modes.iter().map(|mode| Some(mode.name())));
+        let newer = node.description.newer_modes.iter().map(|name| Some(&**name));
+        modes.append_value(node.description.modes.iter().map(|mode| Some(mode.name())).chain(newer));
     }
     let registered = nodes.iter().map(|n| i64::try_from(n.registered_at_ms).ok());
     let millis = |age: Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int64Array, StringArray, UInt64Array};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 
-use super::{Definition, Place, World, full, schema_of};
+use super::{Definition, Place, Rows, World, full, schema_of};
 
-pub(super) const TABLE: Definition = Definition { name: "parquet_files", place: Place::Everywhere, schema, rows };
+pub(super) const TABLE: Definition =
+    Definition { name: "parquet_files", place: Place::Everywhere, schema, rows: Rows::OfCluster(rows) };
 
 fn schema() -> SchemaRef {
     schema_of(vec![

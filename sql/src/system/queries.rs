@@ -1,4 +1,4 @@
-//! `system.queries`: the newest queries of this node, of all databases that the asker may read. The query that asks sees
+//! `system.queries`: the newest queries of each node, of all databases that the asker may read. The query that asks sees
 //! itself. A query that named no database that exists, or `_internal`, is shown to admins alone: its text may tell what
 //! others look for.
 
@@ -8,11 +8,14 @@ use std::time::Duration;
 use arrow_array::{ArrayRef, BooleanArray, DurationNanosecondArray, Int64Array, StringArray, TimestampNanosecondArray};
 use arrow_schema::{ArrowError, DataType, SchemaRef, TimeUnit};
 use storage::catalog::{Access, Action};
+use storage::model::Mode;
 
 use super::log::{End, Row};
-use super::{Definition, Place, World, full, optional, schema_of};
+use super::{Definition, Facts, Place, Rows, full, optional, schema_of};
 
-pub(super) const TABLE: Definition = Definition { name: "queries", place: Place::Everywhere, schema, rows };
+pub(super) const TABLE: Definition = Definition { name: "queries", place: Place::Everywhere, schema, rows: ROWS };
+
+const ROWS: Rows = Rows::OfEachNode { mode: Mode::Query, rows };
 
 fn schema() -> SchemaRef {
     let duration = || DataType::Duration(TimeUnit::Nanosecond);
@@ -39,9 +42,9 @@ fn schema() -> SchemaRef {
     ])
 }
 
-fn rows(world: &World) -> Result<Vec<ArrayRef>, ArrowError> {
-    let mut rows = world.log.rows();
-    rows.retain(|row| is_shown(row, &world.access));
+fn rows(facts: &Facts, access: &Access) -> Result<Vec<ArrayRef>, ArrowError> {
+    let mut rows = facts.log.rows();
+    rows.retain(|row| is_shown(row, access));
     let ended = |end: Option<End>| Arc::new(rows.iter().map(|r| Some(r.end == end)).collect::<BooleanArray>());
     Ok(vec![
         Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.id.to_string()))),

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, UInt64Array};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 
-use super::{Definition, Place, World, full, optional, schema_of, texts};
+use super::{Definition, Place, Rows, World, full, optional, schema_of, texts};
 
-pub(super) const TABLE: Definition = Definition { name: "retention", place: Place::Everywhere, schema, rows };
+pub(super) const TABLE: Definition =
+    Definition { name: "retention", place: Place::Everywhere, schema, rows: Rows::OfCluster(rows) };
 
 fn schema() -> SchemaRef {
     schema_of(vec![

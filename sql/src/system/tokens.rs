@@ -6,9 +6,10 @@ use arrow_array::{ArrayRef, StringViewArray, TimestampMillisecondArray, UInt64Ar
 use arrow_schema::{ArrowError, DataType, SchemaRef, TimeUnit};
 use storage::catalog::{Token, permissions_text};
 
-use super::{Definition, Place, World, full, optional, schema_of, texts};
+use super::{Definition, Place, Rows, World, full, optional, schema_of, texts};
 
-pub(super) const TABLE: Definition = Definition { name: "tokens", place: Place::InternalOnly, schema, rows };
+pub(super) const TABLE: Definition =
+    Definition { name: "tokens", place: Place::InternalOnly, schema, rows: Rows::OfCluster(rows) };
 
 fn schema() -> SchemaRef {
     let at = || DataType::Timestamp(TimeUnit::Millisecond, None);

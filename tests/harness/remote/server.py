@@ -91,7 +91,8 @@ class Handler(BaseHTTPRequestHandler):
             elif path == "/_keys":
                 KEYS.clear()
                 KEYS.update(told)
-            told = {"/_objects": sorted(OBJECTS), "/_calls": list(CALLS)}.get(path, [])
+            sizes = [f"{len(OBJECTS[key][0])} {key}" for key in sorted(OBJECTS)] if path == "/_sizes" else []
+            told = {"/_objects": sorted(OBJECTS), "/_calls": list(CALLS), "/_sizes": sizes}.get(path, [])
         self.answer(200, {"Content-Type": "application/json"}, json.dumps(told).encode())
 
     def fail(self, fault):
@@ -134,10 +135,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def put(self, key):
         if KIND == "google":
-            is_create = self.headers.get("x-goog-if-generation-match") == "0"
+            wanted = self.headers.get("x-goog-if-generation-match")
+            found = self.about(key)["x-goog-generation"] if key in OBJECTS else "0"
+            is_refused = wanted not in (None, found)
         else:
-            is_create = self.headers.get("if-none-match") == "*"
-        if is_create and key in OBJECTS and not IGNORES_CONDITIONS:
+            is_refused = self.headers.get("if-none-match") == "*" and key in OBJECTS
+        if is_refused and not IGNORES_CONDITIONS:
             if KIND == "azure":
                 raise Refused(409, "BlobAlreadyExists", "The specified blob already exists.")
             raise Refused(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")

@@ -2,6 +2,7 @@
 //!
 //! # Promises
 //! - A batch that was answered is seen by every query that begins `VISIBLE_WITHIN` later, or by what was written over it.
+//! - A query that names the places of all answered batches sees them whenever it begins.
 //! - A batch that was sent and never answered may be seen at any time, until the process that got it has a successor: a
 //!   process that was paused may store it long after.
 //! - A reader never sees a version older than one it saw before, unless nobody answered for it.
@@ -63,6 +64,8 @@ pub(super) struct Book {
     version: i64,
     points: BTreeMap<i64, [Versions; 3]>,
     batch: Vec<i64>,
+    /// Where the newest answered batch of each node stands.
+    places: BTreeMap<usize, String>,
 }
 
 /// What one reader saw of one writer: the newest version of each point.
@@ -71,7 +74,7 @@ pub(super) type Seen = BTreeMap<i64, i64>;
 impl Book {
     pub(super) fn new(writer: usize, seed: u64) -> Self {
         let random = Random::new(seed.wrapping_add(writer as u64));
-        Self { writer, random, version: 0, points: BTreeMap::new(), batch: Vec::new() }
+        Self { writer, random, version: 0, points: BTreeMap::new(), batch: Vec::new(), places: BTreeMap::new() }
     }
 
     pub(super) fn points(&self) -> usize {
@@ -114,6 +117,17 @@ impl Book {
             // Whatever a process that is gone has stored is older than this.
             versions.open.retain(|(_, process)| !replaced(*process));
         });
+    }
+
+    /// The batch stands there in the log of a node.
+    pub(super) fn stored(&mut self, node: usize, place: &str) {
+        self.places.insert(node, place.to_owned());
+    }
+
+    /// The places of all that was answered. `None` while nothing was.
+    pub(super) fn places(&self) -> Option<String> {
+        let places: Vec<&str> = self.places.values().map(String::as_str).collect();
+        (!places.is_empty()).then(|| places.join(","))
     }
 
     /// Compares what a query gave that began at `at`; `seen` is what its node gave before.

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use harness::node::Node;
 use harness::random::Random;
-use harness::remote::RemoteStore;
 use serde_json::json;
+
+use crate::stores::Store;
 
 /// A node, and what is being done to it.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl Machine {
 
 pub(super) struct Faults {
     pub(super) machines: Vec<Machine>,
-    pub(super) store: Option<RemoteStore>,
+    pub(super) store: Store,
     random: Random,
     pause_max: Duration,
     store_heals_at: Option<Instant>,
@@ -75,7 +76,7 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    pub(super) fn new(machines: Vec<Machine>, store: Option<RemoteStore>, seed: u64, pause_max: Duration) -> Self {
+    pub(super) fn new(machines: Vec<Machine>, store: Store, seed: u64, pause_max: Duration) -> Self {
         let random = Random::new(seed);
         Self { machines, store, random, pause_max, store_heals_at: None, counts: BTreeMap::new() }
     }
@@ -85,7 +86,7 @@ impl Faults {
         let now = Instant::now();
         let running: Vec<bool> = self.machines.iter_mut().map(|machine| machine.go_on(now)).collect();
         if self.store_heals_at.is_some_and(|at| at <= now) {
-            self.store.iter().for_each(RemoteStore::heal);
+            self.store.played().iter().for_each(|store| store.heal());
             self.store_heals_at = None;
         }
         match self.random.below(10) {
@@ -129,7 +130,7 @@ impl Faults {
     }
 
     fn hurt_store(&mut self, now: Instant) {
-        let Some(store) = &self.store else { return };
+        let Some(store) = self.store.played() else { return };
         let after = self.random.below(2) == 0;
         let (what, fault) = match self.random.below(4) {
             0 => ("store is slow", json!({ "method": "", "key": "", "times": 200, "delay": 0.3 })),
@@ -145,7 +146,7 @@ impl Faults {
     /// Ends all faults and waits until every node runs.
     #[track_caller]
     pub(super) fn end(&mut self) {
-        self.store.iter().for_each(RemoteStore::heal);
+        self.store.played().iter().for_each(|store| store.heal());
         for machine in &mut self.machines {
             match machine.state {
                 State::Paused { .. } => machine.state = State::Paused { until: Instant::now() },

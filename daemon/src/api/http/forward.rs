@@ -7,6 +7,7 @@
 //!   to is passed over for the next. Once anything of a request may have reached a node, no other is asked: the sender is
 //!   told that the outcome is not known. (Sending a write again is safe: the same rows unite.)
 //! - An answer is waited for while the node that owes it lives; one that breaks off breaks the answer here too.
+//! - A sender that breaks off is answered and counted as such; the node that its request went to is not blamed for it.
 //! - When nobody can be asked, the answer says which mode is missing: 503, so that clients come back.
 //!
 //! # Not here
@@ -44,7 +45,7 @@ use crate::config::Forward;
 const FORWARDED_BY: HeaderName = HeaderName::from_static("weir-forwarded-by");
 
 /// Says which node of which cluster a request was sent on to: an address may belong to another one by now.
-const FORWARDED_TO: HeaderName = HeaderName::from_static("weir-forwarded-to");
+pub(super) const FORWARDED_TO: HeaderName = HeaderName::from_static("weir-forwarded-to");
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The system asks the other end of a silent connection for a sign of life after so long, so often, so many times.
@@ -94,23 +95,10 @@ pub(super) struct Forwarder {
 
 impl Forwarder {
     pub(super) fn new(origin: Origin, registry: &Registry) -> Self {
-        let mut connector = HttpConnector::new();
-        let (every, times) = KEEPALIVE;
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        connector.set_keepalive(Some(every));
-        connector.set_keepalive_interval(Some(every));
-        connector.set_keepalive_retries(Some(times));
-        connector.set_tcp_user_timeout(Some(every * times));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .build(connector);
         let help = "HTTP requests that this node does not serve, by the mode that does and what became of them";
         Self {
             origin,
-            client,
+            client: client(),
             turn: AtomicUsize::new(0),
             searched: tokio::sync::Mutex::default(),
             forwarded: registry.counter_vec("http_requests_forwarded_total", help, &["mode", "outcome"]),
@@ -124,7 +112,7 @@ impl Forwarder {
 
     /// Refuses a request that was sent on to somebody else, who had this address before.
     pub(super) fn expect_for_us(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let us = self.addressee(self.origin.member.node());
+        let us = addressee(&self.origin.catalog, self.origin.member.node());
         match headers.get(&FORWARDED_TO) {
             Some(whom) if whom.as_bytes() != us.as_bytes() => {
                 let message = format!("this is {us}, and the request was sent on to another node");
@@ -132,10 +120,6 @@ impl Forwarder {
             }
             _ => Ok(()),
         }
-    }
-
-    fn addressee(&self, node: &NodeId) -> String {
-        format!("{:032x}/{node}", self.origin.catalog.cluster())
     }
 
     async fn forward(&self, mode: Mode, request: Request) -> Result<Response, Failed> {
@@ -173,7 +157,7 @@ impl Forwarder {
                 Err(error) if error.is_connect() && lender.is_whole() => {
                     tracing::info!(node = %node.id, %error, "a node that should serve cannot be reached");
                 }
-                Err(error) => return Err(broken(&node, &error)),
+                Err(error) => return Err(lender.broke_off().unwrap_or_else(|| broken(&node, &error))),
             }
         }
         discard_unread(&parts.headers, lender.take_back()).await;
@@ -234,7 +218,7 @@ impl Forwarder {
         let mut request = Request::builder().method(parts.method.clone()).uri(uri).version(Version::HTTP_11);
         let headers = request.headers_mut()?;
         *headers = end_to_end(&parts.headers);
-        headers.insert(FORWARDED_TO, HeaderValue::from_str(&self.addressee(&node.id)).ok()?);
+        headers.insert(FORWARDED_TO, HeaderValue::from_str(&addressee(&self.origin.catalog, &node.id)).ok()?);
         headers.insert(FORWARDED_BY, HeaderValue::from_str(self.origin.member.node().as_str()).ok()?);
         request.body(lender.lend()).ok()
     }
@@ -266,6 +250,31 @@ impl Forwarder {
         let what = if mode == Mode::Ingest { "writes" } else { "queries" };
         format!("this node (mode: {}) does not serve {what}", self.origin.modes)
     }
+}
+
+/// Who a request is meant for.
+pub(super) fn addressee(catalog: &Catalog, node: &NodeId) -> String {
+    format!("{:032x}/{node}", catalog.cluster())
+}
+
+/// Connections to other nodes.
+pub(super) fn client<B>() -> Client<HttpConnector, B>
+where
+    B: HttpBody<Data: Send> + Send,
+{
+    let mut connector = HttpConnector::new();
+    let (every, times) = KEEPALIVE;
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(every));
+    connector.set_keepalive_interval(Some(every));
+    connector.set_keepalive_retries(Some(times));
+    connector.set_tcp_user_timeout(Some(every * times));
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        .build(connector)
 }
 
 /// What is said instead of an answer, and how that is counted.
@@ -319,11 +328,13 @@ struct Lender(Arc<Mutex<Shelf>>);
 struct Shelf {
     body: Body,
     is_whole: bool,
+    /// Why the sender did not send all of it.
+    broke_off: Option<String>,
 }
 
 impl Lender {
     fn new(body: Body) -> Self {
-        Self(Arc::new(Mutex::new(Shelf { body, is_whole: true })))
+        Self(Arc::new(Mutex::new(Shelf { body, is_whole: true, broke_off: None })))
     }
 
     fn lend(&self) -> Lent {
@@ -333,6 +344,13 @@ impl Lender {
     /// Whether nothing of the body has been asked for yet.
     fn is_whole(&self) -> bool {
         self.0.lock().is_whole
+    }
+
+    /// What is to be said when the body did not end as its sender had announced.
+    fn broke_off(&self) -> Option<Failed> {
+        let reason = self.0.lock().broke_off.clone()?;
+        let refusal = Refusal::json(StatusCode::BAD_REQUEST, format!("read request body: {reason}"));
+        Some(Failed { refusal, outcome: "broken_off" })
     }
 
     fn take_back(self) -> Body {
@@ -351,7 +369,11 @@ impl HttpBody for Lent {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let mut shelf = self.0.lock();
         shelf.is_whole = false;
-        Pin::new(&mut shelf.body).poll_frame(cx)
+        let polled = Pin::new(&mut shelf.body).poll_frame(cx);
+        if let Poll::Ready(Some(Err(error))) = &polled {
+            shelf.broke_off = Some(error.to_string());
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
+use storage::bucket::Secret;
 use storage::catalog::Access;
 
 use super::Services;
@@ -42,6 +43,11 @@ impl Presented {
     /// What the bearer may do by now.
     pub(super) async fn access(&self, services: &Services) -> Result<Access, auth::Error> {
         services.auth.access(self.0.as_deref()).await
+    }
+
+    /// For other nodes, which judge it themselves.
+    pub(super) fn token(&self) -> Option<Secret> {
+        self.0.as_deref().map(Secret::new)
     }
 }
 

@@ -23,10 +23,12 @@ mod instant;
 mod memory;
 mod meter;
 mod node;
+mod position;
 mod pretty;
 mod query;
 mod query_request;
 mod server;
+mod system;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,7 @@ mod token;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::Method;
@@ -44,6 +47,7 @@ use storage::catalog::Catalog;
 use storage::cluster::Member;
 use storage::ingest::Ingest;
 use storage::model::{Mode, Modes, NodeId};
+use storage::view::Views;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -55,6 +59,7 @@ use gate::Needs;
 pub(crate) use health::{Readiness, VERSION};
 use meter::Meter;
 pub(crate) use server::{Server, ServerLimits};
+pub(crate) use system::Peers;
 
 /// What requests are served with.
 #[derive(Debug)]
@@ -64,6 +69,10 @@ pub(crate) struct Parts {
     pub(crate) ingest: Option<Ingest>,
     /// With mode `query`.
     pub(crate) engine: Option<sql::Engine>,
+    pub(crate) facts: Arc<sql::Facts>,
+    pub(crate) views: Option<Arc<Views>>,
+    /// The longest a query may take.
+    pub(crate) query_timeout: Option<Duration>,
     pub(crate) member: Member,
     pub(crate) modes: Modes,
     pub(crate) cluster: NodeId,
@@ -81,6 +90,9 @@ struct Services {
     catalog: Arc<Catalog>,
     ingest: Option<Ingest>,
     engine: Option<sql::Engine>,
+    facts: Arc<sql::Facts>,
+    views: Option<Arc<Views>>,
+    query_timeout: Option<Duration>,
     member: Member,
     forwarder: Forwarder,
     registry: Registry,
@@ -122,8 +134,8 @@ impl Route {
 
 /// The whole HTTP API. Register it once for each `Registry`.
 pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
-    let Parts { catalog, ingest, engine, member, modes, cluster, registry, readiness, datafusion, cluster_uuid } =
-        parts;
+    let Parts { catalog, ingest, engine, facts, views, query_timeout, member, modes, cluster, .. } = parts;
+    let Parts { registry, readiness, datafusion, cluster_uuid, .. } = parts;
     memory::register(&registry);
     let routes = routes();
     let origin =
@@ -138,6 +150,9 @@ pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
         catalog,
         ingest,
         engine,
+        facts,
+        views,
+        query_timeout,
         member,
         registry,
         readiness,
@@ -169,6 +184,7 @@ fn routes() -> Vec<Route> {
         route(Method::POST, "/write", Needs::Token, post(write::v1)).by(Mode::Ingest),
         route(Method::GET, "/api/v3/query_sql", Needs::Token, get(query::get)).by(Mode::Query),
         route(Method::POST, "/api/v3/query_sql", Needs::Token, post(query::post)).by(Mode::Query),
+        route(Method::GET, system::PATH, Needs::Token, get(system::get)),
         route(Method::GET, database::PATH, Needs::Token, get(database::list)),
         route(Method::POST, database::PATH, Needs::Admin, post(database::create)),
         route(Method::PUT, database::PATH, Needs::Admin, put(database::update)),

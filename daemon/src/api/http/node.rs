@@ -28,8 +28,8 @@ struct Which {
 /// The state of one node.
 pub(super) async fn show(State(services): State<Arc<Services>>, uri: Uri) -> Result<Response, Refusal> {
     let which: Which = parameters(&uri)?;
-    let (_, condition) = found(&services, &which).await?;
-    Ok(answer(&services, &which, condition))
+    let (node, condition) = found(&services, &which).await?;
+    Ok(answer(&services, &node, condition))
 }
 
 pub(super) async fn stop(
@@ -37,8 +37,7 @@ pub(super) async fn stop(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let which: Which = services.admission.declared_json(&headers, body).await?;
-    let (node, condition) = found(&services, &which).await?;
+    let (node, condition) = asked_for(&services, &headers, body).await?;
     let id = &node.id;
     match condition {
         Condition::Stopped => {
@@ -53,8 +52,9 @@ pub(super) async fn stop(
         }
         Condition::Joining | Condition::Running | Condition::Stopping | Condition::Removed => {}
     }
-    services.catalog.stop_node(id).await?;
-    Ok(answer(&services, &which, Condition::Stopping))
+    // A process that was started since this look is not the one that was meant.
+    services.catalog.stop_node(id, node.epoch).await?;
+    Ok(answer(&services, &node, Condition::Stopping))
 }
 
 pub(super) async fn remove(
@@ -62,15 +62,20 @@ pub(super) async fn remove(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let which: Which = services.admission.declared_json(&headers, body).await?;
-    let (node, condition) = found(&services, &which).await?;
+    let (node, condition) = asked_for(&services, &headers, body).await?;
     if condition != Condition::Stopped {
         let id = &node.id;
         let message = format!("node '{id}' is not fully stopped (current state: {condition}); run \"stop node\" first");
         return Err(Refusal::plain(StatusCode::CONFLICT, message));
     }
     services.catalog.remove_node(&node.id, node.epoch).await?;
-    Ok(answer(&services, &which, Condition::Removed))
+    Ok(answer(&services, &node, Condition::Removed))
+}
+
+/// The node that a JSON body names.
+async fn asked_for(services: &Services, headers: &HeaderMap, body: Body) -> Result<(Arc<Node>, Condition), Refusal> {
+    let which: Which = services.admission.declared_json(headers, body).await?;
+    found(services, &which).await
 }
 
 /// A node of the cluster, as the catalog and its heartbeat have it now.
@@ -85,9 +90,10 @@ async fn found(services: &Services, which: &Which) -> Result<(Arc<Node>, Conditi
     Ok((node, condition))
 }
 
-fn answer(services: &Services, which: &Which, condition: Condition) -> Response {
+fn answer(services: &Services, node: &Node, condition: Condition) -> Response {
     let body = json!({
-        "node_id": which.node_id,
+        "node_id": node.id.as_str(),
+        "epoch": node.epoch.0,
         "state": condition.to_string(),
         "answered_by": services.member.node().as_str(),
     });

@@ -4,10 +4,12 @@
 //! - The status is held back until the first rows exist, so most errors still get theirs. An error after that breaks
 //!   the connection: a short answer never looks like a whole one.
 //! - Running and encoding happen on the threads for long work; between them and the socket wait at most a few pieces.
+//! - A query that names positions (see `position`) shows the rows that stand there, or is refused.
 //! - A client that goes away cancels its query.
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use axum::body::{Body, Bytes};
@@ -17,32 +19,37 @@ use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
 use sql::{Engine, Query, QueryErrorKind};
 use storage::catalog::Access;
+use storage::view;
 use tokio::sync::mpsc;
 
 use super::Services;
 use super::errors::{Refusal, Shape};
 use super::format::{Encoder, Format};
+use super::gate::Presented;
 use super::query_request::{Fields, Question};
 use super::write::parameters;
 use crate::api::auth;
 
+/// What may be asked, and what other nodes judge themselves.
+type Asker = (Extension<Access>, Extension<Presented>);
+
 pub(super) async fn get(
     State(services): State<Arc<Services>>,
-    Extension(access): Extension<Access>,
+    (Extension(access), Extension(presented)): Asker,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    ask(&services, access, parameters::<Fields>(&uri)?.check(&headers)?).await
+    ask(&services, (access, presented), parameters::<Fields>(&uri)?.check(&headers)?).await
 }
 
 pub(super) async fn post(
     State(services): State<Arc<Services>>,
-    Extension(access): Extension<Access>,
+    (Extension(access), Extension(presented)): Asker,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
     let fields: Fields = services.admission.json(&headers, body).await?;
-    ask(&services, access, fields.check(&headers)?).await
+    ask(&services, (access, presented), fields.check(&headers)?).await
 }
 
 /// A piece of an answer on its way to the socket.
@@ -53,14 +60,29 @@ enum Piece {
     Failed(Refusal),
 }
 
+/// The longest a query waits for rows that it was told to show; its own time begins after that.
+const REACH_WITHIN: Duration = Duration::from_secs(10);
 /// So many pieces wait for a slow client before the query waits too.
 const PIECES_WAITING_MAX: usize = 4;
 /// Rows that are encoded as one piece.
 const PIECE_ROWS: usize = 2048;
 
-async fn ask(services: &Services, access: Access, question: Question) -> Result<Response, Refusal> {
-    let Question { database, text, params, format } = question;
-    let query = Query { text, database, params, access, door: "http", postgres: None, timeout: None, patience: None };
+async fn ask(
+    services: &Services,
+    (access, presented): (Access, Presented),
+    question: Question,
+) -> Result<Response, Refusal> {
+    let Question { database, text, params, format, after } = question;
+    if !after.is_empty() {
+        // A client that goes away waits no more.
+        let within = services.query_timeout.map_or(REACH_WITHIN, |timeout| timeout.min(REACH_WITHIN));
+        let late = |error: view::Error| Refusal::plain(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+        let views = services.views.as_ref().expect("a node without mode query forwards queries");
+        views.reach(&after, within).await.map_err(late)?;
+    }
+    let token = presented.token();
+    let query =
+        Query { text, database, params, access, token, door: "http", postgres: None, timeout: None, patience: None };
     let (pieces, mut received) = mpsc::channel(PIECES_WAITING_MAX);
     let engine = services.engine.clone().expect("a node without mode query forwards queries");
     // The task ends when the receiver is dropped, that is, when the client goes away or has everything.
@@ -164,7 +186,6 @@ fn query_error(error: sql::Error) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn errors_of_a_query_have_the_statuses_clients_know() {

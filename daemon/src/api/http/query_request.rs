@@ -6,9 +6,11 @@ use axum::http::{HeaderMap, header};
 use serde::Deserialize;
 use serde_json::Value;
 use sql::Param;
+use storage::wal::Mark;
 
 use super::errors::Refusal;
 use super::format::Format;
+use super::position;
 
 /// The fields of a request, whichever way it came.
 #[derive(Deserialize, Default, PartialEq)]
@@ -19,6 +21,8 @@ pub(super) struct Fields {
     format: Option<String>,
     /// An object; in a URL, the text of one.
     params: Option<Value>,
+    /// See `position`.
+    after_position: Option<String>,
 }
 
 impl fmt::Debug for Fields {
@@ -34,11 +38,13 @@ pub(super) struct Question {
     pub(super) text: String,
     pub(super) params: Vec<(String, Param)>,
     pub(super) format: Format,
+    /// What must be visible.
+    pub(super) after: Vec<Mark>,
 }
 
 impl Fields {
     pub(super) fn check(self, headers: &HeaderMap) -> Result<Question, Refusal> {
-        let Self { db, q, format, params } = self;
+        let Self { db, q, format, params, after_position } = self;
         let (Some(database), Some(text)) = (db, q) else {
             return Err(Refusal::bad_request("missing query parameters 'db' and 'q'"));
         };
@@ -50,7 +56,8 @@ impl Fields {
                 .map_or(Ok(Format::Json), |accept| Format::accepted(accept.to_str().unwrap_or("not text")))?,
         };
         let params = params.map_or_else(|| Ok(Vec::new()), self::params)?;
-        Ok(Question { database, text, params, format })
+        let after = position::asked(headers, after_position.as_deref())?;
+        Ok(Question { database, text, params, format, after })
     }
 }
 
@@ -107,7 +114,8 @@ mod tests {
         let body = from_json(r#"{"db":"a","q":"SELECT 1","format":"csv","params":{"x":1,"y":"z"}}"#);
         assert_eq!(url, body);
         let params = vec![("x".to_owned(), Param::Int(1)), ("y".to_owned(), Param::String("z".to_owned()))];
-        let expected = Question { database: "a".into(), text: "SELECT 1".into(), params, format: Format::Csv };
+        let expected =
+            Question { database: "a".into(), text: "SELECT 1".into(), params, format: Format::Csv, after: Vec::new() };
         assert_eq!(url, Ok(expected));
     }
 

@@ -8,13 +8,13 @@ use axum::response::{IntoResponse, Response};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use storage::bucket::InMemory;
-use storage::catalog::Limits;
+use storage::catalog::{Description, Limits};
 use storage::clock::Clock;
 use storage::model::NodeId;
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::wal::OnDamage;
-use storage::{catalog, cluster, compaction, ingest, replica, snapshot, sweep};
+use storage::{cluster, compaction, ingest, replica, snapshot, sweep};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -29,7 +29,7 @@ fn storage_config() -> Config {
         member: cluster::Config {
             node: NodeId::new("n").expect("a good name"),
             core_count: 1,
-            description: catalog::Description::default(),
+            description: Description::default(),
             place: cluster::Place::here(),
             take_over: cluster::TakeOver::Refuse,
             follow_every: Duration::from_secs(1),
@@ -86,19 +86,20 @@ impl Api {
             clock: Clock::simulated(1_760_000_000_000_000, 1),
             tasks: Tasks::new(Cpu::Here),
             registry: registry.clone(),
+            wire: None,
         };
         let node = Node::start(storage_config(), world).await.expect("the node starts");
+        let facts = Arc::new(sql::Facts::new("n".into(), 10, Arc::clone(&node.events)));
         let engine = sql::EngineConfig {
             memory_bytes: 64 << 20,
             target_partitions: 1,
             options: Vec::new(),
-            query_log_entries: 10,
             concurrent_queries_max: 1,
             default_timeout: None,
             runtime: Handle::current(),
             registry: registry.clone(),
-            node_id: "n".into(),
-            compactions: Arc::clone(&node.events),
+            facts: Arc::clone(&facts),
+            peers: None,
             member: Some(node.member.clone()),
         };
         let views = node.views.clone().expect("it shows rows");
@@ -109,6 +110,9 @@ impl Api {
             catalog: Arc::clone(&node.catalog),
             ingest: node.ingest.clone(),
             engine: Some(engine.expect("the engine starts")),
+            facts,
+            views: node.views.clone(),
+            query_timeout: None,
             member: node.member.clone(),
             modes: Modes::ALL,
             cluster: NodeId::new("c").expect("a good name"),

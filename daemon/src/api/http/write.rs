@@ -19,6 +19,7 @@ use super::Services;
 use super::body::discard_unread;
 use super::errors::{Refusal, Shape, partial_write};
 use super::gate::Presented;
+use super::position;
 use crate::api::auth;
 
 /// A write as one of the endpoints understood it.
@@ -148,10 +149,11 @@ async fn write(request: Request, wish: Result<Wish, Refusal>) -> Result<Response
     let write = Write { database: &database, body: text.as_str(), precision, bad_lines, answer };
     let ingest = services.ingest.as_ref().expect("a node without mode ingest forwards writes");
     let report = ingest.write(write).await?;
-    match report.rejected.as_slice() {
-        [] => Ok(StatusCode::NO_CONTENT.into_response()),
-        rejected => Err(partial_write(rejected)),
-    }
+    let answer = match report.rejected.as_slice() {
+        [] => StatusCode::NO_CONTENT.into_response(),
+        rejected => partial_write(rejected).into_response(),
+    };
+    Ok(position::tell(answer, report.stored.as_ref()))
 }
 
 fn permit(services: &Services, access: &Access, database: &str) -> Result<(), Refusal> {

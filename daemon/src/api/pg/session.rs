@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use sql::{Param, PgSession, Query};
+use storage::bucket::Secret;
 use storage::catalog::Access;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
@@ -43,7 +44,7 @@ const KEPT_BYTES_MAX: usize = 16 << 20;
 pub(super) struct Login {
     pub(super) user: String,
     pub(super) database: String,
-    pub(super) token: Option<String>,
+    pub(super) token: Option<Secret>,
     pub(super) access: Access,
 }
 
@@ -366,7 +367,8 @@ impl Session {
 
     /// A query of this session as of now.
     pub(super) async fn query(&mut self, text: &str, params: Vec<Param>) -> Result<Query, Failure> {
-        let access = self.services.auth.access(self.login.token.as_deref()).await;
+        let token = self.login.token.as_ref().map(Secret::reveal);
+        let access = self.services.auth.access(token).await;
         let ended = |_| Failure::Fatal(Refusal::new("28000", "the token of this session is not valid any more"));
         self.login.access = access.map_err(ended)?;
         let name = |(number, param): (usize, Param)| (number.to_string(), param);
@@ -375,6 +377,7 @@ impl Session {
             database: self.login.database.clone(),
             params: (1..).zip(params).map(name).collect(),
             access: self.login.access.clone(),
+            token: self.login.token.clone(),
             door: "pg",
             postgres: Some(Arc::new(self.as_seen())),
             timeout: None,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use storage::bucket::Secret;
 use storage::catalog::Access;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -195,7 +196,7 @@ async fn authenticate(
     write: &mut tokio::net::tcp::OwnedWriteHalf,
     (user, peer): (&str, SocketAddr),
     services: &Services,
-) -> Result<(Option<String>, Access), Failure> {
+) -> Result<(Option<Secret>, Access), Failure> {
     if services.auth.is_off() {
         return Ok((None, Access::unrestricted()));
     }
@@ -212,7 +213,7 @@ async fn authenticate(
         None => return Err(Failure::Gone),
     };
     match services.auth.access(Some(&token)).await {
-        Ok(access) => Ok((Some(token), access)),
+        Ok(access) => Ok((Some(Secret::new(token)), access)),
         Err(_) => {
             tokio::time::sleep(GUESS_PAUSE).await;
             Err(Refusal::new("28P01", format!("password authentication failed for user \"{user}\"")).into())
@@ -262,6 +263,7 @@ async fn check_database(login: &Login, services: &Services) -> Result<(), Refusa
         database: login.database.clone(),
         params: Vec::new(),
         access: login.access.clone(),
+        token: login.token.clone(),
         door: "pg",
         postgres: None,
         timeout: None,

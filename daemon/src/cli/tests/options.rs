@@ -51,7 +51,7 @@ fn every_option_of_the_original_is_taken_or_refused_by_name() {
         check_option(&plain, (flag, value), fate, &variables.split_whitespace().collect::<Vec<_>>());
         count += 1;
     }
-    assert!(count >= 228, "{count} options");
+    assert!(count >= 236, "{count} options");
 }
 
 /// A command line, and the node it starts as text.
@@ -100,6 +100,35 @@ fn check_fate(without: &str, with: &Outcome, fate: &str, name: &str) {
         ("refused", Err(error)) => assert!(error.contains(name), "{name}: {error}"),
         (fate, with) => panic!("{name} should be {fate}: {with:?}"),
     }
+}
+
+#[test]
+fn certificates_between_nodes_have_variables_as_well() {
+    let bind = ["--internode-bind-addr", "127.0.0.1:0"];
+    let flags = [&bind[..], &["--internode-tls-cert=/c", "--internode-tls-key=/k", "--internode-tls-ca=/a"]].concat();
+    let by_flags = node(&flags, &[]).expect("all three are there").config;
+    for prefix in ["INFLUXDB3_", "INFLUXDB3_ENTERPRISE_"] {
+        let names = ["CERT", "KEY", "CA"].map(|name| format!("{prefix}INTERNODE_TLS_{name}"));
+        let variables = [(names[0].as_str(), "/c"), (names[1].as_str(), "/k"), (names[2].as_str(), "/a")];
+        let by_variables = node(&bind, &variables).expect("all three are there").config;
+        assert_eq!(by_variables.internode, by_flags.internode);
+    }
+}
+
+#[test]
+fn a_short_secret_between_nodes_is_refused_without_being_told() {
+    let good = "x".repeat(16);
+    for secret in ["", "short-secret-15"] {
+        let expected = format!("has {} bytes", secret.len());
+        let flags = ["--internode-bind-addr=127.0.0.1:0", "--internode-jwt-primary"];
+        let by_flag = node(&[&flags[..], &[secret]].concat(), &[]).expect_err("it is too short").to_string();
+        assert!(by_flag.contains(&format!("--internode-jwt-primary {expected}")), "{by_flag}");
+        assert!(secret.is_empty() || !by_flag.contains(secret), "{by_flag}");
+        let second = ["--internode-jwt-secondary", secret];
+        check_error(&[&flags[..], &[&good], &second].concat(), &[], &format!("--internode-jwt-secondary {expected}"));
+    }
+    let variable = ("INFLUXDB3_INTERNODE_JWT_PRIMARY", "short-secret-15");
+    check_error(&["--internode-bind-addr=127.0.0.1:0"], &[variable], "--internode-jwt-primary has 15 bytes");
 }
 
 #[test]

@@ -32,13 +32,24 @@ impl Kind {
         Self::Probe,
     ];
 
+    /// The lowest feature level that reads what this program writes as this kind, so that a change of one kind keeps
+    /// no older program from the others.
+    fn feature_level(self) -> u32 {
+        match self {
+            // Level 2: nodes have modes, addresses and an end, one of them compacts, and files have tails.
+            Self::CatalogEntry | Self::CatalogRoot | Self::CatalogPart => 2,
+            Self::CatalogMark | Self::WalRows | Self::WalFence | Self::Heartbeat | Self::Probe => 1,
+        }
+    }
+
     fn from_code(code: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|k| *k as u16 == code)
     }
 }
 
-/// What this program can read. An object that needs more is refused by name.
-pub const FEATURE_LEVEL: u32 = 1;
+/// What this program can read: the highest level of any kind. An object that needs more is refused by name. Whoever
+/// stores something that this program would not understand raises the level of its kind.
+const FEATURE_LEVEL: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"weirobj\n";
 const FORMAT_VERSION: u16 = 1;
@@ -70,7 +81,7 @@ impl Frame {
         out.put_slice(&MAGIC);
         out.put_u16_le(self.kind as u16);
         out.put_u16_le(FORMAT_VERSION);
-        out.put_u32_le(FEATURE_LEVEL);
+        out.put_u32_le(self.kind.feature_level());
         out.put_u128_le(self.cluster);
         out.put_u32_le(self.epoch.0);
         out.put_u32_le(0);
@@ -98,7 +109,8 @@ impl Frame {
         let level = u32::from_le_bytes(field(header, 12));
         if version != FORMAT_VERSION || level > FEATURE_LEVEL {
             return Err(format!(
-                "format {version}, feature level {level}; this program reads format {FORMAT_VERSION} up to level {FEATURE_LEVEL}"
+                "format {version}, feature level {level}: a newer version of this program wrote it; this one reads format \
+                 {FORMAT_VERSION} up to level {FEATURE_LEVEL}"
             ));
         }
         let code = u16::from_le_bytes(field(header, 8));
@@ -150,6 +162,20 @@ mod tests {
     #[test]
     fn what_was_encoded_is_decoded() {
         assert_eq!(Frame::decode(&sample().encode()), Ok(sample()));
+    }
+
+    #[test]
+    fn an_object_that_needs_a_newer_program_is_refused_with_the_level_it_needs() {
+        for (kind, level) in
+            [(Kind::CatalogEntry, 2), (Kind::CatalogRoot, 2), (Kind::CatalogPart, 2), (Kind::WalRows, 1)]
+        {
+            let mut bytes = Frame { kind, ..sample() }.encode().to_vec();
+            assert_eq!(bytes[12..16], u32::to_le_bytes(level), "{kind:?} keeps out programs that cannot read it");
+            bytes[12] = 3;
+            seal(&mut bytes);
+            let refused = Frame::decode(&bytes.into()).expect_err("it is of a newer program");
+            assert!(refused.contains("feature level 3: a newer version of this program wrote it"), "{refused}");
+        }
     }
 
     #[test]

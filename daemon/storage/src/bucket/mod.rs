@@ -32,7 +32,7 @@ use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt,
 pub use object_store::memory::InMemory;
 pub use object_store::path::Path as Key;
 
-pub use frame::{FEATURE_LEVEL, Frame, HEADER_BYTES, Kind};
+pub use frame::{Frame, HEADER_BYTES, Kind};
 pub use keys::Keys;
 pub use local::LocalFiles;
 pub use reader::ReadOnly;

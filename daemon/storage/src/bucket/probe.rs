@@ -38,7 +38,11 @@ impl Bucket {
         }
         self.expect_read(first, &original).await?;
         if self.try_create(first, &self.probe_frame(cluster)).await? == Put::Done {
-            return Err(self.unfit("it accepted a second create of one object"));
+            // In the words of its documentation, where its owner can look it up.
+            return Err(self.unfit(
+                "it accepted a second create of one object, so it ignores preconditions \
+                 (If-None-Match on S3 and Azure, x-goog-if-generation-match on Google)",
+            ));
         }
         self.expect_read(first, &original).await?;
 

@@ -19,7 +19,8 @@ impl Secret {
     }
 
     /// The value, for whoever signs with it.
-    pub(super) fn reveal(&self) -> &str {
+    #[must_use]
+    pub fn reveal(&self) -> &str {
         &self.0
     }
 

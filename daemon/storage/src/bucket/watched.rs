@@ -22,6 +22,8 @@ pub(crate) struct Watched {
     calls: Mutex<Vec<String>>,
     /// Puts of keys that hold this text are done, and answered only when it is gone.
     held: watch::Sender<Option<&'static str>>,
+    /// Gets of keys that hold this text are not answered until it is gone.
+    hung: watch::Sender<Option<&'static str>>,
     /// Objects whose keys hold this text cannot be deleted.
     undeletable: Mutex<Option<&'static str>>,
     /// At the next listing of this prefix, the objects of another store are there.
@@ -34,6 +36,7 @@ impl Watched {
             inner: Arc::default(),
             calls: Mutex::default(),
             held: watch::Sender::new(None),
+            hung: watch::Sender::new(None),
             undeletable: Mutex::default(),
             copied: Mutex::default(),
         })
@@ -56,6 +59,10 @@ impl Watched {
         self.held.send_replace(None);
     }
 
+    pub(crate) fn hang_gets(&self, text: &'static str) {
+        self.hung.send_replace(Some(text));
+    }
+
     pub(crate) fn refuse_deletes(&self, text: &'static str) {
         *self.undeletable.lock() = Some(text);
     }
@@ -69,6 +76,11 @@ impl Watched {
     }
 }
 
+async fn wait_until_free(kept: &watch::Sender<Option<&'static str>>, location: &Path) {
+    let is_free = |text: &Option<&str>| text.is_none_or(|text| !location.as_ref().contains(text));
+    let _ = kept.subscribe().wait_for(is_free).await;
+}
+
 impl std::fmt::Display for Watched {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("watched store")
@@ -80,8 +92,7 @@ impl ObjectStore for Watched {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         self.called("put", location);
         let result = self.inner.put_opts(location, payload, opts).await;
-        let is_free = |held: &Option<&str>| held.is_none_or(|text| !location.as_ref().contains(text));
-        let _ = self.held.subscribe().wait_for(is_free).await;
+        wait_until_free(&self.held, location).await;
         result
     }
 
@@ -91,6 +102,7 @@ impl ObjectStore for Watched {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.called("get", location);
+        wait_until_free(&self.hung, location).await;
         self.inner.get_opts(location, options).await
     }
 

@@ -182,6 +182,12 @@ impl Buffer {
         inner.applied = inner.applied.max(position);
     }
 
+    /// The newest object whose rows are here, or were.
+    #[must_use]
+    pub fn applied(&self) -> Position {
+        self.inner.lock().applied
+    }
+
     /// The chunks of every table, and the position up to which rows were dropped.
     #[must_use]
     pub fn all_chunks(&self) -> (BTreeMap<TableId, Vec<Arc<Chunk>>>, Position) {

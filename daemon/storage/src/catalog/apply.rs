@@ -91,7 +91,7 @@ impl State {
             Change::DeleteToken { id } => self.tokens.remove(id).map(drop).ok_or_else(|| no_token(*id)),
             Change::RegisterNode { .. } => self.register_node(change),
             Change::DescribeNode { node, epoch, description } => self.describe_node(node, *epoch, description),
-            Change::StopNode { node } => self.stop_node(node),
+            Change::StopNode { node, epoch } => self.stop_node(node, *epoch),
             Change::RemoveNode { node, at_ms } => self.remove_node(node, *at_ms),
             Change::TakeCompactor { node, epoch, term } => self.take_compactor(node, *epoch, *term),
             Change::LeaveCompactor { node, term } => self.leave_compactor(node, *term),

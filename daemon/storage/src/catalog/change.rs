@@ -81,9 +81,10 @@ pub enum Change {
         epoch: Epoch,
         description: Description,
     },
-    /// The process of the node is to leave in order.
+    /// The process of this epoch is to leave in order.
     StopNode {
         node: NodeId,
+        epoch: Epoch,
     },
     /// A node that is sealed leaves the cluster; its id may come back as a new node.
     RemoveNode {

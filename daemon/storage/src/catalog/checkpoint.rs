@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::format::{Parts, file_id, to_json};
 use super::stored::{StoredColumn, StoredDescription, StoredDropped, StoredFile, StoredToken, hex, unhex};
-use super::{Compactor, Database, Description, Node, Removed, State, Table, TokenId};
+use super::{Compactor, Database, Node, Removed, State, Table, TokenId};
 use crate::bucket::keys;
 use crate::model::{DatabaseId, Epoch, FileId, NodeId, Position, Stamp, TableId, TableSchema, Writer};
 
@@ -256,7 +256,7 @@ fn load_node(stored: StoredNode) -> Result<(NodeId, Arc<Node>), String> {
         sealed: stored.sealed,
         registered_at_ms: stored.registered_at_ms,
         core_count: stored.core_count,
-        description: stored.description.map_or(Ok(Description::default()), StoredDescription::load)?,
+        description: stored.description.map(Into::into).unwrap_or_default(),
         stopping: stored.stopping,
         removed_at_ms: stored.removed_at_ms,
     };

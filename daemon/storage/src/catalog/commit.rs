@@ -19,6 +19,8 @@ pub struct Catalog {
     limits: Limits,
     turn: Arc<Mutex<Turn>>,
     pub(super) tasks: Tasks,
+    /// The newest version that another node said it knows. It may be wrong.
+    heard: watch::Sender<u64>,
 }
 
 impl Catalog {
@@ -26,7 +28,7 @@ impl Catalog {
     pub async fn open(bucket: Bucket, clock: Clock, tasks: Tasks, limits: Limits) -> Result<Self, Error> {
         let start = resume::start(&bucket, &clock).await?;
         let log = Arc::new(Log::new((bucket, clock), start));
-        let catalog = Self { log, limits, turn: Arc::default(), tasks };
+        let catalog = Self { log, limits, turn: Arc::default(), tasks, heard: watch::Sender::new(0) };
         catalog.refresh().await?;
         Ok(catalog)
     }
@@ -78,10 +80,37 @@ impl Catalog {
         FileId(self.log.clock.ulid_above(self.state().file_floor.0))
     }
 
-    /// Follows the log to its end.
+    /// Follows the log to its end. Many who ask at the same time are served by one look.
     pub async fn refresh(&self) -> Result<Arc<State>, Error> {
+        let asked = self.log.clock.instant();
         let mut turn = self.turn.lock().await;
-        self.log.follow(&mut turn).await
+        // A look that began in the same instant may have begun before.
+        if self.followed_at() > asked {
+            return Ok(self.state());
+        }
+        let followed = self.log.follow(&mut turn).await;
+        // Whoever said more was wrong, or says it again.
+        let known = self.state().version;
+        self.heard.send_if_modified(|heard| {
+            *heard = known.min(*heard);
+            false
+        });
+        followed
+    }
+
+    /// Another node says that it knows this version. It is a hint to look.
+    pub fn hear_of(&self, version: u64) {
+        self.heard.send_if_modified(|heard| {
+            let is_news = version > *heard;
+            *heard = version.max(*heard);
+            is_news
+        });
+    }
+
+    /// Comes when somebody knows more than this node. Whoever waits for it should `refresh`, which ends the hint.
+    pub async fn news(&self) {
+        // The sender lives as long as this.
+        let _ = self.heard.subscribe().wait_for(|heard| *heard > self.state().version).await;
     }
 
     /// Makes the changes that `decide` finds right for the newest state. When another node was first, `decide` is asked

@@ -12,7 +12,7 @@ use super::checkpoint::{self, Root};
 use super::format::{decode_entry, encode_entry, made_at_ms};
 use super::{Change, State};
 use crate::fuzz::{allocated, damaged, for_seeds};
-use crate::model::TableId;
+use crate::model::{NodeId, TableId};
 
 fn any_changes(state: &State, random: &mut StdRng) -> Vec<Change> {
     (0..random.random_range(1..4)).map(|_| any_change(random, state)).collect()
@@ -36,6 +36,24 @@ fn entries_are_read_as_they_were_written() {
         assert_eq!(decode_entry(&payload).as_deref(), Ok(&changes[..]));
         assert_eq!(made_at_ms(&payload), Ok(7));
     });
+}
+
+#[test]
+fn a_mode_that_only_a_newer_program_knows_is_kept_and_the_rest_is_understood() {
+    let nodes = r#"{"at_ms":7,"changes":[
+        {"change":"register_node","node":"n","instance":"1","writer":0,"core_count":1,"at_ms":7},
+        {"change":"open_epoch","node":"n","epoch":1,"process":"1","at_ms":7},
+        {"change":"describe_node","node":"n","epoch":1,"description":
+            {"modes":["webui","query"],"http":null,"internode":null,"version":"9","options":"{}"}}]}"#;
+    let mut state = State::default();
+    state.apply(1, &decode_entry(nodes.as_bytes()).expect("a mode is no reason to refuse an entry")).unwrap();
+    let read_back = read(&encode(&state)).expect("a mode is no reason to refuse a checkpoint");
+    assert_eq!(read_back, state);
+    let description = &read_back.nodes[&NodeId::new("n").unwrap()].description;
+    assert_eq!(
+        (description.modes.to_string(), &description.newer_modes[..]),
+        ("query".to_owned(), &["webui".into()][..])
+    );
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! How catalog entries and checkpoints are written down: JSON, so that an operator can read them with any tool.
 //!
-//! Names and meanings are kept for ever. A change that this program does not know is refused, never skipped.
+//! Names and meanings are kept for ever. A change that this program does not know is refused, never skipped; whoever adds
+//! one, or a field, raises the feature level of the catalog's kinds (`bucket/frame.rs`) and adds a sample
+//! (`tests/formats`), so that an older program says which level it lacks. Only names of modes need no level: one that is
+//! not known is kept as it is.
 //! 128-bit numbers are hexadecimal text, file ids are ULID text.
 
 use std::collections::BTreeMap;
@@ -43,7 +46,7 @@ enum StoredChange {
     Persist { node: String, epoch: u32, persisted: u64, persisted_epoch: u32, stamp: u64, files: Vec<StoredFile> },
     CloseEpoch { node: String, epoch: u32 },
     DescribeNode { node: String, epoch: u32, description: StoredDescription },
-    StopNode { node: String },
+    StopNode { node: String, epoch: u32 },
     RemoveNode { node: String, at_ms: u64 },
     TakeCompactor { node: String, epoch: u32, term: u64 },
     LeaveCompactor { node: String, term: u64 },
@@ -130,7 +133,7 @@ fn store_nodes_and_files(change: &Change) -> StoredChange {
         Change::DescribeNode { node, epoch, description } => {
             S::DescribeNode { node: node.to_string(), epoch: epoch.0, description: description.into() }
         }
-        Change::StopNode { node } => S::StopNode { node: node.to_string() },
+        Change::StopNode { node, epoch } => S::StopNode { node: node.to_string(), epoch: epoch.0 },
         Change::RemoveNode { node, at_ms } => S::RemoveNode { node: node.to_string(), at_ms: *at_ms },
         Change::TakeCompactor { node, epoch, term } => {
             S::TakeCompactor { node: node.to_string(), epoch: epoch.0, term: *term }
@@ -219,9 +222,9 @@ fn load_nodes_and_files(change: StoredChange) -> Result<Change, String> {
             at_ms,
         },
         S::DescribeNode { node, epoch, description } => {
-            Change::DescribeNode { node: NodeId::new(&node)?, epoch: Epoch(epoch), description: description.load()? }
+            Change::DescribeNode { node: NodeId::new(&node)?, epoch: Epoch(epoch), description: description.into() }
         }
-        S::StopNode { node } => Change::StopNode { node: NodeId::new(&node)? },
+        S::StopNode { node, epoch } => Change::StopNode { node: NodeId::new(&node)?, epoch: Epoch(epoch) },
         S::RemoveNode { node, at_ms } => Change::RemoveNode { node: NodeId::new(&node)?, at_ms },
         S::TakeCompactor { node, epoch, term } => {
             Change::TakeCompactor { node: NodeId::new(&node)?, epoch: Epoch(epoch), term }

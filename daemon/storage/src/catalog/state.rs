@@ -103,6 +103,8 @@ pub struct Node {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     pub modes: Modes,
+    /// Names of modes that only a newer program knows. They are kept for those that do.
+    pub newer_modes: Vec<Arc<str>>,
     /// Where other nodes reach its HTTP port, `host:port`; `None` when they cannot.
     pub http: Option<Arc<str>>,
     /// Where other nodes reach its port for themselves, `host:port`.
@@ -115,7 +117,14 @@ pub struct Description {
 /// What is known of a process that said nothing of itself: of before nodes had modes, or not yet.
 impl Default for Description {
     fn default() -> Self {
-        Self { modes: Modes::ALL, http: None, internode: None, version: "".into(), options: "{}".into() }
+        Self {
+            modes: Modes::ALL,
+            newer_modes: Vec::new(),
+            http: None,
+            internode: None,
+            version: "".into(),
+            options: "{}".into(),
+        }
     }
 }
 

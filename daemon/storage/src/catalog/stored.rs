@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::format::file_id;
 use super::{Action, Description, Dropped, Permission, Resource, Token, TokenId};
 use crate::model::{
-    Column, ColumnKind, DatabaseId, FieldType, FileRecord, Mode, Modes, SeriesKey, Stamp, TableId, Tail, TimeRange,
+    Column, ColumnKind, DatabaseId, FieldType, FileRecord, Mode, SeriesKey, Stamp, TableId, Tail, TimeRange,
 };
 
 pub(super) fn hex(number: u128) -> String {
@@ -48,9 +48,10 @@ pub(super) struct StoredDescription {
 }
 
 impl From<&Description> for StoredDescription {
-    fn from(Description { modes, http, internode, version, options }: &Description) -> Self {
+    fn from(Description { modes, newer_modes, http, internode, version, options }: &Description) -> Self {
+        let known = modes.iter().map(|mode| mode.name().to_owned());
         Self {
-            modes: modes.iter().map(|mode| mode.name().to_owned()).collect(),
+            modes: known.chain(newer_modes.iter().map(|name| name.to_string())).collect(),
             http: http.as_deref().map(str::to_owned),
             internode: internode.as_deref().map(str::to_owned),
             version: version.to_string(),
@@ -59,16 +60,18 @@ impl From<&Description> for StoredDescription {
     }
 }
 
-impl StoredDescription {
-    pub(super) fn load(self) -> Result<Description, String> {
-        let mode = |name: &String| Mode::named(name).ok_or_else(|| format!("mode '{name}' is not known"));
-        Ok(Description {
-            modes: self.modes.iter().map(mode).collect::<Result<Modes, _>>()?,
-            http: self.http.map(Into::into),
-            internode: self.internode.map(Into::into),
-            version: self.version.into(),
-            options: self.options.into(),
-        })
+/// What another node does besides is no reason to understand nothing of the catalog.
+impl From<StoredDescription> for Description {
+    fn from(StoredDescription { modes, http, internode, version, options }: StoredDescription) -> Self {
+        let (known, newer): (Vec<_>, Vec<_>) = modes.into_iter().partition(|name| Mode::named(name).is_some());
+        Self {
+            modes: known.iter().filter_map(|name| Mode::named(name)).collect(),
+            newer_modes: newer.into_iter().map(Into::into).collect(),
+            http: http.map(Into::into),
+            internode: internode.map(Into::into),
+            version: version.into(),
+            options: options.into(),
+        }
     }
 }
 

@@ -227,6 +227,7 @@ mod tests {
     use super::*;
     use crate::bucket::{InMemory, Store};
     use crate::catalog::Change;
+    use crate::model::ErrorKind;
     use crate::tasks::Cpu;
 
     fn condition(own: &Member, other: &Member) -> Condition {
@@ -251,7 +252,7 @@ mod tests {
         other.ready().await;
         look(0).await;
         look(600).await;
-        own.catalog.stop_node(other.node()).await.unwrap();
+        own.catalog.stop_node(other.node(), other.epoch()).await.unwrap();
         look(0).await;
         other.catalog.refresh().await.unwrap();
         other.asked_to_stop().cancelled().await;
@@ -268,6 +269,19 @@ mod tests {
         look(0).await;
         use Condition::{Joining, Lost, Removed, Running, Stopped, Stopping};
         assert_eq!(seen, [Joining, Running, Running, Stopping, Stopping, Stopping, Lost, Stopped, Removed]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_was_started_since_is_not_stopped() {
+        let store: Store = Arc::new(InMemory::new());
+        let meant = join(&store, "n", 1).await;
+        let since = join(&store, "n", 2).await;
+        let is_stopping = || since.record().unwrap().stopping;
+        let refusal = since.catalog.stop_node(meant.node(), meant.epoch()).await.expect_err("its epoch is over");
+        assert_eq!(refusal.kind(), ErrorKind::Conflict);
+        assert!(refusal.to_string().contains("started again") && !is_stopping(), "{refusal}");
+        since.catalog.stop_node(since.node(), since.epoch()).await.unwrap();
+        assert!(is_stopping());
     }
 
     #[tokio::test(start_paused = true)]

@@ -140,8 +140,9 @@ impl Flusher {
         };
         let position = committed.position;
         self.apply.apply(committed);
+        let stored = self.writer.mark(position);
         for answer in answers.into_iter().filter_map(|(answer, _)| answer) {
-            let _ = answer.send(Ok(()));
+            let _ = answer.send(Ok(stored.clone()));
         }
         let now = self.clock.instant();
         self.metrics.wal_put_seconds.observe((now - started).as_secs_f64());
@@ -161,6 +162,6 @@ fn lost(error: &wal::Error) -> Error {
     match error {
         wal::Error::Fenced { .. } => Error::Fenced(error.to_string()),
         wal::Error::TooLarge { .. } => Error::TooLarge(error.to_string()),
-        wal::Error::Bucket(_) => Error::Unknown(error.to_string()),
+        wal::Error::Bucket(_) | wal::Error::Catalog(_) => Error::Unknown(error.to_string()),
     }
 }

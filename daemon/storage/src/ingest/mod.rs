@@ -37,7 +37,7 @@ use crate::catalog::{self, Catalog};
 use crate::clock::Clock;
 use crate::model::{ErrorKind, Rows};
 use crate::tasks::Tasks;
-use crate::wal;
+use crate::wal::{self, Mark};
 
 /// The unit of the timestamps in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -95,6 +95,8 @@ pub struct Report {
     pub lines_kept: usize,
     /// Only with `BadLines::Skip`.
     pub rejected: Vec<LineError>,
+    /// Where the rows stand. `None` when there are none, or with `Answer::WhenValid`.
+    pub stored: Option<Mark>,
 }
 
 /// Why rows were not acknowledged.
@@ -188,7 +190,7 @@ struct Waiting {
     tables: Vec<Rows>,
     held: Held,
     /// `None` when the writer was answered already.
-    answer: Option<oneshot::Sender<Result<(), Error>>>,
+    answer: Option<oneshot::Sender<Result<Mark, Error>>>,
 }
 
 /// Bytes counted as waiting for as long as this lives.
@@ -267,7 +269,7 @@ impl Ingest {
             TrySendError::Full(()) => Error::FullOfWrites { waiting_writes_max: self.config.waiting_writes_max },
             TrySendError::Closed(()) => Error::Stopping,
         })?;
-        let (tables, report) = schema::parse(&self.catalog, self.clock.now_ns(), &write).await?;
+        let (tables, mut report) = schema::parse(&self.catalog, self.clock.now_ns(), &write).await?;
         self.metrics.lines(write.database, report.lines_kept, report.rejected.len());
         if tables.is_empty() {
             return Ok(report);
@@ -282,7 +284,7 @@ impl Ingest {
         if waits {
             // Without an answer the flusher is gone: the node is stopping hard.
             let gone = |_| Error::Unknown("the node stopped before the outcome of the write was known".into());
-            answered.await.map_err(gone)??;
+            report.stored = Some(answered.await.map_err(gone)??);
         }
         Ok(report)
     }

@@ -51,7 +51,7 @@ pub(super) async fn parse(catalog: &Catalog, now_ns: i64, write: &Write<'_>) -> 
         };
         let known = Known { state: &state, database: database.as_deref() };
         let parsed = lines::parse(write.body, &options, &known).map_err(Error::Line)?;
-        let report = Report { lines_kept: parsed.lines_kept, rejected: parsed.rejected };
+        let report = Report { lines_kept: parsed.lines_kept, rejected: parsed.rejected, stored: None };
         let mut tables = parsed.tables;
         let is_known = |t: &TableBatch| t.new_columns.is_empty() && t.known.is_some();
         if tables.iter().all(is_known) {

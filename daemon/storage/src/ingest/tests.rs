@@ -43,11 +43,11 @@ async fn parts() -> Parts {
     let record = Arc::clone(&catalog.state().nodes[&node]);
     let buffer = Arc::new(Buffer::default());
     let hands = (bucket, clock.clone(), tasks.clone());
-    let known = (&*record, catalog.state().settled());
+    let catalog = Arc::new(catalog);
     let Recovered { writer, .. } =
-        wal::recover(hands, catalog.cluster(), known, (OnDamage::Fail, |_| panic!("an empty log"))).await.unwrap();
+        wal::recover(hands, &catalog, &record, (OnDamage::Fail, |_| panic!("an empty log"))).await.unwrap();
     let metrics = Metrics::register(&Registry::new());
-    Parts { catalog: Arc::new(catalog), buffer, writer, clock, tasks, metrics }
+    Parts { catalog, buffer, writer, clock, tasks, metrics }
 }
 
 fn write(body: &str) -> Write<'_> {

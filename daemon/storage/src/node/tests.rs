@@ -1,4 +1,6 @@
 mod adopting;
+mod lines;
+mod reaching;
 mod roles;
 mod sweeping;
 
@@ -7,40 +9,13 @@ use bytes::Bytes;
 use super::*;
 use crate::bucket::watched::Watched;
 use crate::bucket::{Key, keys};
+use crate::catalog::Description;
 use crate::ingest::{Answer, BadLines, Precision, Write};
 use crate::model::{FileId, TableId};
 use crate::tasks::Cpu;
 
 const START_MICROS: u64 = 1_760_000_000_000_000;
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-#[tokio::test(start_paused = true)]
-async fn six_idle_nodes_ask_the_store_less_than_three_times_a_second_and_each_once_a_second_for_each_log() {
-    const NODES: usize = 6;
-    const SECONDS: usize = 7200;
-    let store = Watched::new();
-    let mut nodes = Vec::new();
-    for (seed, id) in (1..).zip(["n", "m", "o", "p", "q", "r"]) {
-        nodes.push(start_with(&store, config(id, Duration::from_millis(250)), seed).await.0);
-    }
-    for node in &nodes {
-        write(node, "t,h=a v=1i 1\n").await;
-        assert!(take_snapshot(node).await);
-    }
-    tokio::time::sleep(Duration::from_secs(300)).await;
-    store.forget_calls();
-    tokio::time::sleep(Duration::from_secs(SECONDS as u64)).await;
-    let logs = NODES * (NODES - 1);
-    let (gets, lists) = (store.calls("get", "/wal/").len(), store.calls("list", "/wal/").len());
-    let bound = logs * (SECONDS + 100);
-    assert!(gets < bound && lists < bound / 58, "{gets} looks at {logs} logs, {lists} behind them, in {SECONDS} s");
-    let calls = store.calls("", "").len() - gets - lists;
-    assert!(calls < 3 * SECONDS, "{calls} other calls of {NODES} nodes in {SECONDS} s");
-    let known = ["catalog/log/", "heartbeat", "list c/nodes", "c/wal/"];
-    let others = |call: &&String| !known.iter().any(|known| call.contains(known));
-    let others = store.calls("", "").iter().filter(others).count();
-    assert!(others < 50 * NODES, "{others} calls besides heartbeats and looks at the log");
-}
 
 #[tokio::test(start_paused = true)]
 async fn files_that_no_entry_names_go_after_a_day_and_no_others() {
@@ -160,11 +135,15 @@ async fn start(store: &Arc<Watched>, id: &str, seed: u64) -> (Node, Tasks) {
 }
 
 async fn start_with(store: &Arc<Watched>, config: Config, seed: u64) -> (Node, Tasks) {
+    try_start(store, config, seed).await.expect("the node starts")
+}
+
+async fn try_start(store: &Arc<Watched>, config: Config, seed: u64) -> Result<(Node, Tasks), Error> {
     let tasks = Tasks::new(Cpu::Here);
     let clock = Clock::simulated(START_MICROS, seed);
     let registry = Registry::new();
-    let world = World { store: Arc::clone(store) as _, clock, tasks: tasks.clone(), registry };
-    (Node::start(config, world).await.expect("the node starts"), tasks)
+    let world = World { store: Arc::clone(store) as _, clock, tasks: tasks.clone(), registry, wire: None };
+    Ok((Node::start(config, world).await?, tasks))
 }
 
 fn config(id: &str, replication_interval: Duration) -> Config {
@@ -173,7 +152,7 @@ fn config(id: &str, replication_interval: Duration) -> Config {
         member: cluster::Config {
             node: NodeId::new(id).unwrap(),
             core_count: 1,
-            description: catalog::Description::default(),
+            description: Description::default(),
             place: cluster::Place { boot: id.into(), pid_namespace: "p".into(), pid: 1, started: 1 },
             take_over: cluster::TakeOver::Refuse,
             follow_every: Duration::from_secs(1),

@@ -70,9 +70,7 @@ impl Persister {
         for (id, pieces) in tables {
             let state = catalog.state();
             let Some(table) = state.table(id).cloned() else {
-                if id.0 >= state.next_table {
-                    return Err(Error::NoTable { table: id });
-                }
+                assert!(id.0 < state.next_table, "rows of table {id}, which never existed, were not refused");
                 // A table that was dropped for good meanwhile takes its rows with it.
                 continue;
             };

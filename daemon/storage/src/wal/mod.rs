@@ -5,25 +5,30 @@
 //! - Positions of one node rise without gaps over all its epochs. An epoch ends with a fence object, which is never
 //!   deleted; the next epoch goes on with the position after it.
 //! - A process that lost its epoch cannot append at or past the fence: it learns so from the store, not from a clock.
-//! - Reading back is complete or fails: a damaged object is named, never skipped in silence.
+//! - Reading back is complete or fails: a damaged object is named, never skipped in silence. One whose rows the catalog
+//!   does not know, or knows as another type, is damaged.
 //!
 //! # Not here
 //! - Gathering requests into groups: `ingest` does.
 //! - Deleting: `sweep` does, behind the persisted position.
 
 mod cursor;
+mod feed;
 mod floor;
 mod format;
+mod known;
 mod read;
 mod reader;
 mod write;
 
+pub use feed::{Call, Feed, Ping, Told};
 pub use floor::StampFloor;
 pub use read::{Ended, OnDamage, Recovered, recover};
 pub use reader::{Found, Reader};
 pub use write::Writer;
 
 use crate::bucket;
+use crate::catalog;
 use crate::model::{Epoch, ErrorKind, NodeId, Position, Rows, Stamp};
 
 /// The rows of one WAL object, durable.
@@ -34,6 +39,14 @@ pub struct Committed {
     pub stamp: Stamp,
     /// At most once for each table.
     pub tables: Vec<Rows>,
+}
+
+/// One object of the log of a node. It stays the same when the node leaves: positions are never used again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    pub node: NodeId,
+    pub epoch: Epoch,
+    pub position: Position,
 }
 
 impl Committed {
@@ -57,6 +70,9 @@ pub enum Error {
     /// An object is damaged or missing, or the store gave no answer.
     #[error("{0}")]
     Bucket(#[from] bucket::Error),
+    /// The catalog, which says what rows may name, could not be read.
+    #[error("{0}")]
+    Catalog(#[from] catalog::Error),
 }
 
 impl Error {
@@ -66,6 +82,7 @@ impl Error {
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::TooLarge { .. } => ErrorKind::Bug,
             Self::Bucket(error) => error.kind(),
+            Self::Catalog(error) => error.kind(),
         }
     }
 }

@@ -1,11 +1,12 @@
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 
 use super::{Committed, Error, Found, Reader, StampFloor, Writer, format};
 use crate::bucket::{self, Bucket, Created, Frame, Kind, keys};
-use crate::catalog;
+use crate::catalog::{self, Catalog};
 use crate::clock::Clock;
 use crate::model::{Epoch, Position, Stamp};
 use crate::tasks::Tasks;
@@ -35,13 +36,13 @@ pub struct Recovered {
 /// returns the writer of the epoch that `node` (the newest catalog record) says is ours.
 pub async fn recover(
     hands: (Bucket, Clock, Tasks),
-    cluster: u128,
-    (node, settled): (&catalog::Node, Stamp),
+    catalog: &Arc<Catalog>,
+    node: &catalog::Node,
     (on_damage, mut apply): (OnDamage, impl FnMut(Committed)),
 ) -> Result<Recovered, Error> {
-    let ended = Ended::new(hands, cluster, node, on_damage).await?;
+    let ended = Ended::new(hands, catalog, node, on_damage).await?;
     // Above everything this node persisted and everything any compaction has settled.
-    let mut stamp = node.persisted_stamp.max(settled);
+    let mut stamp = node.persisted_stamp.max(catalog.state().settled());
     let (mut objects, mut rows) = (0, 0);
     {
         let mut replay = std::pin::pin!(ended.rows());
@@ -60,6 +61,8 @@ pub async fn recover(
 #[derive(Debug)]
 pub struct Ended {
     reader: Reader,
+    /// Says what rows may name.
+    catalog: Arc<Catalog>,
     clock: Clock,
     node: catalog::Node,
     on_damage: OnDamage,
@@ -73,13 +76,13 @@ impl Ended {
     /// Ends every older epoch with a fence. `node` is the newest catalog record, and its epoch is ours.
     pub async fn new(
         (bucket, clock, tasks): (Bucket, Clock, Tasks),
-        cluster: u128,
+        catalog: &Arc<Catalog>,
         node: &catalog::Node,
         on_damage: OnDamage,
     ) -> Result<Self, Error> {
-        let reader = Reader { bucket, tasks, cluster, node: node.id.clone() };
-        let (stretches, last) = (Vec::new(), node.persisted);
-        let mut ended = Self { reader, clock, node: node.clone(), on_damage, stretches, last };
+        let reader = Reader { bucket, tasks, cluster: catalog.cluster(), node: node.id.clone() };
+        let (stretches, last, catalog) = (Vec::new(), node.persisted, Arc::clone(catalog));
+        let mut ended = Self { reader, catalog, clock, node: node.clone(), on_damage, stretches, last };
         for epoch in node.persisted_epoch.0..node.epoch.0 {
             let epoch = Epoch(epoch);
             let first = ended.last.next();
@@ -118,6 +121,7 @@ impl Ended {
             last_stamp: stamp,
             object_bytes_max: format::INFLATED_BYTES_MAX,
             stamps: StampFloor::new(last, stamp),
+            feed: None,
         }
     }
 
@@ -178,33 +182,38 @@ impl Ended {
     async fn read(&self, epoch: Epoch, position: Position) -> Result<Option<Committed>, Error> {
         match self.read_whole(epoch, position).await {
             Ok(committed) => Ok(Some(committed)),
-            Err(error @ (bucket::Error::Damaged { .. } | bucket::Error::Missing { .. }))
+            Err(Error::Bucket(error @ (bucket::Error::Damaged { .. } | bucket::Error::Missing { .. })))
                 if self.on_damage == OnDamage::Skip =>
             {
                 tracing::error!(%error, "left out a damaged WAL object, its rows are lost");
                 Ok(None)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
-    async fn read_whole(&self, epoch: Epoch, position: Position) -> Result<Committed, bucket::Error> {
+    async fn read_whole(&self, epoch: Epoch, position: Position) -> Result<Committed, Error> {
         let key = || self.reader.key(epoch, position);
         match self.reader.find(epoch, position).await? {
-            Found::Rows(committed) => Ok(committed),
-            Found::Fence => Err(bucket::Error::damaged(&key(), "a fence in front of the end of its epoch")),
-            Found::Nothing => Err(bucket::Error::Missing { key: key().to_string() }),
+            Found::Rows(committed) => {
+                self.reader.expect_known(&committed, &self.catalog).await?;
+                Ok(committed)
+            }
+            Found::Fence => Err(bucket::Error::damaged(&key(), "a fence in front of the end of its epoch").into()),
+            Found::Nothing => Err(bucket::Error::Missing { key: key().to_string() }.into()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::bucket::{InMemory, Keys, Store};
-    use crate::model::{self, ColumnId, FieldColumn, NodeId, Rows, SeriesSet, Strings, TableId, Values};
+    use crate::catalog::{Change, Limits};
+    use crate::model::{
+        self, Column, ColumnId, ColumnKind, DatabaseId, FieldColumn, FieldType, NodeId, Rows, SeriesSet, Strings,
+        TableId, Values,
+    };
     use crate::tasks::Cpu;
 
     fn node(epoch: u32) -> catalog::Node {
@@ -235,10 +244,27 @@ mod tests {
     async fn open(store: &Store, epoch: u32, on_damage: OnDamage) -> Result<(Writer, Vec<u64>), Error> {
         let clock = Clock::simulated(1_760_000_000_000_000, u64::from(epoch));
         let hands = (bucket(store, epoch), clock, Tasks::new(Cpu::Here));
+        let catalog = catalog_with_table(hands.clone()).await;
         let mut replayed = Vec::new();
         let apply = |committed: Committed| replayed.push(committed.position.0);
-        let recovered = recover(hands, 7, (&node(epoch), Stamp::SETTLED), (on_damage, apply)).await?;
+        let recovered = recover(hands, &catalog, &node(epoch), (on_damage, apply)).await?;
         Ok((recovered.writer, replayed))
+    }
+
+    /// What `rows` name is in it.
+    async fn catalog_with_table((bucket, clock, tasks): (Bucket, Clock, Tasks)) -> Arc<Catalog> {
+        let catalog = Catalog::open(bucket, clock, tasks, Limits::default()).await.unwrap();
+        let columns = vec![Column { name: "f".into(), kind: ColumnKind::Field(FieldType::Integer) }];
+        let (id, database) = (TableId(1), DatabaseId(1));
+        let changes = vec![
+            Change::CreateDatabase { id: database, name: "db".into(), retention_ns: None },
+            Change::CreateTable { id, database, name: "t".into(), columns, retention_ns: None },
+        ];
+        let decide = |state: &catalog::State| {
+            Ok::<_, catalog::Error>((if state.tables.is_empty() { changes.clone() } else { Vec::new() }, ()))
+        };
+        catalog.commit(decide).await.unwrap();
+        Arc::new(catalog)
     }
 
     fn rows() -> Vec<Rows> {

@@ -33,7 +33,15 @@ impl Reader {
 
     pub async fn find(&self, epoch: Epoch, position: Position) -> Result<Found, bucket::Error> {
         let key = self.key(epoch, position);
-        let Some(frame) = self.bucket.find_frame(&key).await? else { return Ok(Found::Nothing) };
+        match self.bucket.find_frame(&key).await? {
+            Some(frame) => self.open(epoch, position, frame).await,
+            None => Ok(Found::Nothing),
+        }
+    }
+
+    /// What a frame holds that stands under this number, or was handed over as if it did.
+    pub async fn open(&self, epoch: Epoch, position: Position, frame: Frame) -> Result<Found, bucket::Error> {
+        let key = self.key(epoch, position);
         let Frame { kind, cluster, number, stamp, payload, .. } = frame;
         let is_known = kind == Kind::WalRows || kind == Kind::WalFence;
         if cluster != self.cluster || number != position.0 || frame.epoch != epoch || !is_known {

@@ -1,5 +1,8 @@
-use super::{Committed, Error, StampFloor, format};
+use std::sync::Arc;
+
+use super::{Committed, Error, Feed, Mark, StampFloor, format};
 use crate::bucket::{Bucket, Created, Frame, Kind};
+use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::model::{self, Epoch, NodeId, Position, Rows, Stamp};
 use crate::tasks::Tasks;
@@ -18,6 +21,7 @@ pub struct Writer {
     pub(super) last_stamp: Stamp,
     pub(super) object_bytes_max: usize,
     pub(super) stamps: StampFloor,
+    pub(super) feed: Option<Arc<Feed>>,
 }
 
 impl Writer {
@@ -45,6 +49,7 @@ impl Writer {
             Created::Ours => {
                 self.next = position.next();
                 self.last_stamp = stamp;
+                self.feed.iter().for_each(|feed| feed.publish(&frame));
                 Ok(Committed { epoch: self.epoch, position, stamp, tables })
             }
             Created::Taken(_) => Err(Error::Fenced { node: self.node.clone(), epoch: self.epoch, position }),
@@ -63,9 +68,23 @@ impl Writer {
         self.stamps.clone()
     }
 
+    /// Shows what is stored from now on to others: the newest objects, up to so many bytes.
+    pub fn feed(&mut self, catalog: Arc<Catalog>, bytes_max: usize) -> Arc<Feed> {
+        let feed = Feed::new(catalog, (self.node.clone(), self.epoch), self.last_position(), bytes_max);
+        let feed = Arc::new(feed);
+        self.feed = Some(Arc::clone(&feed));
+        feed
+    }
+
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// An object that this writer has stored.
+    #[must_use]
+    pub fn mark(&self, position: Position) -> Mark {
+        Mark { node: self.node.clone(), epoch: self.epoch, position }
     }
 
     /// The position of the newest object.

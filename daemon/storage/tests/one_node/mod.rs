@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use metrics::Registry;
 use storage::bucket::{Key, Store};
-use storage::catalog::Limits;
+use storage::catalog::{Description, Limits};
 use storage::clock::Clock;
 use storage::ingest::{Answer, BadLines, Precision, Write};
 use storage::merge::{Layout, Settle, merge_all};
@@ -16,19 +16,19 @@ use storage::model::{NodeId, TimeRange};
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::wal::OnDamage;
-use storage::{catalog, cluster, compaction, files, ingest, replica, snapshot, sweep};
+use storage::{cluster, compaction, files, ingest, replica, snapshot, sweep};
 
 /// 9 October 2025.
 const START_MICROS: u64 = 1_760_000_000_000_000;
 const DAY_MICROS: u64 = 24 * 60 * 60 * 1_000_000;
 
-fn config(pid: u32) -> Config {
+fn config(node: &str, pid: u32) -> Config {
     Config {
         cluster: NodeId::new("c1").unwrap(),
         member: cluster::Config {
-            node: NodeId::new("n1").unwrap(),
+            node: NodeId::new(node).unwrap(),
             core_count: 1,
-            description: catalog::Description::default(),
+            description: Description::default(),
             place: cluster::Place { boot: "b".into(), pid_namespace: "p".into(), pid, started: 1 },
             take_over: cluster::TakeOver::Refuse,
             follow_every: Duration::from_secs(1),
@@ -75,17 +75,22 @@ fn config(pid: u32) -> Config {
     }
 }
 
-/// Starts a node; each seed is another process on another day.
+/// Starts node `n1`; each seed is another process on another day.
 pub(crate) async fn start(store: &Store, seed: u64) -> (Node, Tasks) {
+    start_as("n1", store, seed).await
+}
+
+pub(crate) async fn start_as(node: &str, store: &Store, seed: u64) -> (Node, Tasks) {
     let tasks = Tasks::new(Cpu::Here);
     let world = World {
         store: Arc::clone(store),
         clock: Clock::simulated(START_MICROS + seed * DAY_MICROS, seed),
         tasks: tasks.clone(),
         registry: Registry::new(),
+        wire: None,
     };
     // A process id that never runs, so that a crash is recognised at once.
-    (Node::start(config(0x7fff_ff00), world).await.expect("the node starts"), tasks)
+    (Node::start(config(node, 0x7fff_ff00), world).await.expect("the node starts"), tasks)
 }
 
 pub(crate) async fn write(node: &Node, body: &str) {

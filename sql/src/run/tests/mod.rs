@@ -14,6 +14,7 @@ use futures::TryStreamExt;
 use storage::catalog::Access;
 
 use super::{Engine, EngineConfig, Error, Param, Query};
+use crate::system::Facts;
 use crate::tables::fixture::Cluster;
 
 fn config() -> EngineConfig {
@@ -21,15 +22,18 @@ fn config() -> EngineConfig {
         memory_bytes: 256 << 20,
         target_partitions: 3,
         options: vec![("datafusion.execution.batch_size".to_owned(), "37".to_owned())],
-        query_log_entries: 1000,
         concurrent_queries_max: 4,
         default_timeout: Some(Duration::from_secs(60)),
         runtime: tokio::runtime::Handle::current(),
         registry: metrics::Registry::new(),
-        node_id: "node0".to_owned(),
-        compactions: Arc::default(),
+        facts: facts(1000),
+        peers: None,
         member: None,
     }
+}
+
+fn facts(query_log_entries: usize) -> Arc<Facts> {
+    Arc::new(Facts::new("node0".to_owned(), query_log_entries, Arc::default()))
 }
 
 fn engine(cluster: &Cluster) -> Engine {
@@ -42,6 +46,7 @@ fn query(text: &str) -> Query {
         database: "plant".to_owned(),
         params: Vec::new(),
         access: Access::unrestricted(),
+        token: None,
         door: "http",
         postgres: None,
         timeout: None,

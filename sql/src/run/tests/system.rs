@@ -59,7 +59,7 @@ async fn a_query_sees_itself_running_and_those_before_it_ended() {
 #[tokio::test]
 async fn the_log_keeps_the_newest_queries() {
     let cluster = two_files().await;
-    let config = EngineConfig { query_log_entries: 10, ..config() };
+    let config = EngineConfig { facts: facts(10), ..config() };
     let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
     for i in 0..15 {
         rows(&engine, &format!("SELECT {i}")).await;

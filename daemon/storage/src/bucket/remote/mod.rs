@@ -200,18 +200,27 @@ impl Remote {
     fn known<K: FromStr>(&self) -> impl Iterator<Item = (K, &str)> {
         self.ambient.iter().filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.reveal())))
     }
+
+    /// Where the service listens, when it is not the provider's own.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        match &self.service {
+            Service::S3(S3 { endpoint, .. }) | Service::Azure(Azure { endpoint, .. }) => endpoint.as_deref(),
+            Service::Google(_) => None,
+        }
+    }
 }
 
 /// `s3://bucket at endpoint`.
 impl std::fmt::Display for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (scheme, endpoint) = match &self.service {
-            Service::S3(S3 { endpoint, .. }) => ("s3", endpoint.as_ref()),
-            Service::Azure(Azure { endpoint, .. }) => ("azure", endpoint.as_ref()),
-            Service::Google(_) => ("google", None),
+        let scheme = match &self.service {
+            Service::S3(_) => "s3",
+            Service::Azure(_) => "azure",
+            Service::Google(_) => "google",
         };
         write!(f, "{scheme}://{}", self.bucket)?;
-        endpoint.map_or(Ok(()), |endpoint| write!(f, " at {}", reason::without_query(endpoint)))
+        self.endpoint().map_or(Ok(()), |endpoint| write!(f, " at {}", reason::without_query(endpoint)))
     }
 }
 

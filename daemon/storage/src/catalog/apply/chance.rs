@@ -5,7 +5,7 @@ use rand::{Rng, SeedableRng};
 
 use super::tests::{
     create_database, create_table, create_token, describe, drop_database, drop_table, open, persist, register, replace,
-    take,
+    stop, take,
 };
 use super::*;
 use crate::catalog::Dropped;
@@ -64,7 +64,7 @@ pub(in crate::catalog) fn any_change(chance: &mut StdRng, state: &State) -> Chan
     let epoch = state.nodes.get(&node("n")).map_or(0, |n| n.epoch.0);
     match chance.random_range(0..24) {
         19 => describe("n", near(epoch, chance), name),
-        20 => Change::StopNode { node: node("n") },
+        20 => stop("n", near(epoch, chance)),
         21 => Change::RemoveNode { node: node(["n", "m"][chance.random_range(0..2)]), at_ms: state.version },
         22 => take("n", near(epoch, chance), state.compactor.term + u64::from(id % 2)),
         23 => Change::LeaveCompactor { node: node("n"), term: state.compactor.term },

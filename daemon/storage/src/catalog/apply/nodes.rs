@@ -72,8 +72,8 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn stop_node(&mut self, id: &NodeId) -> Outcome {
-        self.member_mut(id)?.stopping = true;
+    pub(super) fn stop_node(&mut self, id: &NodeId, epoch: Epoch) -> Outcome {
+        self.newest_mut(id, epoch)?.stopping = true;
         Ok(())
     }
 

@@ -141,7 +141,7 @@ fn a_node_is_removed_once_it_is_sealed_and_may_come_back_as_a_new_one() {
     check(&removed, remove(), Err("node n was removed"));
     check(&removed, open("n", 2), Err("node n was removed"));
     check(&removed, describe("n", 1, "x"), Err("node n was removed"));
-    check(&removed, Change::StopNode { node: node("n") }, Err("node n was removed"));
+    check(&removed, stop("n", 1), Err("node n was removed"));
     check(&removed, register("m", 2, 3), Ok(()));
     let back = [removed, vec![register("n", 2, 5), open("n", 2)]].concat();
     let state = state_of(&back);
@@ -165,12 +165,13 @@ fn a_slot_is_given_away_once_its_rows_have_settled() {
 
 #[test]
 fn what_a_process_says_of_itself_and_a_wish_to_stop_go_with_its_epoch() {
-    let made = vec![register("n", 1, 3), open("n", 1), describe("n", 1, "x"), Change::StopNode { node: node("n") }];
+    let made = vec![register("n", 1, 3), open("n", 1), describe("n", 1, "x"), stop("n", 1)];
     let state = state_of(&made);
     assert!(state.nodes[&node("n")].stopping);
     assert_eq!(state.nodes[&node("n")].description.http.as_deref(), Some("x"));
     check(&made, describe("n", 2, "y"), Err("epoch 2 of node n is not the newest"));
-    check(&made, Change::StopNode { node: node("m") }, Err("node m does not exist"));
+    check(&made, stop("m", 1), Err("node m does not exist"));
+    check(&made, stop("n", 2), Err("epoch 2 of node n is not the newest, which is 1"));
     let state = state_of(&[made, vec![open("n", 2)]].concat());
     assert!(!state.nodes[&node("n")].stopping);
 }
@@ -438,6 +439,10 @@ pub(super) fn open(name: &str, epoch: u32) -> Change {
 pub(super) fn describe(name: &str, epoch: u32, http: &str) -> Change {
     let description = Description { http: Some(http.into()), ..Description::default() };
     Change::DescribeNode { node: node(name), epoch: Epoch(epoch), description }
+}
+
+pub(super) fn stop(name: &str, epoch: u32) -> Change {
+    Change::StopNode { node: node(name), epoch: Epoch(epoch) }
 }
 
 pub(super) fn take(name: &str, epoch: u32, term: u64) -> Change {

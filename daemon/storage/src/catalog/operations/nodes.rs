@@ -5,9 +5,10 @@ use super::{Decision, not_found};
 use crate::model::{Epoch, ErrorKind, NodeId};
 
 impl Catalog {
-    /// Asks the process of a node to leave in order. Asking again changes nothing.
-    pub async fn stop_node(&self, node: &NodeId) -> Result<(), Error> {
-        self.commit(|state| decide_stop_node(state, node)).await
+    /// Asks the process of `epoch` of a node to leave in order, and none that was started since. Asking again changes
+    /// nothing.
+    pub async fn stop_node(&self, node: &NodeId, epoch: Epoch) -> Result<(), Error> {
+        self.commit(|state| decide_stop_node(state, node, epoch)).await
     }
 
     /// Takes a node out of the cluster whose process of `epoch` is gone.
@@ -17,9 +18,13 @@ impl Catalog {
     }
 }
 
-fn decide_stop_node(state: &State, id: &NodeId) -> Decision<()> {
+fn decide_stop_node(state: &State, id: &NodeId, epoch: Epoch) -> Decision<()> {
     let node = state.members().find(|node| node.id == *id).ok_or_else(|| not_found(id.as_str()))?;
-    let change = (!node.stopping).then(|| Change::StopNode { node: id.clone() });
+    if node.epoch != epoch {
+        let message = format!("node '{id}' was started again meanwhile: the new process is not stopped");
+        return Err(Error::refused(ErrorKind::Conflict, message));
+    }
+    let change = (!node.stopping).then(|| Change::StopNode { node: id.clone(), epoch });
     Ok((change.into_iter().collect(), ()))
 }
 

@@ -4,7 +4,8 @@ use object_store::ObjectStoreExt;
 
 use super::*;
 use crate::adopt::{self, Adopted, Adopter};
-use crate::model::{Epoch, Position, TimeRange};
+use crate::model::{ColumnId, Epoch, FieldColumn, Position, Rows, SeriesSet, Strings, TimeRange, Values};
+use crate::wal::Recovered;
 
 /// A store with ten rows of node `n`, each in an object of its own, and their columns from time to time; the node was
 /// killed.
@@ -112,6 +113,60 @@ async fn a_damaged_log_is_not_sealed_unless_somebody_insists() {
     }
     adopter.adopt((&node, epoch), OnDamage::Skip).await.unwrap();
     check_in_files(&adopter.catalog.state(), 9);
+}
+
+/// Rows whose only field is column `field`, in a series with the tag of column `tag`.
+fn rows((table, tag, field): (u32, u16, u16), values: Values) -> Rows {
+    let mut tag_values = Strings::default();
+    tag_values.push("a");
+    let series = SeriesSet { tags: vec![ColumnId(tag)], values: tag_values, len: 1 };
+    let fields = vec![FieldColumn { column: ColumnId(field), values, set: None }];
+    Rows { table: TableId(table), series, row_series: vec![0], times: vec![1], fields }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_name_what_the_catalog_does_not_know_are_an_error_that_names_the_object() {
+    let integer = || Values::Integer(vec![1]);
+    check_refused(rows((7, 0, 1), integer()), "names table 7, which the catalog does not know").await;
+    check_refused(rows((1, 0, 9), integer()), "names column 9 of table 1, which the catalog does not know").await;
+    check_refused(rows((1, 9, 1), integer()), "names column 9 of table 1, which the catalog does not know").await;
+    check_refused(rows((1, 0, 1), Values::Float(vec![1.0])), "column 1 of table 1 is iox::column_type::field::float")
+        .await;
+    let mut strings = Strings::default();
+    strings.push("x");
+    check_refused(rows((1, 0, 1), Values::String(strings)), "column 1 of table 1 is iox::column_type::field::string")
+        .await;
+    check_refused(rows((1, 1, 1), integer()), "column 1 of table 1 is iox::column_type::tag").await;
+    check_refused(rows((1, 0, 0), integer()), "column 0 of table 1 is iox::column_type::field::integer").await;
+}
+
+/// Neither an adopter nor the node itself takes such rows, unless somebody insists that they are left out.
+async fn check_refused(rows: Rows, reason: &str) {
+    let store = left_behind().await;
+    let careless = adopter(&store, 2).await;
+    let (node, epoch) = open(&careless).await;
+    let record = Arc::clone(&careless.catalog.state().nodes[&node]);
+    let hands = (careless.bucket.clone(), careless.clock.clone(), careless.tasks.clone());
+    let recovered = wal::recover(hands, &careless.catalog, &record, (OnDamage::Fail, |_| ())).await.unwrap();
+    let Recovered { mut writer, .. } = recovered;
+    let position = writer.append(vec![rows]).await.unwrap().position;
+    let key = careless.bucket.keys().wal_object(&node, epoch, position).to_string();
+
+    let adopter = adopter(&store, 3).await;
+    let refusal = adopt(&adopter, OnDamage::Fail).await.expect_err("nobody knows such rows");
+    check_named((refusal.kind(), refusal.to_string()), (&key, reason));
+    let mut own = config("n", Duration::from_secs(60));
+    own.member.take_over = cluster::TakeOver::Insist;
+    let refusal = try_start(&store, own, 4).await.expect_err("nobody knows such rows");
+    check_named((refusal.kind(), refusal.to_string()), (&key, reason));
+    adopt(&adopter, OnDamage::Skip).await.expect("they are left out");
+    check_in_files(&adopter.catalog.state(), 10);
+}
+
+#[track_caller]
+fn check_named((kind, refusal): (ErrorKind, String), (key, reason): (&str, &str)) {
+    assert_eq!(kind, ErrorKind::Corrupt, "{refusal}");
+    assert!(refusal.contains(key) && refusal.contains(reason), "{refusal}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,7 +26,7 @@ async fn start_ahead(store: &Arc<Watched>, ahead: Duration) -> (Node, Clock) {
     let micros = u64::try_from((HOUR + ahead).as_micros()).unwrap();
     let clock = Clock::simulated(START_MICROS + micros, 2);
     let (tasks, registry) = (Tasks::new(Cpu::Here), Registry::new());
-    let world = World { store: Arc::clone(store) as _, clock: clock.clone(), tasks, registry };
+    let world = World { store: Arc::clone(store) as _, clock: clock.clone(), tasks, registry, wire: None };
     (Node::start(config("n", Duration::from_secs(60)), world).await.expect("the node starts"), clock)
 }
 

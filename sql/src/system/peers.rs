@@ -1,0 +1,21 @@
+use std::fmt::Debug;
+
+use arrow_array::RecordBatch;
+use futures::future::BoxFuture;
+use storage::bucket::Secret;
+use storage::model::Mode;
+
+/// How the other nodes are asked for what they keep. Implemented over the network by whoever starts the engine.
+pub trait Peers: Debug + Send + Sync {
+    /// Asks all others that have the mode, at the same time, for what `token` may read of a table. Whoever does not
+    /// answer soon is told of by name.
+    fn ask(&self, table: &'static str, mode: Mode, token: Option<Secret>) -> BoxFuture<'static, Vec<Heard>>;
+}
+
+/// What came of asking one node.
+#[derive(Debug)]
+pub struct Heard {
+    pub node_id: String,
+    /// The error is why there are none.
+    pub rows: Result<Vec<RecordBatch>, String>,
+}
