@@ -178,6 +178,7 @@ mod tests {
         let mut first = Box::pin(tasks.cpu(move || ends.recv().unwrap()));
         let mut queued = Box::pin(tasks.cpu(|| 2));
         tokio::select! {
+            biased;
             () = &mut first => panic!("it was not told to end"),
             _ = &mut queued => panic!("there is one thread"),
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
