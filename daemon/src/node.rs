@@ -111,11 +111,17 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
     let readiness = Arc::new(Readiness::starting());
     let facts = modes::facts(&config, &node);
     let peers = Arc::new(http::Peers::new(Arc::clone(&node.catalog), node.member.clone()));
-    let shown = (Arc::clone(&facts), peers as _);
-    let engine = modes::engine(&config, &node, shown, (registry.clone(), datafusion.clone())).map_err(Error::Query)?;
+    let operator = Arc::new(sql::Operator {
+        catalog: Arc::clone(&node.catalog),
+        member: node.member.clone(),
+        facts: Arc::clone(&facts),
+        peers,
+    });
+    let engine = modes::engine(&config, &node, Arc::clone(&operator), (registry.clone(), datafusion.clone()))
+        .map_err(Error::Query)?;
     let postgres =
         postgres.zip(engine.clone().map(|engine| postgres_parts(&config, &node, engine, (&registry, &datafusion))));
-    let router = router(&config, &node, (engine, facts), (registry, datafusion, Arc::clone(&readiness)));
+    let router = router(&config, &node, (engine, operator), (registry, datafusion, Arc::clone(&readiness)));
     let limits =
         ServerLimits { connections_max: config.http.connections_max, shutdown_timeout: config.http.shutdown_timeout };
     readiness.serve();
@@ -165,14 +171,15 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
 fn router(
     config: &NodeConfig,
     node: &Node,
-    (engine, facts): (Option<sql::Engine>, Arc<sql::Facts>),
+    (engine, operator): (Option<sql::Engine>, Arc<sql::Operator>),
     (registry, datafusion, readiness): (Registry, Handle, Arc<Readiness>),
 ) -> Router {
     let parts = http::Parts {
         catalog: Arc::clone(&node.catalog),
         ingest: node.ingest.clone(),
         engine,
-        facts,
+        facts: Arc::clone(&operator.facts),
+        operator,
         views: node.views.clone(),
         query_timeout: config.query.timeout,
         member: node.member.clone(),

@@ -10,9 +10,11 @@ mod tables;
 mod system;
 mod postgres;
 mod session;
+mod admin;
 mod run;
 
+pub use admin::{Asker, Command, Done, Grant, Named, Operator, TableRef, Tag, hard_delete_at, instant_text};
 pub use postgres::{PgSession, PgType, SERVER_VERSION, Scalar};
 pub use run::{Answer, Description, Engine, EngineConfig, Error, Param, Query, QueryErrorKind};
-pub use system::{Facts, Heard, Peers};
+pub use system::{Facts, Heard, Peers, Told};
 pub use tables::{Moment, Moments};

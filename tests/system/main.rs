@@ -24,6 +24,7 @@ mod fuzz;
 mod auth;
 mod postgres;
 mod peers;
+mod commands;
 mod token_files;
 mod client_commands;
 mod client_tls;

@@ -25,8 +25,7 @@ pub(crate) use tokens::{
     GivenResources, TokenFiles, add_permission_token, read_admin_token, read_permission_tokens, write_admin_token,
 };
 pub(crate) use values::{
-    Memory, Retention, parse_duration, parse_interval, parse_memory, parse_option, parse_request_retention,
-    parse_request_size, with_legacy_unit,
+    Memory, parse_duration, parse_interval, parse_memory, parse_option, parse_request_size, with_legacy_unit,
 };
 
 #[derive(Debug, Clone)]

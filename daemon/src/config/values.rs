@@ -27,23 +27,6 @@ impl Memory {
     }
 }
 
-/// How long rows are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Retention {
-    Forever,
-    Nanoseconds(u64),
-}
-
-impl Retention {
-    #[must_use]
-    pub(crate) fn nanoseconds(self) -> Option<u64> {
-        match self {
-            Self::Forever => None,
-            Self::Nanoseconds(ns) => Some(ns),
-        }
-    }
-}
-
 const KIB: u64 = 1024;
 const UNITS: [(&str, u64); 5] = [("tb", KIB.pow(4)), ("gb", KIB.pow(3)), ("mb", KIB.pow(2)), ("kb", KIB), ("b", 1)];
 
@@ -128,49 +111,6 @@ pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
     }
 }
 
-const HOUR_NS: u64 = 3_600_000_000_000;
-const RETENTION_UNITS: [(&str, u64); 5] = [
-    ("mo", 30 * 24 * HOUR_NS),
-    ("y", 365 * 24 * HOUR_NS),
-    ("w", 7 * 24 * HOUR_NS),
-    ("d", 24 * HOUR_NS),
-    ("h", HOUR_NS),
-];
-
-/// `30d12h`, `1y6mo`, `none`. Zero is legal: every row is expired at once.
-pub(crate) fn parse_retention(text: &str) -> Result<Retention, String> {
-    let wrong = || format!("retention period '{text}' is not a number with h, d, w, mo or y, such as 30d12h, nor none");
-    let mut rest = text.trim();
-    if rest.eq_ignore_ascii_case("none") {
-        return Ok(Retention::Forever);
-    }
-    if rest.is_empty() {
-        return Err(wrong());
-    }
-    let mut total = 0u64;
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, after) = rest.split_at(digits);
-        let number = match number {
-            "" => return Err(wrong()),
-            number => number.parse::<u64>().unwrap_or(u64::MAX),
-        };
-        let found = RETENTION_UNITS.iter().find_map(|(unit, ns)| Some((after.strip_prefix(unit)?, ns)));
-        let (after, unit) = found.ok_or_else(wrong)?;
-        total = total.saturating_add(number.saturating_mul(*unit));
-        rest = after.trim_start();
-    }
-    Ok(Retention::Nanoseconds(total))
-}
-
-/// The retention of a request: as on the command line, or any duration (`90m`, `7 days`).
-pub(crate) fn parse_request_retention(text: &str) -> Result<Retention, String> {
-    parse_retention(text).or_else(|message| {
-        let duration = any_duration(text).map_err(|_| message)?;
-        Ok(Retention::Nanoseconds(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
-    })
-}
-
 /// One `key:value` of a list.
 pub(crate) fn parse_option(text: &str) -> Result<(String, String), String> {
     match text.split_once(':') {
@@ -234,31 +174,5 @@ mod tests {
         }
         assert!(parse_duration("10").is_err());
         assert!(parse_interval("0s").is_err());
-    }
-
-    #[test]
-    fn retention_knows_hours_to_years() {
-        check_retention("30d12h", Some(Retention::Nanoseconds((30 * 24 + 12) * HOUR_NS)));
-        check_retention("1y6mo", Some(Retention::Nanoseconds((365 + 180) * 24 * HOUR_NS)));
-        check_retention("2w", Some(Retention::Nanoseconds(14 * 24 * HOUR_NS)));
-        check_retention("0d", Some(Retention::Nanoseconds(0)));
-        check_retention("none", Some(Retention::Forever));
-        check_retention("99999999999999999999y", Some(Retention::Nanoseconds(u64::MAX)));
-        for wrong in ["", "5m", "10s", "d", "30", "-1d", "1d x"] {
-            check_retention(wrong, None);
-        }
-    }
-
-    #[track_caller]
-    fn check_retention(text: &str, expected: Option<Retention>) {
-        assert_eq!(parse_retention(text).ok(), expected, "{text}");
-    }
-
-    #[test]
-    fn requests_may_use_any_duration_for_retention() {
-        assert_eq!(parse_request_retention("90m"), Ok(Retention::Nanoseconds(HOUR_NS * 3 / 2)));
-        assert_eq!(parse_request_retention("288000000min"), Ok(Retention::Nanoseconds(4_800_000 * HOUR_NS)));
-        assert_eq!(parse_request_retention("1mo"), Ok(Retention::Nanoseconds(720 * HOUR_NS)));
-        assert!(parse_request_retention("soon").is_err());
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn facts(config: &NodeConfig, node: &Node) -> Arc<sql::Facts> {
 pub(crate) fn engine(
     config: &NodeConfig,
     node: &Node,
-    (facts, peers): (Arc<sql::Facts>, Arc<dyn sql::Peers>),
+    operator: Arc<sql::Operator>,
     (registry, runtime): (Registry, Handle),
 ) -> Result<Option<sql::Engine>, sql::Error> {
     let Some(views) = &node.views else { return Ok(None) };
@@ -42,9 +42,8 @@ pub(crate) fn engine(
         default_timeout: query.timeout,
         runtime,
         registry,
-        facts,
-        peers: Some(peers),
-        member: Some(node.member.clone()),
+        facts: Arc::clone(&operator.facts),
+        operator: Some(operator),
     };
     sql::Engine::new(engine, Arc::clone(views) as _, node.bucket.reader()).map(Some)
 }

@@ -7,6 +7,7 @@
 //! - `v1`: the first.
 //! - `v2`: data files have checksums, and their records a tail.
 //! - `v3`: nodes describe themselves, are stopped and removed, and one of them compacts (feature level 2).
+//! - `v4`: operators change settings, and what they ask for is recorded (feature level 3).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 
@@ -22,6 +23,7 @@ use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
 use one_node::{read, start, start_as, write};
 use storage::bucket::{Frame, InMemory, Key, Kind, Store};
+use storage::catalog::Asked;
 
 const ROWS: [&str; 4] = [
     "a||1970-01-01T00:00:00.000000001|3|1.5||",
@@ -42,16 +44,27 @@ async fn a_store_with_checksums_of_data_files_is_still_read() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_of_nodes_that_came_and_went_is_still_read() {
+    check_read("v3").await;
+    check_says("v3", &["describe_node", "stop_node", "remove_node", "take_compactor", "leave_compactor"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_with_settings_and_records_of_changes_is_still_read() {
     if let Some(folder) = std::env::var_os("WEIR_MAKE_FORMATS") {
         make(Path::new(&folder)).await;
     }
-    check_read("v3").await;
-    let log: String = objects(&folder_of("v3").join("c1/catalog/log"), String::new())
+    check_read("v4").await;
+    check_says("v4", &["configure", "audit", "stop_node", "remove_node"]);
+}
+
+/// Whether the log of a sample has these changes.
+fn check_says(format: &str, changes: &[&str]) {
+    let log: String = objects(&folder_of(format).join("c1/catalog/log"), String::new())
         .into_iter()
         .map(|(_, path)| Frame::decode(&std::fs::read(path).unwrap().into()).unwrap())
         .map(|entry| String::from_utf8(entry.payload.into()).unwrap())
         .collect();
-    for change in ["describe_node", "stop_node", "remove_node", "take_compactor", "leave_compactor"] {
+    for change in changes {
         assert!(log.contains(&format!("\"change\":\"{change}\"")), "no {change} in {log}");
     }
 }
@@ -121,11 +134,15 @@ async fn make(folder: &Path) {
     let (other, _) = start_as("n2", &store, 10).await;
     // Until it compacts, and has put the log of the dead node into files.
     tokio::time::sleep(Duration::from_secs(60)).await;
-    other.catalog.stop_node(other.member.node(), other.member.epoch()).await.unwrap();
+    other.catalog.by(&Asked::default()).stop_node(other.member.node(), other.member.epoch()).await.unwrap();
     let gone = other.member.clone();
     other.stop().await;
     let (node, tasks) = start(&store, 11).await;
-    node.catalog.remove_node(gone.node(), gone.epoch()).await.unwrap();
+    node.catalog.by(&Asked::default()).remove_node(gone.node(), gone.epoch()).await.unwrap();
+    let asked = Asked { by: Some("_admin".into()), node: "n".into(), door: "http", statement: "ü".into() };
+    let operator = node.catalog.by(&asked);
+    operator.configure("snapshot-size", None, Some("1 GiB")).await.unwrap();
+    operator.configure("snapshot-size", Some(node.member.node()), Some("2 GiB")).await.unwrap();
     // The second line sets less than the first, so the log holds fields that are not set in every row.
     write(&node, "t,h=c v=-7i,w=-0.5,s=\"ü\",y=false 3\nt,h=a v=3i 1\n").await;
     assert_eq!(read(&node).await, ROWS);

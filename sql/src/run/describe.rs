@@ -20,6 +20,10 @@ impl Engine {
 }
 
 async fn describe(shared: &Shared, query: Query, declared: &[Option<DataType>]) -> Result<Description, Error> {
+    if let Some(command) = statement::command(&query) {
+        let command = command?;
+        return Ok(Description { params: Vec::new(), schema: command.schema(), tag: Some(command.tag()) });
+    }
     let _place = shared.place()?;
     let moment = shared.open_moment()?;
     let world = shared.world(moment.state(), &query)?;
@@ -43,5 +47,5 @@ async fn describe(shared: &Shared, query: Query, declared: &[Option<DataType>]) 
     let nulls = nulls.collect::<datafusion::common::Result<Vec<_>>>()?;
     let plan = if nulls.is_empty() { plan } else { lists::as_in_lists(plan.with_param_values(nulls)?)? };
     let plan = state.analyzer().execute_and_check(plan, &Arc::clone(state.config_options()), |_, _| {})?;
-    Ok(Description { params, schema: postgres::shown(plan.schema().inner()) })
+    Ok(Description { params, schema: postgres::shown(plan.schema().inner()), tag: None })
 }

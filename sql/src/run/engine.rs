@@ -4,15 +4,16 @@ use std::time::Duration;
 use futures::StreamExt;
 use object_store::ObjectStore;
 use storage::catalog::{Action, State};
-use storage::cluster::{HEARTBEAT_EVERY, Member};
+use storage::cluster::HEARTBEAT_EVERY;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::metrics::Metrics;
-use super::work::{Parts, Work};
+use super::work::{Head, Parts, Work};
 use super::{Answer, Error, Query};
+use crate::admin::Operator;
 use crate::session::Sessions;
-use crate::system::{Facts, INTERNAL_DATABASE, Peers, World};
+use crate::system::{Facts, INTERNAL_DATABASE, World};
 use crate::tables::{Moment, Moments};
 
 /// How many batches wait for a slow reader before the query waits too.
@@ -41,10 +42,8 @@ pub struct EngineConfig {
     pub registry: metrics::Registry,
     /// What this node shows of itself.
     pub facts: Arc<Facts>,
-    /// The other nodes, which show such things, too.
-    pub peers: Option<Arc<dyn Peers>>,
-    /// This process in the cluster, which knows how the other nodes are.
-    pub member: Option<Member>,
+    /// What performs commands, and knows the other nodes. `None` in a cluster of one that takes none.
+    pub operator: Option<Arc<Operator>>,
 }
 
 /// Answers queries. Cheap to clone; the clones share one memory pool, one log and one limit.
@@ -63,8 +62,7 @@ pub(super) struct Shared {
     places_max: usize,
     pub(super) read_timeout: Duration,
     pub(super) metrics: Metrics,
-    peers: Option<Arc<dyn Peers>>,
-    member: Option<Member>,
+    pub(super) operator: Option<Arc<Operator>>,
     moments: Arc<dyn Moments>,
     default_timeout: Option<Duration>,
     pub(super) runtime: tokio::runtime::Handle,
@@ -82,8 +80,7 @@ impl Engine {
             runtime,
             registry,
             facts,
-            peers,
-            member,
+            operator,
         } = config;
         let sessions = Arc::new(Sessions::new(memory_bytes, target_partitions.max(1), &options, store)?);
         let metrics = Metrics::new(&registry);
@@ -100,8 +97,7 @@ impl Engine {
             places_max,
             read_timeout: READ_TIMEOUT,
             metrics,
-            peers,
-            member,
+            operator,
             moments,
             default_timeout,
             runtime,
@@ -112,11 +108,11 @@ impl Engine {
     /// Plans the query and begins to run it. Waits while too many queries run; dropping the call cancels the query.
     pub async fn run(&self, query: Query) -> Result<Answer, Error> {
         let timeout = query.timeout.or(self.shared.default_timeout);
-        let (schema_sent, schema) = oneshot::channel();
+        let (head_sent, head) = oneshot::channel();
         let (rows_sent, rows) = mpsc::channel(BATCHES_WAITING_MAX);
-        let work = Work::new(Arc::clone(&self.shared), query, Parts { schema: schema_sent, rows: rows_sent });
+        let work = Work::new(Arc::clone(&self.shared), query, Parts { head: head_sent, rows: rows_sent });
         let task = AbortOnDropHandle::new(self.shared.runtime.spawn(work.run(timeout)));
-        let schema = schema.await.unwrap_or(Err(Error::Cancelled))?;
+        let Head { schema, tag } = head.await.unwrap_or(Err(Error::Cancelled))?;
         // The task is part of the stream: when the stream goes, so does the query.
         let rows = futures::stream::unfold(Some((rows, task)), |running| async move {
             let (mut rows, task) = running?;
@@ -126,7 +122,7 @@ impl Engine {
                 None => task.await.unwrap_or(Err(Error::Cancelled)).err().map(|error| (Err(error), None)),
             }
         });
-        Ok(Answer { schema, rows: rows.boxed() })
+        Ok(Answer { schema, tag, rows: rows.boxed() })
     }
 }
 
@@ -139,8 +135,8 @@ impl Shared {
 
     /// System tables of the whole cluster tell how its nodes are.
     pub(super) async fn observe(&self, database: &str) {
-        if let Some(member) = self.member.as_ref().filter(|_| database == INTERNAL_DATABASE) {
-            member.observe(HEARTBEAT_EVERY).await;
+        if let Some(operator) = self.operator.as_ref().filter(|_| database == INTERNAL_DATABASE) {
+            operator.member.observe(HEARTBEAT_EVERY).await;
         }
     }
 
@@ -163,14 +159,15 @@ impl Shared {
         if !is_allowed {
             return denied();
         }
+        let operator = self.operator.as_ref();
         Ok(World {
             state: Arc::clone(state),
             database,
             access: query.access.clone(),
             token: query.token.clone(),
             facts: Arc::clone(&self.facts),
-            peers: self.peers.clone(),
-            lives: self.member.as_ref().map_or_else(Arc::default, |member| Arc::clone(member.lives())),
+            peers: operator.map(|operator| Arc::clone(&operator.peers)),
+            lives: operator.map_or_else(Arc::default, |operator| Arc::clone(operator.member.lives())),
         })
     }
 }

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
 use datafusion::common::DataFusionError;
+use storage::catalog;
+use storage::model::ErrorKind;
 
 use crate::tables::FileError;
 
@@ -29,6 +31,9 @@ pub enum Error {
     Busy(String),
     #[error("{0}")]
     Execution(String),
+    /// A command that is not performed, or is open.
+    #[error("{message}")]
+    Command { kind: ErrorKind, message: String },
     /// A file could not be read from the store.
     #[error("{0}")]
     Unavailable(String),
@@ -46,6 +51,7 @@ pub enum QueryErrorKind {
     Cancelled,
     Busy,
     Execution,
+    Command(ErrorKind),
     Unavailable,
 }
 
@@ -62,8 +68,15 @@ impl Error {
             Self::Cancelled => QueryErrorKind::Cancelled,
             Self::Busy(_) => QueryErrorKind::Busy,
             Self::Execution(_) => QueryErrorKind::Execution,
+            Self::Command { kind, .. } => QueryErrorKind::Command(*kind),
             Self::Unavailable(_) => QueryErrorKind::Unavailable,
         }
+    }
+}
+
+impl From<catalog::Error> for Error {
+    fn from(error: catalog::Error) -> Self {
+        Self::Command { kind: error.kind(), message: error.to_string() }
     }
 }
 

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
-const TEXT_BYTES_MAX: usize = 2 << 20;
+pub(super) const TEXT_BYTES_MAX: usize = 2 << 20;
 /// The stack of a query thread has room for twice as many. Planning takes the square of their number, and nobody can
 /// interrupt it: at 2 000 it is seconds in a debug build, at 5 000 a minute.
 const OPERATORS_MAX: usize = 2_000;

@@ -2,7 +2,8 @@
 //!
 //! # Promises
 //! - Every query has an entry in `system.queries` from its arrival to its end, also one that cannot be parsed.
-//! - One statement, which reads: whatever would change anything is refused before it runs.
+//! - One statement, which reads, or is a command of an operator: anything else that would change something is refused
+//!   before it runs.
 //! - Rows are streamed as they come; dropping the answer, or the call that waits for it, cancels the query.
 //! - What a query holds goes when it ends; a client that stops reading ends its query. Few enough queries wait to run.
 //! - Planning and execution run on the threads they were given, never on the caller's.

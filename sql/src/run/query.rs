@@ -10,6 +10,7 @@ use storage::bucket::Secret;
 use storage::catalog::Access;
 
 use super::Error;
+use crate::admin::Tag;
 use crate::postgres::PgSession;
 
 /// One question.
@@ -77,11 +78,15 @@ pub struct Description {
     /// Types of `$1`, `$2` and so on.
     pub params: Vec<DataType>,
     pub schema: SchemaRef,
+    /// For a command.
+    pub tag: Option<Tag>,
 }
 
 /// The rows of an answer, as they come. Dropping it cancels the query.
 pub struct Answer {
     pub schema: SchemaRef,
+    /// For a command.
+    pub tag: Option<Tag>,
     /// Ends after the first error.
     pub rows: BoxStream<'static, Result<RecordBatch, Error>>,
 }

@@ -12,7 +12,8 @@ use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
-use super::{Param, limits, lists};
+use super::{Error, Param, Query, limits, lists};
+use crate::admin::{self, Command};
 use crate::postgres::{self, ClientDialect, PgSession};
 use crate::system::World;
 
@@ -21,6 +22,15 @@ pub(super) const PARAMS_MAX: usize = 65_535;
 
 /// What a Postgres client's statement is rewritten with.
 pub(super) type Speaker<'a> = Option<(&'a World, &'a PgSession)>;
+
+/// The command that a query is, if it is one.
+pub(super) fn command(query: &Query) -> Option<std::result::Result<Command, Error>> {
+    if query.text.len() > limits::TEXT_BYTES_MAX {
+        return None;
+    }
+    let command = admin::parse(&query.text, &query.database)?;
+    Some(command.map_err(Error::Plan))
+}
 
 /// The plan of the one statement in `text`, with its parameters put in.
 pub(super) async fn plan(

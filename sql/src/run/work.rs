@@ -9,25 +9,34 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::engine::Shared;
 use super::{Error, Query, statement};
+use crate::admin::{Asker, Command, Tag};
 use crate::postgres;
 use crate::session::Session;
-use crate::system::{End, Entry};
+use crate::system::{Arrival, End, Entry, World};
 
 /// Where the parts of the answer go.
 pub(super) struct Parts {
-    pub(super) schema: oneshot::Sender<Result<SchemaRef, Error>>,
+    pub(super) head: oneshot::Sender<Result<Head, Error>>,
     pub(super) rows: mpsc::Sender<RecordBatch>,
+}
+
+/// What is known of an answer before its rows.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) schema: SchemaRef,
+    pub(super) tag: Option<Tag>,
 }
 
 pub(super) struct Work {
     query: Query,
-    schema: Option<oneshot::Sender<Result<SchemaRef, Error>>>,
+    head: Option<oneshot::Sender<Result<Head, Error>>>,
     rows: mpsc::Sender<RecordBatch>,
     progress: Progress,
 }
@@ -44,31 +53,48 @@ struct Progress {
 
 impl Work {
     pub(super) fn new(shared: Arc<Shared>, query: Query, parts: Parts) -> Self {
-        let application = query.postgres.as_ref().map(|session| session.application_name.as_str());
-        let entry = shared.facts.log.open(&query.text, query.door, application);
+        let arrival = Arrival {
+            text: &query.text,
+            door: query.door,
+            application: query.postgres.as_ref().map(|session| session.application_name.as_str()),
+            database: &query.database,
+            by: query.access.token,
+        };
+        let entry = shared.facts.log.open(arrival);
         shared.metrics.enter(None, "received");
         let progress = Progress { shared, entry, phase: "received", session: None, plan: None, rows: 0 };
-        Self { query, schema: Some(parts.schema), rows: parts.rows, progress }
+        Self { query, head: Some(parts.head), rows: parts.rows, progress }
     }
 
     /// An error that comes before the schema is sent in its place; a later one is returned.
     pub(super) async fn run(mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        let cancelled = self.progress.entry.cancelled.clone();
         // The permit, the plan and the view go when `answer` ends, not when a slow reader has read the last rows.
         let answer = AssertUnwindSafe(self.answer()).catch_unwind();
+        let answer = async {
+            tokio::select! {
+                biased;
+                () = cancelled.cancelled() => Ok(Err(Error::Cancelled)),
+                answer = answer => answer,
+            }
+        };
         let result = match timeout {
             Some(timeout) => tokio::time::timeout(timeout, answer).await.unwrap_or(Ok(Err(Error::Timeout(timeout)))),
             None => answer.await,
         };
         let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
+        if let Err(error) = &result {
+            self.progress.entry.failed(&error.to_string());
+        }
         self.progress.close(match &result {
             Ok(()) => End::Success,
             Err(Error::Cancelled) => End::Cancel,
             Err(_) => End::Fail,
         });
-        match (result, self.schema.take()) {
-            (Err(error), Some(schema)) => {
+        match (result, self.head.take()) {
+            (Err(error), Some(head)) => {
                 // Whoever asked may be gone, and then nobody wants to know.
-                drop(schema.send(Err(error)));
+                drop(head.send(Err(error)));
                 Ok(())
             }
             (result, _) => result,
@@ -76,11 +102,15 @@ impl Work {
     }
 
     async fn answer(&mut self) -> Result<(), Error> {
+        // An operator is served also where too many queries wait: one of them may be what is to be cancelled.
+        if let Some(command) = statement::command(&self.query) {
+            return self.perform(&command?).await;
+        }
         let _place = self.progress.shared.place()?;
         self.progress.shared.observe(&self.query.database).await;
         let moment = self.progress.shared.open_moment()?;
         let world = self.progress.shared.world(moment.state(), &self.query)?;
-        self.progress.entry.resolved(world.database.as_ref().map(|database| database.id));
+        self.progress.resolved(&world);
         let postgres = self.query.postgres.as_ref();
         let session = self.progress.shared.sessions.open(world.clone(), Arc::clone(&moment), postgres)?;
         let state = session.context.state();
@@ -94,16 +124,35 @@ impl Work {
         let _permit = permits.acquire_owned().await.map_err(|_| Error::Cancelled)?;
         self.progress.permitted();
         let rows = execute_stream(plan, state.task_ctx())?;
-        if let Some(schema) = self.schema.take() {
-            schema.send(Ok(postgres::shown(&rows.schema()))).map_err(|_| Error::Cancelled)?;
-        }
+        self.send_head(Head { schema: postgres::shown(&rows.schema()), tag: None })?;
         self.send(rows).await
         // The moment lives until here: no file it names is deleted before.
+    }
+
+    async fn perform(&mut self, command: &Command) -> Result<(), Error> {
+        let Query { access, token, door, .. } = &self.query;
+        let moment = self.progress.shared.open_moment()?;
+        let world = self.progress.shared.world(moment.state(), &self.query)?;
+        drop(moment);
+        self.progress.resolved(&world);
+        let unable = || Error::Unsupported(format!("this node performs no commands, and so not {command}"));
+        let operator = self.progress.shared.operator.clone().ok_or_else(unable)?;
+        let asker = Asker { access: access.clone(), token: token.clone(), door };
+        let done = operator.perform(command, &asker).await?;
+        let row = command.row(&done).map_err(|error| Error::Execution(error.to_string()))?;
+        self.send_head(Head { schema: row.schema(), tag: Some(command.tag()) })?;
+        self.send(Box::pin(MemoryStream::try_new(vec![row], command.schema(), None)?)).await
+    }
+
+    fn send_head(&mut self, head: Head) -> Result<(), Error> {
+        let gone = |_| Error::Cancelled;
+        self.head.take().map_or(Ok(()), |sender| sender.send(Ok(head)).map_err(gone))
     }
 
     async fn send(&mut self, mut rows: SendableRecordBatchStream) -> Result<(), Error> {
         while let Some(batch) = rows.next().await.transpose()? {
             self.progress.rows += batch.num_rows();
+            self.progress.entry.answered(self.progress.rows);
             let patience = self.query.patience.unwrap_or(self.progress.shared.read_timeout);
             let sent = tokio::time::timeout(patience, self.rows.send(batch)).await;
             sent.map_err(|_| Error::Cancelled)?.map_err(|_| Error::Cancelled)?;
@@ -113,6 +162,12 @@ impl Work {
 }
 
 impl Progress {
+    fn resolved(&self, world: &World) {
+        let token = world.access.token.and_then(|id| world.state.tokens.get(&id));
+        let user = token.map(|token| Arc::clone(&token.name));
+        self.entry.resolved(world.database.as_ref().map(|database| database.id), user);
+    }
+
     fn planned(&mut self, session: Session, plan: Arc<dyn ExecutionPlan>) {
         let touched = &session.touched;
         let (partitions, files) = (&touched.partitions, &touched.parquet_files);

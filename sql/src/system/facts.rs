@@ -4,6 +4,7 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray, new_null_array};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use storage::catalog::Access;
 use storage::compaction::Events;
+use uuid::Uuid;
 
 use super::{QueryLog, Rows, TABLES, full, optional};
 
@@ -20,6 +21,12 @@ impl Facts {
     #[must_use]
     pub fn new(node_id: String, query_log_entries: usize, compactions: Arc<Events>) -> Self {
         Self { node_id, log: Arc::new(QueryLog::new(query_log_entries)), compactions }
+    }
+
+    /// Cancels a query that runs on this node, if `access` may; tells whether there was one.
+    #[must_use]
+    pub fn cancel(&self, query: Uuid, access: &Access) -> bool {
+        self.log.cancel(query, access)
     }
 
     /// What of a table this node keeps and `access` may read. `None` when nodes keep no such table.

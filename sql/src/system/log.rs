@@ -5,20 +5,42 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use storage::catalog::{Access, TokenId};
 use storage::model::DatabaseId;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// How much of a query's text is kept.
 const TEXT_BYTES_MAX: usize = 16 << 10;
 /// How much of the name of a client is kept.
 const NAME_BYTES_MAX: usize = 64;
+/// How much of what went wrong is kept.
+const ERROR_BYTES_MAX: usize = 2 << 10;
 
 /// The newest queries, a fixed number of them; cleared at restart.
 #[derive(Debug)]
 pub(crate) struct QueryLog {
     entries_max: usize,
-    entries: Mutex<VecDeque<Arc<Mutex<Row>>>>,
+    entries: Mutex<VecDeque<Arc<Logged>>>,
+}
+
+#[derive(Debug)]
+struct Logged {
+    row: Mutex<Row>,
+    /// Ends the query.
+    cancelled: CancellationToken,
+}
+
+/// A query that comes.
+#[derive(Debug)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) door: &'static str,
+    pub(crate) application: Option<&'a str>,
+    /// As it was named.
+    pub(crate) database: &'a str,
+    pub(crate) by: Option<TokenId>,
 }
 
 /// What is known of one query.
@@ -32,6 +54,10 @@ pub(super) struct Row {
     /// What the client calls itself.
     pub(super) application: Option<Arc<str>>,
     pub(super) text: Arc<str>,
+    pub(super) database_name: Arc<str>,
+    pub(super) by: Option<TokenId>,
+    /// The name of its token.
+    pub(super) user: Option<Arc<str>>,
     /// Whose tables it asks for; `None` until that is known, and for `_internal`.
     pub(super) database: Option<DatabaseId>,
     pub(super) partitions: Option<usize>,
@@ -42,6 +68,9 @@ pub(super) struct Row {
     pub(super) end2end: Option<Duration>,
     pub(super) compute: Option<Duration>,
     pub(super) memory_max: Option<usize>,
+    /// How many it has answered so far.
+    pub(super) rows: Option<usize>,
+    pub(super) error: Option<Arc<str>>,
     pub(super) end: Option<End>,
 }
 
@@ -83,14 +112,19 @@ impl QueryLog {
     }
 
     /// Logs the arrival of a query. The oldest entry goes when there are too many.
-    pub(crate) fn open(&self, text: &str, door: &'static str, application: Option<&str>) -> Entry {
+    pub(crate) fn open(&self, arrival: Arrival<'_>) -> Entry {
+        let Arrival { text, door, application, database, by } = arrival;
+        let short = |name: &str| name[..name.floor_char_boundary(NAME_BYTES_MAX)].into();
         let row = Row {
             id: Uuid::new_v4(),
             phase: "received",
             issued_ns: now_ns(),
             query_type: "sql",
             door,
-            application: application.map(|name| name[..name.floor_char_boundary(NAME_BYTES_MAX)].into()),
+            application: application.map(short),
+            database_name: short(database),
+            by,
+            user: None,
             text: text[..text.floor_char_boundary(TEXT_BYTES_MAX)].into(),
             database: None,
             partitions: None,
@@ -101,22 +135,37 @@ impl QueryLog {
             end2end: None,
             compute: None,
             memory_max: None,
+            rows: None,
+            error: None,
             end: None,
         };
-        let row = Arc::new(Mutex::new(row));
+        let cancelled = CancellationToken::new();
+        let row = Arc::new(Logged { row: Mutex::new(row), cancelled: cancelled.clone() });
         let mut entries = self.entries.lock();
         entries.push_back(Arc::clone(&row));
         while entries.len() > self.entries_max {
             entries.pop_front();
         }
         let now = Instant::now();
-        Entry { row, opened: now, entered: now }
+        Entry { logged: row, cancelled, opened: now, entered: now }
     }
 
     /// The entries, oldest first.
     pub(super) fn rows(&self) -> Vec<Row> {
         let entries: Vec<_> = self.entries.lock().iter().cloned().collect();
-        entries.iter().map(|row| row.lock().clone()).collect()
+        entries.iter().map(|logged| logged.row.lock().clone()).collect()
+    }
+
+    /// Cancels a query that runs, for an admin or whoever asked it; tells whether there was one. What is forgotten while
+    /// it runs cannot be cancelled so.
+    pub(super) fn cancel(&self, id: Uuid, access: &Access) -> bool {
+        let entries = self.entries.lock();
+        let found = entries.iter().find(|logged| {
+            let row = logged.row.lock();
+            let may = access.is_admin() || access.token.is_some() && access.token == row.by;
+            row.id == id && row.end.is_none() && may
+        });
+        found.inspect(|logged| logged.cancelled.cancel()).is_some()
     }
 }
 
@@ -129,34 +178,45 @@ fn now_ns() -> i64 {
 /// The entry of one query under way.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    row: Arc<Mutex<Row>>,
+    logged: Arc<Logged>,
+    /// Cancelled when somebody wants it to end.
+    pub(crate) cancelled: CancellationToken,
     opened: Instant,
     /// When the current phase began.
     entered: Instant,
 }
 
 impl Entry {
-    pub(crate) fn resolved(&self, database: Option<DatabaseId>) {
-        self.row.lock().database = database;
+    pub(crate) fn resolved(&self, database: Option<DatabaseId>, user: Option<Arc<str>>) {
+        let mut row = self.logged.row.lock();
+        (row.database, row.user) = (database, user);
+    }
+
+    pub(crate) fn answered(&self, rows: usize) {
+        self.logged.row.lock().rows = Some(rows);
+    }
+
+    pub(crate) fn failed(&self, error: &str) {
+        self.logged.row.lock().error = Some(error[..error.floor_char_boundary(ERROR_BYTES_MAX)].into());
     }
 
     pub(crate) fn planned(&mut self, partitions: usize, parquet_files: usize) {
         let took = self.enter();
-        let mut row = self.row.lock();
+        let mut row = self.logged.row.lock();
         (row.phase, row.plan) = ("planned", Some(took));
         (row.partitions, row.parquet_files) = (Some(partitions), Some(parquet_files));
     }
 
     pub(crate) fn permitted(&mut self) {
         let took = self.enter();
-        let mut row = self.row.lock();
+        let mut row = self.logged.row.lock();
         (row.phase, row.permit) = ("permit", Some(took));
     }
 
     /// What was known when the query ended; the first end counts.
     pub(crate) fn close(&mut self, end: End, compute: Option<Duration>, memory_max: Option<usize>) -> Option<Finished> {
         let took = self.enter();
-        let mut row = self.row.lock();
+        let mut row = self.logged.row.lock();
         if row.end.is_some() {
             return None;
         }

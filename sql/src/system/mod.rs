@@ -11,6 +11,7 @@
 //! # Not here
 //! - The way to the other nodes: `Peers` is handed in.
 
+mod changes;
 mod compaction_events;
 mod databases;
 mod facts;
@@ -42,8 +43,8 @@ use storage::cluster::Lives;
 use storage::model::Mode;
 
 pub use facts::Facts;
-pub(crate) use log::{End, Entry, Finished, QueryLog};
-pub use peers::{Heard, Peers};
+pub(crate) use log::{Arrival, End, Entry, Finished, QueryLog};
+pub use peers::{Heard, Peers, Told};
 
 /// The database whose tables show the whole cluster; it exists without being created and only admins may ask it.
 pub(crate) const INTERNAL_DATABASE: &str = "_internal";
@@ -90,6 +91,7 @@ enum Place {
 }
 
 const TABLES: &[Definition] = &[
+    changes::TABLE,
     compaction_events::TABLE,
     databases::TABLE,
     influxdb_schema::TABLE,

@@ -4,12 +4,30 @@ use arrow_array::RecordBatch;
 use futures::future::BoxFuture;
 use storage::bucket::Secret;
 use storage::model::Mode;
+use uuid::Uuid;
 
 /// How the other nodes are asked for what they keep. Implemented over the network by whoever starts the engine.
 pub trait Peers: Debug + Send + Sync {
     /// Asks all others that have the mode, at the same time, for what `token` may read of a table. Whoever does not
     /// answer soon is told of by name.
     fn ask(&self, table: &'static str, mode: Mode, token: Option<Secret>) -> BoxFuture<'static, Vec<Heard>>;
+
+    /// Has all others that answer queries cancel one, at the same time, if `token` may. `true` comes from where it ran.
+    fn cancel(&self, query: Uuid, token: Option<Secret>) -> BoxFuture<'static, Vec<Told>>;
+}
+
+/// What came of telling one node.
+#[derive(Debug)]
+pub struct Told {
+    pub node_id: String,
+    /// The error is why it may not have heard.
+    pub outcome: Result<bool, String>,
+}
+
+impl Told {
+    pub(crate) fn complaint(&self) -> Option<String> {
+        self.outcome.as_ref().err().map(|reason| format!("{}: {reason}", self.node_id))
+    }
 }
 
 /// What came of asking one node.

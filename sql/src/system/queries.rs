@@ -39,6 +39,10 @@ fn schema() -> SchemaRef {
         optional("trace_id", DataType::Utf8),
         full("door", DataType::Utf8),
         optional("application_name", DataType::Utf8),
+        full("database_name", DataType::Utf8),
+        optional("user_name", DataType::Utf8),
+        optional("rows", DataType::Int64),
+        optional("error", DataType::Utf8),
     ])
 }
 
@@ -66,6 +70,10 @@ fn rows(facts: &Facts, access: &Access) -> Result<Vec<ArrayRef>, ArrowError> {
         Arc::new(StringArray::new_null(rows.len())),
         Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.door))),
         Arc::new(rows.iter().map(|r| r.application.as_deref()).collect::<StringArray>()),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.database_name))),
+        Arc::new(rows.iter().map(|r| r.user.as_deref()).collect::<StringArray>()),
+        counts(&rows, |r| r.rows),
+        Arc::new(rows.iter().map(|r| r.error.as_deref()).collect::<StringArray>()),
     ])
 }
 

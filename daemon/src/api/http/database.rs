@@ -9,14 +9,14 @@ use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use serde::Deserialize;
+use sql::{Asker, Command, Named};
 use storage::catalog::{self, Access, Action, HardDelete, State as CatalogState};
-use storage::model::ErrorKind;
+use storage::model::{ErrorKind, Retention};
 
 use super::errors::{Refusal, Shape};
 use super::format::Format;
 use super::write::parameters;
-use super::{Services, instant, query};
-use crate::config::{Retention, parse_request_retention};
+use super::{Services, query};
 
 pub(super) const PATH: &str = "/api/v3/configure/database";
 pub(super) const RETENTION_PATH: &str = "/api/v3/configure/database/retention_period";
@@ -78,6 +78,7 @@ struct Create {
 
 pub(super) async fn create(
     State(services): State<Arc<Services>>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Refusal> {
@@ -90,8 +91,8 @@ pub(super) async fn create(
         }
     }
     let retention_ns = retention(retention_period.as_deref())?;
-    let created = services.catalog.create_database(&db, retention_ns).await;
-    created.map_err(name_error)?;
+    let command = Command::CreateDatabase { database: Named::strictly(db), retention_ns };
+    services.operator.perform(&command, &asker).await.map_err(name_error)?;
     Ok(StatusCode::OK)
 }
 
@@ -104,7 +105,7 @@ fn name_error(error: catalog::Error) -> Refusal {
 
 /// A retention period in nanoseconds; `None` keeps rows for ever.
 pub(super) fn retention(text: Option<&str>) -> Result<Option<u64>, Refusal> {
-    let parsed = text.map_or(Ok(Retention::Forever), parse_request_retention);
+    let parsed = text.map_or(Ok(Retention::Forever), Retention::parse);
     parsed.map(Retention::nanoseconds).map_err(Refusal::bad_request)
 }
 
@@ -116,12 +117,13 @@ struct Update {
 
 pub(super) async fn update(
     State(services): State<Arc<Services>>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Refusal> {
     let Update { db, retention_period } = services.admission.declared_json(&headers, body).await?;
     let retention_ns = retention(retention_period.as_deref())?;
-    services.catalog.set_database_retention(&db, retention_ns).await?;
+    services.operator.perform(&Command::SetDatabaseRetention { database: db, retention_ns }, &asker).await?;
     Ok(StatusCode::OK)
 }
 
@@ -131,16 +133,25 @@ struct SetRetention {
     duration: Option<String>,
 }
 
-pub(super) async fn set_retention(State(services): State<Arc<Services>>, uri: Uri) -> Result<StatusCode, Refusal> {
+pub(super) async fn set_retention(
+    State(services): State<Arc<Services>>,
+    Extension(asker): Extension<Asker>,
+    uri: Uri,
+) -> Result<StatusCode, Refusal> {
     let SetRetention { db, duration } = parameters(&uri)?;
     let duration = duration.ok_or_else(|| Refusal::bad_request("missing query parameter 'duration'"))?;
-    services.catalog.set_database_retention(&db, retention(Some(&duration))?).await?;
+    let retention_ns = retention(Some(&duration))?;
+    services.operator.perform(&Command::SetDatabaseRetention { database: db, retention_ns }, &asker).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn clear_retention(State(services): State<Arc<Services>>, uri: Uri) -> Result<StatusCode, Refusal> {
+pub(super) async fn clear_retention(
+    State(services): State<Arc<Services>>,
+    Extension(asker): Extension<Asker>,
+    uri: Uri,
+) -> Result<StatusCode, Refusal> {
     let SetRetention { db, duration: _ } = parameters(&uri)?;
-    services.catalog.set_database_retention(&db, None).await?;
+    services.operator.perform(&Command::SetDatabaseRetention { database: db, retention_ns: None }, &asker).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -152,21 +163,22 @@ struct Drop {
     data_only: bool,
 }
 
-pub(super) async fn drop(State(services): State<Arc<Services>>, uri: Uri) -> Result<StatusCode, Refusal> {
+pub(super) async fn drop(
+    State(services): State<Arc<Services>>,
+    Extension(asker): Extension<Asker>,
+    uri: Uri,
+) -> Result<StatusCode, Refusal> {
     let Drop { db, hard_delete_at, data_only } = parameters(&uri)?;
     if data_only {
         return Err(Refusal::bad_request("data_only is not supported yet"));
     }
-    services.catalog.drop_database(&db, hard_delete(hard_delete_at.as_deref())?).await?;
+    let hard_delete = hard_delete(hard_delete_at.as_deref())?;
+    let command = Command::DropDatabase { database: Named::strictly(db), hard_delete };
+    services.operator.perform(&command, &asker).await?;
     Ok(StatusCode::OK)
 }
 
 /// When the files of something dropped go.
 pub(super) fn hard_delete(text: Option<&str>) -> Result<HardDelete, Refusal> {
-    match text {
-        None | Some("default") => Ok(HardDelete::Default),
-        Some("now") => Ok(HardDelete::Now),
-        Some("never") => Ok(HardDelete::Never),
-        Some(text) => instant::from_text(text).map(HardDelete::At).map_err(Refusal::bad_request),
-    }
+    sql::hard_delete_at(text).map_err(Refusal::bad_request)
 }

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
+use sql::Asker;
 use storage::bucket::Secret;
 use storage::catalog::Access;
 
@@ -69,8 +70,14 @@ pub(super) async fn pass(State(services): State<Arc<Services>>, mut request: Req
         };
         match admitted {
             Ok(access) => {
+                let presented = Presented(token);
+                request.extensions_mut().insert(Asker {
+                    access: access.clone(),
+                    token: presented.token(),
+                    door: "http",
+                });
                 request.extensions_mut().insert(access);
-                request.extensions_mut().insert(Presented(token));
+                request.extensions_mut().insert(presented);
                 answer(next, request).await
             }
             Err(refusal) => {

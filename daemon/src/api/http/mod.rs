@@ -19,7 +19,6 @@ mod format;
 mod forward;
 mod gate;
 mod health;
-mod instant;
 mod memory;
 mod meter;
 mod node;
@@ -70,6 +69,7 @@ pub(crate) struct Parts {
     /// With mode `query`.
     pub(crate) engine: Option<sql::Engine>,
     pub(crate) facts: Arc<sql::Facts>,
+    pub(crate) operator: Arc<sql::Operator>,
     pub(crate) views: Option<Arc<Views>>,
     /// The longest a query may take.
     pub(crate) query_timeout: Option<Duration>,
@@ -91,6 +91,7 @@ struct Services {
     ingest: Option<Ingest>,
     engine: Option<sql::Engine>,
     facts: Arc<sql::Facts>,
+    operator: Arc<sql::Operator>,
     views: Option<Arc<Views>>,
     query_timeout: Option<Duration>,
     member: Member,
@@ -134,7 +135,7 @@ impl Route {
 
 /// The whole HTTP API. Register it once for each `Registry`.
 pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
-    let Parts { catalog, ingest, engine, facts, views, query_timeout, member, modes, cluster, .. } = parts;
+    let Parts { catalog, ingest, engine, facts, operator, views, query_timeout, member, modes, cluster, .. } = parts;
     let Parts { registry, readiness, datafusion, cluster_uuid, .. } = parts;
     memory::register(&registry);
     let routes = routes();
@@ -151,6 +152,7 @@ pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
         ingest,
         engine,
         facts,
+        operator,
         views,
         query_timeout,
         member,
@@ -185,6 +187,7 @@ fn routes() -> Vec<Route> {
         route(Method::GET, "/api/v3/query_sql", Needs::Token, get(query::get)).by(Mode::Query),
         route(Method::POST, "/api/v3/query_sql", Needs::Token, post(query::post)).by(Mode::Query),
         route(Method::GET, system::PATH, Needs::Token, get(system::get)),
+        route(Method::POST, system::CANCEL_PATH, Needs::Token, post(system::cancel)),
         route(Method::GET, database::PATH, Needs::Token, get(database::list)),
         route(Method::POST, database::PATH, Needs::Admin, post(database::create)),
         route(Method::PUT, database::PATH, Needs::Admin, put(database::update)),

@@ -19,11 +19,12 @@ use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
 use sql::{Engine, Query, QueryErrorKind};
 use storage::catalog::Access;
+use storage::model::ErrorKind;
 use storage::view;
 use tokio::sync::mpsc;
 
 use super::Services;
-use super::errors::{Refusal, Shape};
+use super::errors::{self, Refusal, Shape};
 use super::format::{Encoder, Format};
 use super::gate::Presented;
 use super::query_request::{Fields, Question};
@@ -178,6 +179,8 @@ fn query_error(error: sql::Error) -> Refusal {
         QueryErrorKind::Memory | QueryErrorKind::Busy => StatusCode::TOO_MANY_REQUESTS,
         QueryErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
         QueryErrorKind::Cancelled | QueryErrorKind::Execution => StatusCode::INTERNAL_SERVER_ERROR,
+        QueryErrorKind::Command(ErrorKind::Denied) => StatusCode::FORBIDDEN,
+        QueryErrorKind::Command(kind) => errors::status_of(kind),
         QueryErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     };
     Refusal { status, message: error.to_string(), shape: Shape::Plain }

@@ -3,6 +3,8 @@
 //! # Promises
 //! - `GET /api/v3/weir/system?table=NAME` answers with this node's rows of `queries` or `compaction_events`, as an Arrow
 //!   stream, as far as the token may read them. Any node does, whatever its modes.
+//! - `POST /api/v3/weir/query/cancel?id=ID` cancels a query that runs on this node, if the token may; it answers `true` if
+//!   there was one, else `false`.
 //! - All nodes that should live are asked at once, with the token of whoever asks, and waited for no longer than
 //!   `ANSWER_WITHIN`; an answer that is too large, broken or from another node counts as none.
 //! - A node that left in order is not asked: it keeps nothing.
@@ -16,7 +18,7 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 use axum::body::Bytes;
 use axum::extract::{Extension, State};
-use axum::http::{Request, StatusCode, Uri, header};
+use axum::http::{Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use futures::future::{self, BoxFuture};
@@ -24,18 +26,20 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde::Deserialize;
-use sql::Heard;
+use sql::{Heard, Told};
 use storage::bucket::Secret;
 use storage::catalog::{Access, Catalog, Node};
 use storage::cluster::{Condition, HEARTBEAT_EVERY, Member};
 use storage::model::Mode;
+use uuid::Uuid;
 
 use super::Services;
-use super::errors::Refusal;
+use super::errors::{Refusal, json_answer};
 use super::forward::{self, FORWARDED_TO};
 use super::write::parameters;
 
 pub(super) const PATH: &str = "/api/v3/weir/system";
+pub(super) const CANCEL_PATH: &str = "/api/v3/weir/query/cancel";
 
 const CONTENT_TYPE: &str = "application/vnd.apache.arrow.stream";
 
@@ -65,6 +69,21 @@ pub(super) async fn get(
     }
 }
 
+#[derive(Deserialize)]
+struct Cancelled {
+    id: String,
+}
+
+pub(super) async fn cancel(
+    State(services): State<Arc<Services>>,
+    Extension(access): Extension<Access>,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    let Cancelled { id } = parameters(&uri)?;
+    let id = Uuid::parse_str(&id).map_err(|_| Refusal::bad_request("id is not the id of a query"))?;
+    Ok(json_answer(StatusCode::OK, &services.facts.cancel(id, &access).into()))
+}
+
 fn encode(rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema())?;
     writer.write(rows)?;
@@ -88,10 +107,12 @@ impl Peers {
         Self { catalog, member, client: forward::client() }
     }
 
-    async fn ask_one(&self, node: &Node, table: &str, token: Option<&Secret>) -> Result<Vec<RecordBatch>, String> {
+    /// What a node answers.
+    async fn call(&self, node: &Node, (method, path): (Method, &str), token: Option<&Secret>) -> Result<Bytes, String> {
         let address = node.description.http.as_ref().ok_or("it has no address for HTTP")?;
         let addressee = forward::addressee(&self.catalog, &node.id);
-        let mut request = Request::get(format!("http://{address}{PATH}?table={table}")).header(FORWARDED_TO, addressee);
+        let request = Request::builder().method(method).uri(format!("http://{address}{path}"));
+        let mut request = request.header(FORWARDED_TO, addressee);
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
         }
@@ -105,7 +126,37 @@ impl Peers {
             let reason: String = String::from_utf8_lossy(&bytes).chars().take(200).collect();
             return Err(format!("{address} answered {status}: {reason}"));
         }
-        decode(&bytes).map_err(|error| format!("the answer of {address}: {error}"))
+        Ok(bytes)
+    }
+
+    /// Calls all others that have the mode, at the same time, and reads what they answer.
+    async fn call_all<T>(
+        &self,
+        mode: Mode,
+        (method, path): (Method, &str),
+        (token, read): (Option<Secret>, impl Fn(&[u8]) -> Result<T, String>),
+    ) -> Vec<(String, Result<T, String>)> {
+        self.member.observe(HEARTBEAT_EVERY).await;
+        let state = self.catalog.state();
+        let others = state.members().filter(|node| node.id != *self.member.node() && node.description.modes.has(mode));
+        let (token, read) = (token.as_ref(), &read);
+        let asked = others.map(|node| {
+            let what = (method.clone(), path);
+            async move {
+                let answer = match self.member.lives().condition(node) {
+                    Condition::Stopped | Condition::Removed => return None,
+                    Condition::Lost => {
+                        Err("this node is lost: its process is gone, and with it what it kept".to_owned())
+                    }
+                    Condition::Joining | Condition::Running | Condition::Stopping => {
+                        let answer = tokio::time::timeout(ANSWER_WITHIN, self.call(node, what, token)).await;
+                        answer.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_WITHIN:?}")))
+                    }
+                };
+                Some((node.id.to_string(), answer.and_then(|bytes| read(&bytes))))
+            }
+        });
+        future::join_all(asked).await.into_iter().flatten().collect()
     }
 }
 
@@ -113,26 +164,21 @@ impl sql::Peers for Peers {
     fn ask(&self, table: &'static str, mode: Mode, token: Option<Secret>) -> BoxFuture<'static, Vec<Heard>> {
         let peers = self.clone();
         async move {
-            peers.member.observe(HEARTBEAT_EVERY).await;
-            let state = peers.catalog.state();
-            let others =
-                state.members().filter(|node| node.id != *peers.member.node() && node.description.modes.has(mode));
-            let (peers, token) = (&peers, token.as_ref());
-            let asked = others.map(|node| async move {
-                let condition = peers.member.lives().condition(node);
-                let rows = match condition {
-                    Condition::Stopped | Condition::Removed => return None,
-                    Condition::Lost => {
-                        Err("this node is lost: its process is gone, and with it what it kept".to_owned())
-                    }
-                    Condition::Joining | Condition::Running | Condition::Stopping => {
-                        let answer = tokio::time::timeout(ANSWER_WITHIN, peers.ask_one(node, table, token));
-                        answer.await.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_WITHIN:?}")))
-                    }
-                };
-                Some(Heard { node_id: node.id.to_string(), rows })
-            });
-            future::join_all(asked).await.into_iter().flatten().collect()
+            let read = |bytes: &[u8]| decode(bytes).map_err(|error| format!("its answer: {error}"));
+            let path = format!("{PATH}?table={table}");
+            let heard = peers.call_all(mode, (Method::GET, &path), (token, read)).await;
+            heard.into_iter().map(|(node_id, rows)| Heard { node_id, rows }).collect()
+        }
+        .boxed()
+    }
+
+    fn cancel(&self, query: Uuid, token: Option<Secret>) -> BoxFuture<'static, Vec<Told>> {
+        let peers = self.clone();
+        async move {
+            let read = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|error| format!("its answer: {error}"));
+            let path = format!("{CANCEL_PATH}?id={query}");
+            let told = peers.call_all(Mode::Query, (Method::POST, &path), (token, read)).await;
+            told.into_iter().map(|(node_id, outcome)| Told { node_id, outcome }).collect()
         }
         .boxed()
     }

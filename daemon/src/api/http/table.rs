@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use serde::Deserialize;
+use sql::{Asker, Command, TableRef};
 use storage::catalog::NewTable;
 use storage::model::FieldType;
 
@@ -36,6 +37,7 @@ struct NamedField {
 
 pub(super) async fn create(
     State(services): State<Arc<Services>>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Refusal> {
@@ -43,8 +45,8 @@ pub(super) async fn create(
     let fields: Result<_, Refusal> =
         fields.into_iter().map(|field| Ok((field.name, field_type(&field.r#type)?))).collect();
     let retention_ns = retention(retention_period.as_deref())?;
-    let new = NewTable { database: db, name: table, tags, fields: fields?, retention_ns };
-    services.catalog.create_table(new).await?;
+    let table = NewTable { database: db, name: table, tags, fields: fields?, retention_ns };
+    services.operator.perform(&Command::CreateTable { table, tolerant: false }, &asker).await?;
     Ok(StatusCode::OK)
 }
 
@@ -71,11 +73,14 @@ struct Update {
 
 pub(super) async fn update(
     State(services): State<Arc<Services>>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Refusal> {
     let Update { db, table, retention_period } = services.admission.declared_json(&headers, body).await?;
-    services.catalog.set_table_retention(&db, &table, retention(retention_period.as_deref())?).await?;
+    let retention_ns = retention(retention_period.as_deref())?;
+    let table = TableRef { database: db, table };
+    services.operator.perform(&Command::SetTableRetention { table, retention_ns }, &asker).await?;
     Ok(StatusCode::OK)
 }
 
@@ -86,16 +91,27 @@ struct SetRetention {
     duration: Option<String>,
 }
 
-pub(super) async fn set_retention(State(services): State<Arc<Services>>, uri: Uri) -> Result<StatusCode, Refusal> {
+pub(super) async fn set_retention(
+    State(services): State<Arc<Services>>,
+    Extension(asker): Extension<Asker>,
+    uri: Uri,
+) -> Result<StatusCode, Refusal> {
     let SetRetention { db, table, duration } = parameters(&uri)?;
     let duration = duration.ok_or_else(|| Refusal::bad_request("missing query parameter 'duration'"))?;
-    services.catalog.set_table_retention(&db, &table, retention(Some(&duration))?).await?;
+    let retention_ns = retention(Some(&duration))?;
+    let table = TableRef { database: db, table };
+    services.operator.perform(&Command::SetTableRetention { table, retention_ns }, &asker).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn clear_retention(State(services): State<Arc<Services>>, uri: Uri) -> Result<StatusCode, Refusal> {
+pub(super) async fn clear_retention(
+    State(services): State<Arc<Services>>,
+    Extension(asker): Extension<Asker>,
+    uri: Uri,
+) -> Result<StatusCode, Refusal> {
     let SetRetention { db, table, duration: _ } = parameters(&uri)?;
-    services.catalog.set_table_retention(&db, &table, None).await?;
+    let table = TableRef { database: db, table };
+    services.operator.perform(&Command::SetTableRetention { table, retention_ns: None }, &asker).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -108,11 +124,16 @@ struct Drop {
     data_only: bool,
 }
 
-pub(super) async fn drop(State(services): State<Arc<Services>>, uri: Uri) -> Result<StatusCode, Refusal> {
+pub(super) async fn drop(
+    State(services): State<Arc<Services>>,
+    Extension(asker): Extension<Asker>,
+    uri: Uri,
+) -> Result<StatusCode, Refusal> {
     let Drop { db, table, hard_delete_at, data_only } = parameters(&uri)?;
     if data_only {
         return Err(Refusal::bad_request("data_only is not supported yet"));
     }
-    services.catalog.drop_table(&db, &table, hard_delete(hard_delete_at.as_deref())?).await?;
+    let (table, hard_delete) = (TableRef { database: db, table }, hard_delete(hard_delete_at.as_deref())?);
+    services.operator.perform(&Command::DropTable { table, tolerant: false, hard_delete }, &asker).await?;
     Ok(StatusCode::OK)
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use storage::bucket::InMemory;
-use storage::catalog::{Description, Limits};
+use storage::catalog::{Asked, Description, Limits};
 use storage::clock::Clock;
 use storage::model::NodeId;
 use storage::node::{Config, Node, World};
@@ -90,6 +90,12 @@ impl Api {
         };
         let node = Node::start(storage_config(), world).await.expect("the node starts");
         let facts = Arc::new(sql::Facts::new("n".into(), 10, Arc::clone(&node.events)));
+        let operator = Arc::new(sql::Operator {
+            catalog: Arc::clone(&node.catalog),
+            member: node.member.clone(),
+            facts: Arc::clone(&facts),
+            peers: Arc::new(Peers::new(Arc::clone(&node.catalog), node.member.clone())),
+        });
         let engine = sql::EngineConfig {
             memory_bytes: 64 << 20,
             target_partitions: 1,
@@ -99,8 +105,7 @@ impl Api {
             runtime: Handle::current(),
             registry: registry.clone(),
             facts: Arc::clone(&facts),
-            peers: None,
-            member: Some(node.member.clone()),
+            operator: Some(Arc::clone(&operator)),
         };
         let views = node.views.clone().expect("it shows rows");
         let engine = sql::Engine::new(engine, views as _, node.bucket.reader());
@@ -111,6 +116,7 @@ impl Api {
             ingest: node.ingest.clone(),
             engine: Some(engine.expect("the engine starts")),
             facts,
+            operator,
             views: node.views.clone(),
             query_timeout: None,
             member: node.member.clone(),
@@ -145,7 +151,15 @@ impl Api {
     }
 
     async fn operator(&self) -> String {
-        self.node.catalog.create_admin_token().await.expect("there is none yet").secret.reveal().to_owned()
+        self.node
+            .catalog
+            .by(&Asked::default())
+            .create_admin_token()
+            .await
+            .expect("there is none yet")
+            .secret
+            .reveal()
+            .to_owned()
     }
 }
 
@@ -210,7 +224,13 @@ async fn administration_is_closed_to_a_token_that_may_only_write() {
         resource_names: vec!["*".into()],
         actions: vec!["read".into(), "write".into()],
     };
-    let writer = api.node.catalog.create_resource_token("writer", &[all], None).await.expect("a good permission");
+    let writer = api
+        .node
+        .catalog
+        .by(&Asked::default())
+        .create_resource_token("writer", &[all], None)
+        .await
+        .expect("a good permission");
     let writer = writer.secret.reveal();
     for Route { method, path, needs, .. } in routes() {
         let status = api.status(&method, path, Some(writer)).await;
@@ -263,14 +283,20 @@ async fn a_token_that_is_deleted_while_the_body_comes_writes_nothing() {
     let api = Api::start(Vec::new()).await;
     api.operator().await;
     for deleted in [false, true] {
-        let token = api.node.catalog.create_named_admin_token("short", None).await.expect("the name is free");
+        let token = api
+            .node
+            .catalog
+            .by(&Asked::default())
+            .create_named_admin_token("short", None)
+            .await
+            .expect("the name is free");
         let (body, asked, may_come) = waiting_body("t v=1 1\n");
         let path = format!("/api/v3/write_lp?db=deleted_{deleted}");
         let answer = api.ask(request(&Method::POST, &path, Some(token.secret.reveal()), body));
         let meanwhile = async {
             asked.notified().await;
             if deleted {
-                api.node.catalog.delete_token("short").await.expect("it is there");
+                api.node.catalog.by(&Asked::default()).delete_token("short").await.expect("it is there");
             }
             may_come.notify_one();
         };
@@ -279,7 +305,7 @@ async fn a_token_that_is_deleted_while_the_body_comes_writes_nothing() {
         let state = api.node.catalog.state();
         assert_eq!(state.database(&format!("deleted_{deleted}")).is_some(), !deleted);
         if !deleted {
-            api.node.catalog.delete_token("short").await.expect("it is there");
+            api.node.catalog.by(&Asked::default()).delete_token("short").await.expect("it is there");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! - Errors of queries become codes in one table.
 
 use bytes::BufMut;
+use storage::model::ErrorKind;
 
 use super::wire::{Outbox, put_text};
 
@@ -75,9 +76,23 @@ impl From<sql::Error> for Refusal {
             Kind::Timeout => return Self::new("57014", "canceling statement due to statement timeout"),
             Kind::Cancelled => "57014",
             Kind::Execution => code_of_execution(&message),
+            Kind::Command(kind) => code_of_command(kind),
             Kind::Unavailable => "58030",
         };
         Self { code, message }
+    }
+}
+
+fn code_of_command(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Invalid => "22023",
+        ErrorKind::NotFound => "42704",
+        ErrorKind::Conflict => "42710",
+        ErrorKind::Denied => "42501",
+        ErrorKind::Limit => "53400",
+        ErrorKind::Busy => "53300",
+        ErrorKind::Unavailable | ErrorKind::Fenced => "58030",
+        ErrorKind::Corrupt | ErrorKind::Bug => "XX000",
     }
 }
 

@@ -16,8 +16,11 @@ mod tables;
 
 use std::sync::Arc;
 
-use super::{Change, Compactor, State, Token, TokenId};
-use crate::model::FileId;
+use super::{AuditRecord, Change, Compactor, State, Token, TokenId};
+use crate::model::{FileId, NodeId};
+
+/// How many of the newest changes that somebody asked for are remembered. A rule of the log: it cannot change.
+const AUDIT_RECORDS_MAX: usize = 1000;
 
 /// A change that the state does not allow. Whoever proposed it decides again with the newest state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +47,8 @@ impl Default for State {
             removed: Default::default(),
             compactor: Compactor::default(),
             fixed: Default::default(),
+            settings: Default::default(),
+            audit: Default::default(),
             file_floor: FileId(0),
             next_database: 1,
             next_table: 1,
@@ -102,6 +107,8 @@ impl State {
             Change::RaiseFileFloor { floor } => self.raise_file_floor(*floor),
             Change::ForgetFiles { files } => self.forget_files(files),
             Change::Fix { name, value } => self.fix(name, value),
+            Change::Configure { name, node, value } => self.configure(name, node.as_ref(), value.as_ref()),
+            Change::Audit { record } => self.record(record),
         }
     }
 
@@ -144,6 +151,27 @@ impl State {
                 Ok(())
             }
         }
+    }
+
+    fn configure(&mut self, name: &Arc<str>, node: Option<&NodeId>, value: Option<&Arc<str>>) -> Outcome {
+        if let Some(node) = node {
+            self.member_mut(node)?;
+        }
+        let key = (Arc::clone(name), node.cloned());
+        match value {
+            Some(value) => drop(self.settings.insert(key, Arc::clone(value))),
+            None => drop(self.settings.remove(&key).ok_or_else(|| format!("setting '{name}' has no value"))?),
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: &AuditRecord) -> Outcome {
+        let audit = Arc::make_mut(&mut self.audit);
+        if audit.len() >= AUDIT_RECORDS_MAX {
+            audit.pop_front();
+        }
+        audit.push_back((self.version, Arc::new(record.clone())));
+        Ok(())
     }
 
     /// What must be true of every state, however it came about; else what is wrong.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Description, Dropped, Permission, Token, TokenId};
+use super::{AuditRecord, Description, Dropped, Permission, Token, TokenId};
 use crate::model::{Column, ColumnId, DatabaseId, Epoch, FileId, FileRecord, NodeId, Position, Stamp, TableId, Writer};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,5 +143,15 @@ pub enum Change {
     Fix {
         name: String,
         value: String,
+    },
+    /// A setting that operators change, of one node or of all; no value ends what was said before.
+    Configure {
+        name: Arc<str>,
+        node: Option<NodeId>,
+        value: Option<Arc<str>>,
+    },
+    /// Who asked for the other changes of this entry.
+    Audit {
+        record: AuditRecord,
     },
 }

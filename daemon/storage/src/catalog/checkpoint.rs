@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::format::{Parts, file_id, to_json};
-use super::stored::{StoredColumn, StoredDescription, StoredDropped, StoredFile, StoredToken, hex, unhex};
+use super::stored::{
+    StoredAuditRecord, StoredColumn, StoredDescription, StoredDropped, StoredFile, StoredToken, hex, unhex,
+};
 use super::{Compactor, Database, Node, Removed, State, Table, TokenId};
 use crate::bucket::keys;
 use crate::model::{DatabaseId, Epoch, FileId, NodeId, Position, Stamp, TableId, TableSchema, Writer};
@@ -34,6 +36,11 @@ struct StoredRoot {
     file_floor: Option<String>,
     #[serde(default)]
     compactor: StoredCompactor,
+    /// Absent, as the next, in checkpoints of before level 3.
+    #[serde(default)]
+    settings: Vec<StoredSetting>,
+    #[serde(default)]
+    audit: Vec<(u64, StoredAuditRecord)>,
     next_database: u32,
     next_table: u32,
     next_token: u64,
@@ -83,6 +90,14 @@ struct StoredCompactor {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct StoredSetting {
+    name: String,
+    node: Option<String>,
+    value: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct StoredRemoved {
     path: String,
     version: u64,
@@ -115,6 +130,8 @@ pub(super) fn encode_root(state: &State, parts: Parts) -> Bytes {
         fixed: state.fixed.clone(),
         file_floor: Some(state.file_floor.to_string()),
         compactor: store_compactor(&state.compactor),
+        settings: state.settings.iter().map(store_setting).collect(),
+        audit: state.audit.iter().map(|(version, record)| (*version, (&**record).into())).collect(),
         next_database: state.next_database,
         next_table: state.next_table,
         next_token: state.next_token,
@@ -161,6 +178,8 @@ impl Root {
             removed: root.removed.into_iter().map(load_removed).collect::<Result<_, String>>()?,
             fixed: root.fixed,
             compactor: load_compactor(root.compactor)?,
+            settings: root.settings.into_iter().map(load_setting).collect::<Result<_, _>>()?,
+            audit: Arc::new(root.audit.into_iter().map(|(version, r)| (version, Arc::new(r.into()))).collect()),
             file_floor: root.file_floor.map_or(Ok(FileId(0)), |floor| file_id(&floor))?,
             next_database: root.next_database,
             next_table: root.next_table,
@@ -271,6 +290,18 @@ fn store_compactor(compactor: &Compactor) -> StoredCompactor {
 fn load_compactor(stored: StoredCompactor) -> Result<Compactor, String> {
     let node = stored.node.map(|node| NodeId::new(&node)).transpose()?;
     Ok(Compactor { term: stored.term, holder: node.zip(stored.epoch.map(Epoch)) })
+}
+
+type Setting = ((Arc<str>, Option<NodeId>), Arc<str>);
+
+fn store_setting(((name, node), value): (&(Arc<str>, Option<NodeId>), &Arc<str>)) -> StoredSetting {
+    let node = node.as_ref().map(NodeId::to_string);
+    StoredSetting { name: name.to_string(), node, value: value.to_string() }
+}
+
+fn load_setting(StoredSetting { name, node, value }: StoredSetting) -> Result<Setting, String> {
+    let node = node.map(|node| NodeId::new(&node)).transpose()?;
+    Ok(((name.into(), node), value.into()))
 }
 
 fn store_removed(removed: &Removed) -> StoredRemoved {

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::stored::{
-    StoredColumn, StoredDescription, StoredDropped, StoredFile, StoredPermission, StoredToken, hex, unhex,
+    StoredAuditRecord, StoredColumn, StoredDescription, StoredDropped, StoredFile, StoredPermission, StoredToken, hex,
+    unhex,
 };
 use super::{Change, TokenId};
 use crate::model::{ColumnId, DatabaseId, Epoch, FileId, NodeId, Position, Stamp, TableId, Writer};
@@ -54,6 +55,8 @@ enum StoredChange {
     RaiseFileFloor { floor: String },
     ForgetFiles { files: Vec<String> },
     Fix { name: String, value: String },
+    Configure { name: String, node: Option<String>, value: Option<String> },
+    Audit { record: StoredAuditRecord },
 }
 
 /// The payload of one log entry.
@@ -160,6 +163,12 @@ fn store_nodes_and_files(change: &Change) -> StoredChange {
         Change::RaiseFileFloor { floor } => S::RaiseFileFloor { floor: floor.to_string() },
         Change::ForgetFiles { files } => S::ForgetFiles { files: files.iter().map(FileId::to_string).collect() },
         Change::Fix { name, value } => S::Fix { name: name.clone(), value: value.clone() },
+        Change::Configure { name, node, value } => S::Configure {
+            name: name.to_string(),
+            node: node.as_ref().map(NodeId::to_string),
+            value: value.as_deref().map(str::to_owned),
+        },
+        Change::Audit { record } => S::Audit { record: record.into() },
         _ => unreachable!("store() takes every other change"),
     }
 }
@@ -248,6 +257,12 @@ fn load_nodes_and_files(change: StoredChange) -> Result<Change, String> {
         S::RaiseFileFloor { floor } => Change::RaiseFileFloor { floor: file_id(&floor)? },
         S::ForgetFiles { files } => Change::ForgetFiles { files: ids(files)? },
         S::Fix { name, value } => Change::Fix { name, value },
+        S::Configure { name, node, value } => Change::Configure {
+            name: name.into(),
+            node: node.map(|node| NodeId::new(&node)).transpose()?,
+            value: value.map(Into::into),
+        },
+        S::Audit { record } => Change::Audit { record: record.into() },
         _ => unreachable!("load() takes every other change"),
     })
 }

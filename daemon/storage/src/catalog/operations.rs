@@ -1,6 +1,8 @@
-//! What an operator does to databases and tables: create, drop, and say how long rows are kept; and to nodes (`nodes`).
+//! What an operator does to databases and tables: create, drop, and say how long rows are kept; to nodes (`nodes`) and to
+//! settings (`settings`).
 //!
 //! # Promises
+//! - What is changed and the record of who asked for it hold together or not at all.
 //! - Each operation is decided against the state it is made on, all of it or nothing.
 //! - Doing nothing (the same retention again) makes no entry.
 //! - Message texts that clients look for are kept word for word, and come first.
@@ -10,12 +12,13 @@
 //! - Removing the files of what was dropped: see `sweep`.
 
 mod nodes;
+mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::names::{check_column_name, check_database_name, check_table_name, dropped_name};
-use super::{Catalog, Change, Database, Dropped, Error, State, Table};
+use super::{AuditRecord, Catalog, Change, Database, Dropped, Error, State, Table};
 use crate::model::{Column, ColumnKind, DatabaseId, ErrorKind, FieldType, TableId};
 
 /// How long the files of something dropped are kept when nobody says otherwise.
@@ -115,7 +118,65 @@ pub struct NewTable {
     pub retention_ns: Option<u64>,
 }
 
+/// Somebody's wish to change something, as it is recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The name of a token; `None` without authentication.
+    pub by: Option<Arc<str>>,
+    /// The node that was asked.
+    pub node: Arc<str>,
+    pub door: &'static str,
+    /// Without secrets. A long one is cut.
+    pub statement: String,
+}
+
+/// How much of a statement is recorded. Every node keeps it, and every checkpoint.
+const STATEMENT_BYTES_MAX: usize = 2 << 10;
+
+impl Asked {
+    fn record(&self, at_ms: u64) -> AuditRecord {
+        let Self { by, node, door, statement } = self;
+        let statement = &statement[..statement.floor_char_boundary(STATEMENT_BYTES_MAX)];
+        AuditRecord { at_ms, by: by.clone(), node: Arc::clone(node), door: (*door).into(), statement: statement.into() }
+    }
+}
+
+/// The catalog in the hands of somebody who asks for changes.
+#[derive(Debug, Clone, Copy)]
+pub struct Operator<'a> {
+    pub(super) catalog: &'a Catalog,
+    asked: &'a Asked,
+}
+
 impl Catalog {
+    /// For what `asked` tells.
+    #[must_use]
+    pub fn by<'a>(&'a self, asked: &'a Asked) -> Operator<'a> {
+        Operator { catalog: self, asked }
+    }
+}
+
+impl Operator<'_> {
+    /// Makes the changes that `decide` finds right, and the record of who asked for them.
+    pub(super) async fn commit<T>(&self, mut decide: impl FnMut(&State) -> Decision<T>) -> Result<T, Error> {
+        let recorded = |state: &State| {
+            let (mut changes, value) = decide(state)?;
+            if !changes.is_empty() {
+                changes.push(Change::Audit { record: self.asked.record(self.now_ms()) });
+            }
+            Ok((changes, value))
+        };
+        self.catalog.commit(recorded).await
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.catalog.now_ms()
+    }
+
+    fn limits(&self) -> &Limits {
+        self.catalog.limits()
+    }
+
     /// Makes a database.
     pub async fn create_database(&self, name: &str, retention_ns: Option<u64>) -> Result<DatabaseId, Error> {
         self.commit(|state| decide_create_database(state, self.limits(), name, retention_ns)).await

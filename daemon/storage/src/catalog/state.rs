@@ -1,6 +1,6 @@
 //! What the log of changes adds up to: a pure function of its entries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::{Permission, TokenId};
@@ -21,6 +21,10 @@ pub struct State {
     pub compactor: Compactor,
     /// Settings that hold for the life of the cluster, by name.
     pub fixed: BTreeMap<String, String>,
+    /// What operators set, by the name of the setting and the node it is for; `None` is for all nodes.
+    pub settings: BTreeMap<(Arc<str>, Option<NodeId>), Arc<str>>,
+    /// The newest changes that somebody asked for, oldest first, with the entries that made them.
+    pub audit: Arc<VecDeque<(u64, Arc<AuditRecord>)>>,
     /// No entry can add a file whose id is below; an object of such an id that no state names is nobody's.
     pub file_floor: FileId,
     pub next_database: u32,
@@ -135,6 +139,20 @@ pub struct Compactor {
     pub term: u64,
     /// The node, and the epoch of the process that took the role.
     pub holder: Option<(NodeId, Epoch)>,
+}
+
+/// Who asked for a change, when, and in which words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRecord {
+    pub at_ms: u64,
+    /// The name of a token; `None` without authentication.
+    pub by: Option<Arc<str>>,
+    /// The node that was asked.
+    pub node: Arc<str>,
+    /// The way in: `http`, `pg`.
+    pub door: Arc<str>,
+    /// Without secrets.
+    pub statement: Arc<str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::format::file_id;
-use super::{Action, Description, Dropped, Permission, Resource, Token, TokenId};
+use super::{Action, AuditRecord, Description, Dropped, Permission, Resource, Token, TokenId};
 use crate::model::{
     Column, ColumnKind, DatabaseId, FieldType, FileRecord, Mode, SeriesKey, Stamp, TableId, Tail, TimeRange,
 };
@@ -72,6 +72,34 @@ impl From<StoredDescription> for Description {
             version: version.into(),
             options: options.into(),
         }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredAuditRecord {
+    at_ms: u64,
+    by: Option<String>,
+    node: String,
+    door: String,
+    statement: String,
+}
+
+impl From<&AuditRecord> for StoredAuditRecord {
+    fn from(AuditRecord { at_ms, by, node, door, statement }: &AuditRecord) -> Self {
+        Self {
+            at_ms: *at_ms,
+            by: by.as_deref().map(str::to_owned),
+            node: node.to_string(),
+            door: door.to_string(),
+            statement: statement.to_string(),
+        }
+    }
+}
+
+impl From<StoredAuditRecord> for AuditRecord {
+    fn from(StoredAuditRecord { at_ms, by, node, door, statement }: StoredAuditRecord) -> Self {
+        Self { at_ms, by: by.map(Into::into), node: node.into(), door: door.into(), statement: statement.into() }
     }
 }
 

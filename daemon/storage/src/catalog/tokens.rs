@@ -24,7 +24,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha512};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::operations::{Decision, invalid, millis, not_found};
+use super::operations::{Decision, Operator, invalid, millis, not_found};
 use super::{Access, Catalog, Change, Error, Permission, Resource, State, Token, TokenId};
 use crate::model::ErrorKind;
 
@@ -87,17 +87,17 @@ pub struct CreatedToken {
     pub secret: Secret,
 }
 
-impl Catalog {
+impl Operator<'_> {
     /// Makes the operator token; there can be one.
     pub async fn create_admin_token(&self) -> Result<CreatedToken, Error> {
-        let secret = Secret::new(&self.random_bytes());
+        let secret = Secret::new(&self.catalog.random_bytes());
         let token = self.commit(|state| decide_create_operator(state, &secret, self.now_ms())).await?;
         Ok(CreatedToken { token, secret })
     }
 
     /// Gives the operator token a new secret; the old one is worth nothing from then on.
     pub async fn regenerate_admin_token(&self) -> Result<CreatedToken, Error> {
-        let secret = Secret::new(&self.random_bytes());
+        let secret = Secret::new(&self.catalog.random_bytes());
         let token = self.commit(|state| decide_regenerate_operator(state, &secret, self.now_ms())).await?;
         Ok(CreatedToken { token, secret })
     }
@@ -108,7 +108,7 @@ impl Catalog {
         name: &str,
         expires_in: Option<Duration>,
     ) -> Result<CreatedToken, Error> {
-        let secret = Secret::new(&self.random_bytes());
+        let secret = Secret::new(&self.catalog.random_bytes());
         let decide = |state: &State| {
             let wanted = Wanted { name, permissions: everything(), expires_in };
             decide_create(state, wanted, &secret, self.now_ms())
@@ -124,7 +124,7 @@ impl Catalog {
         permissions: &[PermissionText],
         expires_in: Option<Duration>,
     ) -> Result<CreatedToken, Error> {
-        let secret = Secret::new(&self.random_bytes());
+        let secret = Secret::new(&self.catalog.random_bytes());
         let decide = |state: &State| {
             let permissions = permissions::resolve(state, permissions)?;
             decide_create(state, Wanted { name, permissions, expires_in }, &secret, self.now_ms())
@@ -137,7 +137,9 @@ impl Catalog {
     pub async fn delete_token(&self, name: &str) -> Result<(), Error> {
         self.commit(|state| decide_delete(state, name)).await
     }
+}
 
+impl Catalog {
     /// What whoever presents this string may do; `None` when no token has it, or the token expired.
     #[must_use]
     pub fn authenticate(&self, presented: &str) -> Option<Access> {

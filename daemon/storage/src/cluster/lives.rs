@@ -226,7 +226,7 @@ mod tests {
     use super::super::tests::join;
     use super::*;
     use crate::bucket::{InMemory, Store};
-    use crate::catalog::Change;
+    use crate::catalog::{Asked, Change};
     use crate::model::ErrorKind;
     use crate::tasks::Cpu;
 
@@ -252,7 +252,7 @@ mod tests {
         other.ready().await;
         look(0).await;
         look(600).await;
-        own.catalog.stop_node(other.node(), other.epoch()).await.unwrap();
+        own.catalog.by(&Asked::default()).stop_node(other.node(), other.epoch()).await.unwrap();
         look(0).await;
         other.catalog.refresh().await.unwrap();
         other.asked_to_stop().cancelled().await;
@@ -265,7 +265,7 @@ mod tests {
         let seal = Change::CloseEpoch { node: other.node().clone(), epoch };
         own.catalog.commit(|_| Ok((vec![seal.clone()], ()))).await.unwrap();
         look(0).await;
-        own.catalog.remove_node(other.node(), epoch).await.unwrap();
+        own.catalog.by(&Asked::default()).remove_node(other.node(), epoch).await.unwrap();
         look(0).await;
         use Condition::{Joining, Lost, Removed, Running, Stopped, Stopping};
         assert_eq!(seen, [Joining, Running, Running, Stopping, Stopping, Stopping, Lost, Stopped, Removed]);
@@ -277,10 +277,15 @@ mod tests {
         let meant = join(&store, "n", 1).await;
         let since = join(&store, "n", 2).await;
         let is_stopping = || since.record().unwrap().stopping;
-        let refusal = since.catalog.stop_node(meant.node(), meant.epoch()).await.expect_err("its epoch is over");
+        let refusal = since
+            .catalog
+            .by(&Asked::default())
+            .stop_node(meant.node(), meant.epoch())
+            .await
+            .expect_err("its epoch is over");
         assert_eq!(refusal.kind(), ErrorKind::Conflict);
         assert!(refusal.to_string().contains("started again") && !is_stopping(), "{refusal}");
-        since.catalog.stop_node(since.node(), since.epoch()).await.unwrap();
+        since.catalog.by(&Asked::default()).stop_node(since.node(), since.epoch()).await.unwrap();
         assert!(is_stopping());
     }
 

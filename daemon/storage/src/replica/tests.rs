@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::bucket::watched::Watched;
 use crate::bucket::{Frame, Keys};
-use crate::catalog::{self, Change, Description, Limits};
+use crate::catalog::{self, Asked, Change, Description, Limits};
 use crate::clock::Clock;
 use crate::model::{
     self, Column, ColumnId, ColumnKind, Epoch, FieldColumn, FieldType, Rows, SeriesSet, Strings, Values,
@@ -95,7 +95,7 @@ impl Pair {
         let register = Change::RegisterNode { node: id("a"), instance: 1, writer: slot, core_count: 1, at_ms: 1 };
         let join = [vec![register], open_epoch(1)].concat();
         catalog.commit(|_| Ok::<_, catalog::Error>((join.clone(), ()))).await.unwrap();
-        catalog.create_database("db", None).await.unwrap();
+        catalog.by(&Asked::default()).create_database("db", None).await.unwrap();
         let columns = vec![Column { name: "f".into(), kind: ColumnKind::Field(FieldType::Integer) }];
         let table = new_table(&catalog, columns).await;
         let node = Arc::clone(&catalog.state().nodes[&id("a")]);

@@ -27,8 +27,7 @@ fn config() -> EngineConfig {
         runtime: tokio::runtime::Handle::current(),
         registry: metrics::Registry::new(),
         facts: facts(1000),
-        peers: None,
-        member: None,
+        operator: None,
     }
 }
 

@@ -4,8 +4,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::tests::{
-    create_database, create_table, create_token, describe, drop_database, drop_table, open, persist, register, replace,
-    stop, take,
+    audit, configure, create_database, create_table, create_token, describe, drop_database, drop_table, open, persist,
+    register, replace, stop, take,
 };
 use super::*;
 use crate::catalog::Dropped;
@@ -62,7 +62,10 @@ pub(in crate::catalog) fn any_change(chance: &mut StdRng, state: &State) -> Chan
     let node = |name: &str| NodeId::new(name).expect("the name is valid");
     let table = near(state.next_table, chance);
     let epoch = state.nodes.get(&node("n")).map_or(0, |n| n.epoch.0);
-    match chance.random_range(0..24) {
+    match chance.random_range(0..27) {
+        24 => configure(name, None, (id % 3 != 0).then_some("1")),
+        25 => configure(name, Some("n"), (id % 2 == 0).then_some("2")),
+        26 => audit(name),
         19 => describe("n", near(epoch, chance), name),
         20 => stop("n", near(epoch, chance)),
         21 => Change::RemoveNode { node: node(["n", "m"][chance.random_range(0..2)]), at_ms: state.version },

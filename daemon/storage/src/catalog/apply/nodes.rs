@@ -83,6 +83,7 @@ impl State {
             return Err(format!("node {id} may have rows outside files"));
         }
         node.removed_at_ms = Some(at_ms);
+        self.settings.retain(|(_, node), _| node.as_ref() != Some(id));
         Ok(())
     }
 
@@ -136,7 +137,7 @@ impl State {
         self.nodes.get_mut(id).map(Arc::make_mut).ok_or_else(|| format!("node {id} does not exist"))
     }
 
-    fn member_mut(&mut self, id: &NodeId) -> Result<&mut Node, String> {
+    pub(super) fn member_mut(&mut self, id: &NodeId) -> Result<&mut Node, String> {
         let node = self.node_mut(id)?;
         if node.removed_at_ms.is_some() { Err(format!("node {id} was removed")) } else { Ok(node) }
     }

@@ -122,6 +122,31 @@ fn a_setting_is_fixed_to_one_value() {
 }
 
 #[test]
+fn a_setting_is_of_all_nodes_or_of_one_and_goes_with_it() {
+    let node_only = [register("n", 1, 0), configure("s", Some("n"), Some("2"))];
+    check(&[], configure("s", None, Some("1")), Ok(()));
+    check(&[], configure("s", None, None), Err("setting 's' has no value"));
+    check(&[], configure("s", Some("n"), Some("1")), Err("node n"));
+    check(&node_only, configure("s", None, None), Err("setting 's' has no value"));
+    let both = state_of(&[&node_only[..], &[configure("s", None, Some("1"))]].concat());
+    let values: Vec<&str> = both.settings.values().map(|value| &**value).collect();
+    assert_eq!(values, ["1", "2"]);
+    let removed = [&node_only[..], &[Change::RemoveNode { node: node("n"), at_ms: 5 }]].concat();
+    assert_eq!(state_of(&removed).settings.len(), 0);
+}
+
+#[test]
+fn the_newest_changes_that_somebody_asked_for_are_remembered() {
+    let mut state = State::default();
+    for number in 1..=AUDIT_RECORDS_MAX + 3 {
+        state.apply(number as u64, &[audit(&number.to_string())]).expect("it always holds");
+    }
+    assert_eq!(state.audit.len(), AUDIT_RECORDS_MAX);
+    let (version, record) = &state.audit[0];
+    assert_eq!((*version, &*record.statement), (4, "4"), "the entry that made it is known");
+}
+
+#[test]
 fn a_node_keeps_its_instance_and_its_slot() {
     let made = [register("n", 1, 3)];
     check(&made, register("n", 1, 3), Ok(()));
@@ -425,6 +450,21 @@ pub(super) fn create_token(id: u64, name: &str, hash: &str) -> Change {
 
 fn node(name: &str) -> NodeId {
     NodeId::new(name).expect("the name is valid")
+}
+
+pub(super) fn configure(name: &str, of: Option<&str>, value: Option<&str>) -> Change {
+    Change::Configure { name: name.into(), node: of.map(node), value: value.map(Into::into) }
+}
+
+pub(super) fn audit(statement: &str) -> Change {
+    let record = AuditRecord {
+        at_ms: 7,
+        by: Some("ops".into()),
+        node: "n".into(),
+        door: "http".into(),
+        statement: statement.into(),
+    };
+    Change::Audit { record }
 }
 
 pub(super) fn register(name: &str, instance: u128, slot: u16) -> Change {

@@ -1,10 +1,10 @@
 //! What an operator does to nodes. Whether a process lives is judged before, by heartbeats; see `cluster`.
 
-use super::super::{Catalog, Change, Error, State};
-use super::{Decision, not_found};
+use super::super::{Change, Error, State};
+use super::{Decision, Operator, not_found};
 use crate::model::{Epoch, ErrorKind, NodeId};
 
-impl Catalog {
+impl Operator<'_> {
     /// Asks the process of `epoch` of a node to leave in order, and none that was started since. Asking again changes
     /// nothing.
     pub async fn stop_node(&self, node: &NodeId, epoch: Epoch) -> Result<(), Error> {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{OPERATOR_TOKEN, Permission, Secret, Wanted, check_name, create, everything, permissions, taken};
-use crate::catalog::operations::{Decision, invalid};
+use crate::catalog::operations::{Asked, Decision, invalid};
 use crate::catalog::{Catalog, Change, Error, PermissionText, State, Token, TokenId};
 use crate::model::ErrorKind;
 
@@ -55,7 +55,9 @@ impl Catalog {
             return Ok(adopted);
         }
         for name in databases.iter().filter(|name| state.database(name).is_none()) {
-            match self.create_database(name, None).await {
+            let statement = format!("CREATE DATABASE \"{name}\"");
+            let asked = Asked { door: "token file", statement, ..Asked::default() };
+            match self.by(&asked).create_database(name, None).await {
                 // Another node starts with the same file.
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 created => drop(created?),

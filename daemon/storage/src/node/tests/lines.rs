@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::*;
+use crate::catalog::Asked;
 use crate::replica::{Line, WireError};
 use crate::wal::Call;
 
@@ -98,7 +99,7 @@ async fn a_change_reaches_every_idle_node_that_lines_lead_to_at_once() {
     for (number, node) in nodes.iter().enumerate() {
         tokio::time::sleep(Duration::from_secs(120)).await;
         let name = format!("db{number}");
-        node.catalog.create_database(&name, None).await.expect("the name is free");
+        node.catalog.by(&Asked::default()).create_database(&name, None).await.expect("the name is free");
         let made = Instant::now();
         for other in &nodes {
             let mut states = other.catalog.watch();

@@ -1,7 +1,7 @@
 //! What sweep does while a node runs, and what it does not.
 
 use super::*;
-use crate::catalog::HardDelete;
+use crate::catalog::{Asked, HardDelete};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -10,7 +10,7 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 async fn with_a_file(store: &Arc<Watched>) -> Key {
     let (node, _) = start(store, "n", 1).await;
     write(&node, &format!("t,h=a v=1i {}\n", START_MICROS * 1_000)).await;
-    node.catalog.set_database_retention("db", Some(2 * 24 * 3600 * 1_000_000_000)).await.unwrap();
+    node.catalog.by(&Asked::default()).set_database_retention("db", Some(2 * 24 * 3600 * 1_000_000_000)).await.unwrap();
     assert!(take_snapshot(&node).await);
     // Time for the file to be compacted.
     tokio::time::sleep(HOUR).await;
@@ -75,7 +75,7 @@ async fn what_was_dropped_for_good_waits_for_a_clock_that_can_be_trusted() {
     let store = Watched::new();
     let file = with_a_file(&store).await;
     let (node, _) = start_ahead(&store, Duration::ZERO).await;
-    node.catalog.drop_database("db", HardDelete::Now).await.unwrap();
+    node.catalog.by(&Asked::default()).drop_database("db", HardDelete::Now).await.unwrap();
     tokio::time::sleep(HOUR - Duration::from_secs(60)).await;
     assert!(exists(&node, &file).await);
     tokio::time::sleep(HOUR).await;
@@ -119,7 +119,7 @@ async fn a_file_that_cannot_be_deleted_keeps_no_other_one() {
     write(&node, "t,h=a v=1i 1\nu,h=a v=1i 1\n").await;
     assert!(take_snapshot(&node).await);
     store.refuse_deletes("data/1/1/");
-    node.catalog.drop_database("db", HardDelete::Now).await.unwrap();
+    node.catalog.by(&Asked::default()).drop_database("db", HardDelete::Now).await.unwrap();
     tokio::time::sleep(3 * HOUR).await;
     let removed: Vec<_> = node.catalog.state().removed.values().map(|removed| removed.path.to_string()).collect();
     assert!(!removed.is_empty() && removed.iter().all(|path| path.contains("data/1/1/")), "{removed:?}");

@@ -1,0 +1,182 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use storage::bucket::Secret;
+use storage::catalog::{self, Access, Asked, Catalog, CreatedToken, Error, Node};
+use storage::cluster::{Condition, Member};
+use storage::model::ErrorKind;
+use uuid::Uuid;
+
+use super::{Command, Grant, Named};
+use crate::system::{Facts, Peers, Told};
+
+/// Performs commands on a node. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    pub catalog: Arc<Catalog>,
+    pub member: Member,
+    pub facts: Arc<Facts>,
+    pub peers: Arc<dyn Peers>,
+}
+
+/// Who asks, and by which way in.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    pub access: Access,
+    /// What the asker showed, for other nodes to judge.
+    pub token: Option<Secret>,
+    pub door: &'static str,
+}
+
+/// What came of a command.
+#[derive(Debug, Clone)]
+pub enum Done {
+    Changed,
+    Token(Box<CreatedToken>),
+    /// A node, and what it is from now on.
+    Node(Arc<Node>, Condition),
+    /// The node on which the query ran.
+    Cancelled {
+        id: Uuid,
+        node: String,
+    },
+}
+
+impl Operator {
+    /// Performs the command, if who asks may have it done.
+    pub async fn perform(&self, command: &Command, asker: &Asker) -> Result<Done, Error> {
+        if let Command::CancelQuery { id } = command {
+            return self.cancel(*id, asker).await;
+        }
+        if !asker.access.is_admin() {
+            let message = format!("{} needs an admin token", command.words());
+            return Err(Error::refused(ErrorKind::Denied, message));
+        }
+        let asked = self.asked(asker, command.to_string());
+        match command {
+            Command::DrainNode { node } => self.drain(node, &asked).await,
+            Command::RemoveNode { node } => self.remove(node, &asked).await,
+            Command::CreateToken { name, grant, expiry } => {
+                let operator = self.catalog.by(&asked);
+                let created = match grant {
+                    Grant::Everything => operator.create_named_admin_token(name, *expiry).await,
+                    Grant::Permissions(texts) => operator.create_resource_token(name, texts, *expiry).await,
+                };
+                created.map(|token| Done::Token(Box::new(token)))
+            }
+            _ => self.change(command, &asked).await.map(|()| Done::Changed),
+        }
+    }
+
+    /// What a change by `asker` is recorded as.
+    #[must_use]
+    pub fn asked(&self, asker: &Asker, statement: String) -> Asked {
+        let state = self.catalog.state();
+        let by = asker.access.token.and_then(|id| state.tokens.get(&id)).map(|token| Arc::clone(&token.name));
+        Asked { by, node: self.member.node().as_str().into(), door: asker.door, statement }
+    }
+
+    async fn change(&self, command: &Command, asked: &Asked) -> Result<(), Error> {
+        let operator = self.catalog.by(asked);
+        match command {
+            Command::CreateDatabase { database: Named { name, tolerant }, retention_ns } => {
+                let created = operator.create_database(name, *retention_ns).await.map(drop);
+                unless(*tolerant, ErrorKind::Conflict, created)
+            }
+            Command::SetDatabaseRetention { database, retention_ns } => {
+                operator.set_database_retention(database, *retention_ns).await
+            }
+            Command::DropDatabase { database: Named { name, tolerant }, hard_delete } => {
+                unless(*tolerant, ErrorKind::NotFound, operator.drop_database(name, *hard_delete).await)
+            }
+            Command::CreateTable { table, tolerant } => {
+                let created = operator.create_table(table.clone()).await.map(drop);
+                unless(*tolerant, ErrorKind::Conflict, created)
+            }
+            Command::SetTableRetention { table, retention_ns } => {
+                operator.set_table_retention(&table.database, &table.table, *retention_ns).await
+            }
+            Command::DropTable { table, tolerant, hard_delete } => {
+                let dropped = operator.drop_table(&table.database, &table.table, *hard_delete).await;
+                unless(*tolerant, ErrorKind::NotFound, dropped)
+            }
+            Command::DropToken(Named { name, tolerant }) => {
+                unless(*tolerant, ErrorKind::NotFound, operator.delete_token(name).await)
+            }
+            Command::CreateToken { .. }
+            | Command::DrainNode { .. }
+            | Command::RemoveNode { .. }
+            | Command::CancelQuery { .. } => unreachable!("perform() takes these"),
+        }
+    }
+
+    async fn drain(&self, id: &str, asked: &Asked) -> Result<Done, Error> {
+        let (node, condition) = self.node(id).await?;
+        match condition {
+            Condition::Stopped => {
+                let message = format!("tried to stop a node ({id}) that is already stopped");
+                return Err(Error::refused(ErrorKind::Invalid, message));
+            }
+            Condition::Lost => {
+                let message = format!(
+                    "node '{id}' is dead and cannot be asked to stop; what it answered is in its log, and is shown by \
+                     every node that answers queries"
+                );
+                return Err(Error::refused(ErrorKind::Conflict, message));
+            }
+            Condition::Joining | Condition::Running | Condition::Stopping | Condition::Removed => {}
+        }
+        // A process that was started since this look is not the one that was meant.
+        self.catalog.by(asked).stop_node(&node.id, node.epoch).await?;
+        Ok(Done::Node(node, Condition::Stopping))
+    }
+
+    async fn remove(&self, id: &str, asked: &Asked) -> Result<Done, Error> {
+        let (node, condition) = self.node(id).await?;
+        if condition != Condition::Stopped {
+            let message =
+                format!("node '{id}' is not fully stopped (current state: {condition}); run \"stop node\" first");
+            return Err(Error::refused(ErrorKind::Conflict, message));
+        }
+        self.catalog.by(asked).remove_node(&node.id, node.epoch).await?;
+        Ok(Done::Node(node, Condition::Removed))
+    }
+
+    /// A node of the cluster, as the catalog and its heartbeat have it now.
+    pub async fn node(&self, id: &str) -> Result<(Arc<Node>, Condition), Error> {
+        let state = self.catalog.refresh().await?;
+        self.member.observe(Duration::ZERO).await;
+        let node = state.members().find(|node| node.id.as_str() == id).cloned().ok_or_else(|| {
+            let shown: String = id.escape_debug().take(60).collect();
+            Error::refused(ErrorKind::NotFound, format!("the requested resource was not found: {shown}"))
+        })?;
+        let condition = self.member.lives().condition(&node);
+        Ok((node, condition))
+    }
+
+    async fn cancel(&self, id: Uuid, asker: &Asker) -> Result<Done, Error> {
+        if self.facts.cancel(id, &asker.access) {
+            return Ok(Done::Cancelled { id, node: self.member.node().to_string() });
+        }
+        let told = self.peers.cancel(id, asker.token.clone()).await;
+        if let Some(Told { node_id, .. }) = told.iter().find(|told| told.outcome == Ok(true)) {
+            return Ok(Done::Cancelled { id, node: node_id.clone() });
+        }
+        let silent: Vec<String> = told.iter().filter_map(Told::complaint).collect();
+        Err(match silent.as_slice() {
+            [] => Error::refused(ErrorKind::NotFound, format!("no query {id} runs that this token may cancel")),
+            silent => {
+                let who = silent.join("; ");
+                catalog::Error::Unavailable(format!("no query {id} was found, and not every node answered: {who}"))
+            }
+        })
+    }
+}
+
+/// What was asked for with IF EXISTS or IF NOT EXISTS is no error when there is nothing to do.
+fn unless(tolerant: bool, kind: ErrorKind, result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(error) if tolerant && error.kind() == kind => Ok(()),
+        result => result,
+    }
+}
