@@ -22,13 +22,13 @@ use metrics::Registry;
 use storage::bucket::{LocalFiles, Store};
 use storage::catalog::{Adopted, Catalog};
 use storage::clock::Clock;
-use storage::model::Mode;
+use storage::model::{Mode, NodeId};
 use storage::node::{Node, World};
 use storage::tasks::{Cpu, Tasks};
 use storage::{catalog, cluster, snapshot, sweep};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -37,7 +37,7 @@ use crate::api::http::{self, Readiness, Server, ServerLimits, VERSION};
 use crate::api::pg;
 use crate::config::{self, CompactConfig, GivenResources, NodeConfig, PgBind, TokenFiles, WalConfig};
 use crate::internode::Internode;
-use crate::modes;
+use crate::modes::{self, Knobs};
 
 /// How long a last snapshot may take before the node leaves it to the next start.
 const STOP_WITHIN: Duration = Duration::from_secs(120);
@@ -94,7 +94,7 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
         registry: registry.clone(),
         wire: internode.as_ref().map(|internode| internode.wire(&config.identity.node, &clock, &tasks)),
     };
-    let store = Arc::clone(&world.store);
+    let (store, knobs) = (Arc::clone(&world.store), Knobs::of(&config));
     let node = tokio::select! {
         biased;
         // A start that is cut off leaves no more behind than a crash does.
@@ -102,14 +102,16 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
             tracing::info!("stopped before it was ready");
             return Ok(());
         }
-        node = start(&config, (server.address(), internode.as_ref()), world) => node?,
+        node = start((&config, &knobs), (server.address(), internode.as_ref()), world) => node?,
     };
 
     if let Some(internode) = internode {
         internode.serve(node.feed.clone(), clock, &tasks);
     }
     let readiness = Arc::new(Readiness::starting());
-    let facts = modes::facts(&config, &node);
+    let facts = modes::facts(&config, &node, &knobs);
+    let settings = follow_settings(Arc::clone(&facts), node.catalog.watch(), node.member.node().clone());
+    tasks.start("settings", tasks.stopping().run_until_cancelled_owned(settings).map(drop));
     let peers = Arc::new(http::Peers::new(Arc::clone(&node.catalog), node.member.clone()));
     let operator = Arc::new(sql::Operator {
         catalog: Arc::clone(&node.catalog),
@@ -117,7 +119,7 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
         facts: Arc::clone(&facts),
         peers,
     });
-    let engine = modes::engine(&config, &node, Arc::clone(&operator), (registry.clone(), datafusion.clone()))
+    let engine = modes::engine(&config, &node, (Arc::clone(&operator), &knobs), (registry.clone(), datafusion.clone()))
         .map_err(Error::Query)?;
     let postgres =
         postgres.zip(engine.clone().map(|engine| postgres_parts(&config, &node, engine, (&registry, &datafusion))));
@@ -193,6 +195,16 @@ fn router(
     http::router(parts, &config.http)
 }
 
+/// What operators set takes effect on this node as soon as it hears of it.
+async fn follow_settings(facts: Arc<sql::Facts>, mut states: watch::Receiver<Arc<catalog::State>>, node: NodeId) {
+    loop {
+        facts.settings.follow(&states.borrow_and_update().clone(), &node);
+        if states.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Stops the rooms that keep rows. A node that failed is given little time: its store may be what failed.
 async fn leave(node: Node, tasks: &Tasks) -> Option<String> {
     let within = if tasks.failure().is_some() { LEAVE_WITHIN } else { STOP_WITHIN };
@@ -204,8 +216,12 @@ async fn leave(node: Node, tasks: &Tasks) -> Option<String> {
 }
 
 /// Starts the rooms that keep rows, and takes the tokens of files.
-async fn start(config: &NodeConfig, doors: (SocketAddr, Option<&Internode>), world: World) -> Result<Node, Error> {
-    let storage = storage_config(config, doors);
+async fn start(
+    (config, knobs): (&NodeConfig, &Knobs),
+    doors: (SocketAddr, Option<&Internode>),
+    world: World,
+) -> Result<Node, Error> {
+    let storage = storage_config((config, knobs), doors);
     if let Some(address) = &storage.member.description.http
         && config.store.is_for_many_machines()
         && config::is_loopback(address)
@@ -321,14 +337,18 @@ fn description(config: &NodeConfig, (bound, internode): (SocketAddr, Option<&Int
 }
 
 /// The parts of the config that belong to `storage`.
-fn storage_config(config: &NodeConfig, doors: (SocketAddr, Option<&Internode>)) -> storage::node::Config {
+fn storage_config(
+    (config, knobs): (&NodeConfig, &Knobs),
+    doors: (SocketAddr, Option<&Internode>),
+) -> storage::node::Config {
     let description = description(config, doors);
-    let modes::Parts { ingest, compaction, replica } = modes::Parts::of(config);
+    let modes::Parts { ingest, compaction, replica } = modes::Parts::of(config, knobs);
     // Taken apart by name: a new part does not compile until it is used here.
     let NodeConfig {
         identity,
         modes: _,
         options: _,
+        flags: _,
         store: _,
         http: _,
         pg: _,
@@ -368,8 +388,8 @@ fn storage_config(config: &NodeConfig, doors: (SocketAddr, Option<&Internode>)) 
         ingest,
         snapshot: snapshot::Config {
             bytes_max: snapshot.bytes_max(),
-            periods_max: snapshot.wal_files as u64,
-            age_max: snapshot.age_max,
+            periods_max: knobs.wal_files_per_snapshot.clone(),
+            age_max: knobs.snapshot_age_max.clone(),
             gen1: snapshot.gen1_duration,
         },
         compaction,

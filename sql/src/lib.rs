@@ -7,6 +7,7 @@
 mod functions;
 mod exec;
 mod tables;
+mod settings;
 mod system;
 mod postgres;
 mod session;
@@ -16,5 +17,6 @@ mod run;
 pub use admin::{Asker, Command, Done, Grant, Named, Operator, TableRef, Tag, hard_delete_at, instant_text};
 pub use postgres::{PgSession, PgType, SERVER_VERSION, Scalar};
 pub use run::{Answer, Description, Engine, EngineConfig, Error, Param, Query, QueryErrorKind};
+pub use settings::{Dial, Flag, Live, Settings};
 pub use system::{Facts, Heard, Peers, Told};
 pub use tables::{Moment, Moments};

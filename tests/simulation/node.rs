@@ -241,7 +241,7 @@ fn config(start: Start) -> Config {
         limits: Limits::default(),
         on_damage: OnDamage::Fail,
         ingest: Some(ingest::Config {
-            flush_interval: Duration::from_millis(100),
+            flush_interval: Duration::from_millis(100).into(),
             group_bytes_max: 1 << 20,
             waiting_writes_max: 100,
             waiting_bytes_max: 1 << 20,
@@ -250,15 +250,15 @@ fn config(start: Start) -> Config {
         }),
         snapshot: snapshot::Config {
             bytes_max: 400,
-            periods_max: 10,
-            age_max: Duration::from_secs(60),
+            periods_max: 10.into(),
+            age_max: Duration::from_secs(60).into(),
             gen1: Duration::from_secs(600),
         },
         compaction: Some(compaction::Config {
-            check_every: Duration::from_secs(2),
+            check_every: Duration::from_secs(2).into(),
             widths: [1_200, 3_600, 14_400].map(Duration::from_secs).to_vec(),
-            files_max: 4,
-            rows_max: 4,
+            files_max: 4.into(),
+            rows_max: 4.into(),
             input_bytes_max: 20_000,
         }),
         sweep: sweep::Config {

@@ -181,3 +181,57 @@ fn a_query_is_cancelled_from_another_node_by_its_owner_or_an_admin_within_a_seco
         });
     }
 }
+
+#[test]
+fn a_setting_takes_effect_on_every_node_at_once_and_survives_a_restart() {
+    let first = Node::start(Options::of("a", "all"));
+    let [mut second, mut stubborn] =
+        [Options::of("b", "all"), Options::of("c", "query").option("--query-timeout", "40s")].map(|options| {
+            let mut node = first.beside(options.allow_in_log("a request failed"));
+            node.restart();
+            node
+        });
+    let client = first.client();
+    // Node, value and source.
+    let shown = || -> Vec<String> {
+        let text = "SELECT node_id, value, source FROM system.settings WHERE name = 'query_timeout' ORDER BY node_id";
+        let text_of = |value: &Value| value.as_str().expect("a text").to_owned();
+        let rows = client.sql("_internal", text);
+        rows.iter().map(|row| ["node_id", "value", "source"].map(|name| text_of(&row[name])).join(" ")).collect()
+    };
+    let soon = |expected: [&str; 3]| {
+        eventually("the setting", || if shown() == expected { Ok(()) } else { Err(shown()) });
+    };
+    soon(["a none default", "b none default", "c 40s flag"]);
+    done(&client, "ALTER SYSTEM SET query_timeout = '300ms'");
+    soon(["a 300ms cluster", "b 300ms cluster", "c 40s flag"]);
+    let lines: String = (0..3000).map(|number| format!("t v={number}i {number}\n")).collect();
+    client.write("plant", &lines);
+    eventually("the rows on the other node", || {
+        let answer = ask(&second.client(), "plant", "SELECT count(*) AS n FROM t");
+        if answer.status == 200 && answer.json()[0]["n"] == 3000 { Ok(()) } else { Err(answer.text()) }
+    });
+    let answer = ask(&second.client(), "plant", LONG);
+    assert_eq!(answer.status, 504, "{}", answer.text());
+    done(&client, "ALTER SYSTEM SET query_timeout = none FOR NODE 'b'");
+    soon(["a 300ms cluster", "b none node", "c 40s flag"]);
+    second.stop();
+    second.restart();
+    soon(["a 300ms cluster", "b none node", "c 40s flag"]);
+    done(&client, "ALTER SYSTEM RESET query_timeout FOR NODE 'b'");
+    soon(["a 300ms cluster", "b 300ms cluster", "c 40s flag"]);
+    done(&client, "ALTER SYSTEM RESET query_timeout");
+    soon(["a none default", "b none default", "c 40s flag"]);
+    for (text, status, part) in [
+        ("ALTER SYSTEM SET query_timeout = '1ns'", 400, "it is a duration from 1ms to 1day"),
+        ("ALTER SYSTEM SET query_timeuot = '1s'", 400, "there is no setting query_timeuot; there is query_timeout"),
+        ("ALTER SYSTEM SET object_store = 's3'", 400, "is said at the start of a node, as --object-store"),
+        ("ALTER SYSTEM SET query_timeout = '1s' FOR NODE 'z'", 404, "z"),
+        ("ALTER SYSTEM RESET query_timeout", 200, "ALTER SYSTEM"),
+    ] {
+        let answer = ask(&client, "_internal", text);
+        assert_eq!(answer.status, status, "{text}: {}", answer.text());
+        assert!(answer.text().contains(part), "{text}: {}", answer.text());
+    }
+    stubborn.stop();
+}

@@ -123,9 +123,9 @@ pub(crate) fn parse(
         check_place(&matches, &mut command)?;
     }
     let served = (command.find_subcommand("serve"), matches.subcommand_matches("serve"));
-    let options = match served {
-        (Some(serve), Some(said)) => options::said(serve, said, &findings),
-        _ => options::said(&command, &matches, &findings),
+    let given = match served {
+        (Some(serve), Some(said)) => options::all(serve, said, &findings),
+        _ => options::all(&command, &matches, &findings),
     };
     let (flags, kind) = match line.command {
         None => (line.quick_start, Kind::QuickStart),
@@ -140,7 +140,7 @@ pub(crate) fn parse(
     let idle = no_effect::judge(of_node, &findings).map_err(|message| wrong(&mut command, message))?;
     findings.warnings.extend(no_effect::removed(read_variable).chain(idle));
     let (host, host_name) = (Host::detect(), config::host_name());
-    let around = Surroundings { host, host_name, home: home(), read_variable, options };
+    let around = Surroundings { host, host_name, home: home(), read_variable, given };
     let mut start = serve::resolve(*flags, kind, &around).map_err(|message| wrong(&mut command, message))?;
     findings.warnings.append(&mut start.warnings);
     start.warnings = findings.warnings;

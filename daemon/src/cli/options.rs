@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
+use sql::Flag;
 use storage::bucket::Secret;
 
 use super::variables::Findings;
@@ -15,15 +16,23 @@ use super::variables::Findings;
 /// What stands in the place of a secret.
 const HIDDEN: &str = "***";
 
-/// The flags and variables that were said for `command`, as a JSON object of texts.
-pub(super) fn said(command: &Command, matches: &ArgMatches, findings: &Findings) -> String {
-    let is_said = |arg: &&Arg| {
-        let id = arg.get_id().as_str();
-        matches.value_source(id) == Some(ValueSource::CommandLine) || findings.flags.contains(id)
-    };
-    let named = |arg: &Arg| Some((arg.get_long()?.to_owned(), value(arg, matches)?));
-    let options: BTreeMap<String, String> = command.get_arguments().filter(is_said).filter_map(named).collect();
+/// Those that were said, as a JSON object of texts.
+pub(super) fn said(flags: &[Flag]) -> String {
+    let said = flags.iter().filter(|flag| flag.is_said);
+    let options: BTreeMap<&str, &str> =
+        said.filter_map(|flag| Some((flag.name.as_str(), flag.value.as_deref()?))).collect();
     serde_json::to_string(&options).expect("texts have a JSON form")
+}
+
+/// All flags of `command`, with what was said, by flag or variable, or the default.
+pub(super) fn all(command: &Command, matches: &ArgMatches, findings: &Findings) -> Vec<Flag> {
+    let flag = |arg: &Arg| {
+        let id = arg.get_id().as_str();
+        let is_said = matches.value_source(id) == Some(ValueSource::CommandLine) || findings.flags.contains(id);
+        let name = arg.get_long().filter(|name| !["help", "version"].contains(name))?.to_owned();
+        Some(Flag { name, value: value(arg, matches), is_said })
+    };
+    command.get_arguments().filter_map(flag).collect()
 }
 
 fn value(arg: &Arg, matches: &ArgMatches) -> Option<String> {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sql::Flag;
 use storage::bucket::Secret;
 use storage::model::{self, Modes};
 use storage::wal::OnDamage;
@@ -12,7 +13,7 @@ use super::flags::{
     CompactFlags, HttpFlags, IdentityFlags, InternodeFlags, MemoryFlags, Mode, PeerFlags, QueryFlags, ServeFlags,
 };
 use super::logging::{self, LogFlags};
-use super::store as store_flags;
+use super::{options, store as store_flags};
 use crate::config::{
     self, AuthConfig, CompactConfig, Host, HttpConfig, Identity, InternodeConfig, InternodeTls, Limits, Memory,
     NodeConfig, PeerConfig, PgBind, QueryConfig, SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes,
@@ -46,7 +47,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) home: Option<PathBuf>,
     pub(crate) read_variable: &'a dyn Fn(&str) -> Option<String>,
     /// What was said, as a JSON object without secrets.
-    pub(crate) options: String,
+    pub(crate) given: Vec<Flag>,
 }
 
 pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) -> Result<Start, String> {
@@ -64,7 +65,8 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
     let config = NodeConfig {
         identity: self::identity(identity, kind, around, &mut warnings)?,
         modes,
-        options: around.options.clone(),
+        options: options::said(&around.given),
+        flags: around.given.clone(),
         store: store_flags::resolve(store, kind, around)?,
         tokens: tokens(&http, &mut warnings)?,
         address_file: http.tcp_listener_file_path.clone(),

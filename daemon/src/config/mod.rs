@@ -34,6 +34,8 @@ pub(crate) struct NodeConfig {
     pub(crate) modes: Modes,
     /// What the node was started with, as a JSON object without secrets.
     pub(crate) options: String,
+    /// All options, for operators.
+    pub(crate) flags: Vec<sql::Flag>,
     pub(crate) store: Store,
     pub(crate) http: HttpConfig,
     pub(crate) pg: PgBind,

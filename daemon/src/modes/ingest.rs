@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Knobs;
 use crate::config::NodeConfig;
 
 /// Rows may wait for files up to here at least, so that a small threshold does not refuse one large request.
@@ -13,9 +14,9 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 /// How long a write waits for the object store.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-pub(super) fn config(config: &NodeConfig) -> storage::ingest::Config {
+pub(super) fn config(config: &NodeConfig, knobs: &Knobs) -> storage::ingest::Config {
     storage::ingest::Config {
-        flush_interval: config.wal.flush_interval,
+        flush_interval: knobs.flush_interval.clone(),
         group_bytes_max: GROUP_BYTES_MAX,
         waiting_writes_max: config.wal.waiting_writes_max,
         waiting_bytes_max: config.http.in_flight_bytes_max,

@@ -11,11 +11,13 @@
 
 mod compact;
 mod ingest;
+mod knobs;
 mod query;
 
 use storage::model::Mode;
 
 use crate::config::NodeConfig;
+pub(crate) use knobs::Knobs;
 pub(crate) use query::{engine, facts};
 
 /// The parts of the rooms below that a node has by its modes.
@@ -28,11 +30,11 @@ pub(crate) struct Parts {
 
 impl Parts {
     #[must_use]
-    pub(crate) fn of(config: &NodeConfig) -> Self {
+    pub(crate) fn of(config: &NodeConfig, knobs: &Knobs) -> Self {
         let with = |mode| config.modes.has(mode);
         Self {
-            ingest: with(Mode::Ingest).then(|| ingest::config(config)),
-            compaction: with(Mode::Compact).then(|| compact::config(config)),
+            ingest: with(Mode::Ingest).then(|| ingest::config(config, knobs)),
+            compaction: with(Mode::Compact).then(|| compact::config(config, knobs)),
             replica: with(Mode::Query).then(|| query::config(config)),
         }
     }

@@ -7,6 +7,7 @@ use storage::node::Node;
 use storage::replica;
 use tokio::runtime::Handle;
 
+use super::Knobs;
 use super::ingest::buffer_bytes_max;
 use crate::config::NodeConfig;
 
@@ -20,16 +21,21 @@ pub(super) fn config(config: &NodeConfig) -> replica::Config {
 }
 
 /// What the node shows of itself; one that answers no queries remembers none.
-pub(crate) fn facts(config: &NodeConfig, node: &Node) -> Arc<sql::Facts> {
+pub(crate) fn facts(config: &NodeConfig, node: &Node, knobs: &Knobs) -> Arc<sql::Facts> {
     let entries = if node.views.is_some() { config.query.log_entries } else { 0 };
-    Arc::new(sql::Facts::new(config.identity.node.to_string(), entries, Arc::clone(&node.events)))
+    Arc::new(sql::Facts::new(
+        config.identity.node.to_string(),
+        entries,
+        Arc::clone(&node.events),
+        Arc::new(knobs.settings(config)),
+    ))
 }
 
 /// What answers queries, on a node that shows rows.
 pub(crate) fn engine(
     config: &NodeConfig,
     node: &Node,
-    operator: Arc<sql::Operator>,
+    (operator, knobs): (Arc<sql::Operator>, &Knobs),
     (registry, runtime): (Registry, Handle),
 ) -> Result<Option<sql::Engine>, sql::Error> {
     let Some(views) = &node.views else { return Ok(None) };
@@ -39,7 +45,7 @@ pub(crate) fn engine(
         target_partitions: config.threads.datafusion,
         options: query.options.clone(),
         concurrent_queries_max: query.concurrent_max,
-        default_timeout: query.timeout,
+        default_timeout: knobs.query_timeout.clone(),
         runtime,
         registry,
         facts: Arc::clone(&operator.facts),

@@ -33,19 +33,20 @@ use crate::catalog::{self, Catalog, State, Table};
 use crate::clock::Clock;
 use crate::cluster::Role;
 use crate::files;
+use crate::knob::Knob;
 use crate::model::{ErrorKind, FileId, NodeId, Stamp, TableId};
 use crate::tasks::Tasks;
 
 #[derive(Debug, Clone)]
 pub struct Config {
     /// How often work is looked for.
-    pub check_every: Duration,
+    pub check_every: Knob<Duration>,
     /// Widths of the windows of level 2 and up, each a multiple of the one before.
     pub widths: Vec<Duration>,
     /// Files a plan takes at most.
-    pub files_max: usize,
+    pub files_max: Knob<u64>,
     /// Rows after which a file ends, with the series in work.
-    pub rows_max: u64,
+    pub rows_max: Knob<u64>,
     /// Bytes of all files a plan takes at most.
     pub input_bytes_max: u64,
 }
@@ -145,7 +146,6 @@ const TROUBLE_MAX: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub struct Compactor {
     config: Config,
-    rules: Rules,
     parts: Parts,
     events: Arc<Events>,
     /// Tables in which nothing was to be done, as they were then.
@@ -167,18 +167,8 @@ struct Quiet {
 impl Compactor {
     #[must_use]
     pub fn new(config: Config, parts: Parts) -> Self {
-        let width = |width: &Duration| i64::try_from(width.as_nanos()).unwrap_or(i64::MAX);
-        let Config { check_every: _, widths, files_max, rows_max, input_bytes_max } = &config;
-        let rules = Rules {
-            widths: widths.iter().map(width).collect(),
-            files_max: *files_max,
-            rows_max: *rows_max,
-            string_bytes_max: STRING_BYTES_MAX,
-            bytes_max: *input_bytes_max,
-        };
         Self {
             config,
-            rules,
             parts,
             events: Arc::default(),
             quiet: BTreeMap::new(),
@@ -204,7 +194,12 @@ impl Compactor {
                 // Timers and flags lose nothing when dropped. A run that is dropped leaves files that nobody names.
                 () = stopping.cancelled() => return,
                 () = async {
-                    self.parts.clock.sleep(self.config.check_every).await;
+                    // A long sleep ends when it is to be a short one.
+                    tokio::select! {
+                        biased;
+                        () = self.parts.clock.sleep(self.config.check_every.get()) => {}
+                        () = self.config.check_every.changed() => return,
+                    }
                     while self.look().await {}
                 } => {}
             }
@@ -243,6 +238,19 @@ impl Compactor {
         bettered
     }
 
+    /// By what is set now.
+    fn rules(&self) -> Rules {
+        let width = |width: &Duration| i64::try_from(width.as_nanos()).unwrap_or(i64::MAX);
+        let Config { check_every: _, widths, files_max, rows_max, input_bytes_max } = &self.config;
+        Rules {
+            widths: widths.iter().map(width).collect(),
+            files_max: usize::try_from(files_max.get()).unwrap_or(usize::MAX),
+            rows_max: rows_max.get(),
+            string_bytes_max: STRING_BYTES_MAX,
+            bytes_max: *input_bytes_max,
+        }
+    }
+
     fn is_left_alone(&self, id: TableId, table: &Arc<Table>, settled: Stamp) -> bool {
         let now = self.parts.clock.instant();
         let is_quiet = |q: &Quiet| Arc::ptr_eq(&q.table, table) && q.settled == settled && now < q.until;
@@ -256,7 +264,7 @@ impl Compactor {
             columns: table.schema.columns.len(),
             unreadable: self.unreadable.clone(),
         };
-        let (table, rules) = (Arc::clone(table), self.rules.clone());
+        let (table, rules) = (Arc::clone(table), self.rules());
         // Compares each file with those of its time, which is no work for an I/O thread.
         self.parts.tasks.cpu(move || plan::plans(table.files.values(), &moment, &rules)).await
     }

@@ -10,6 +10,7 @@ mod fuzz;
 pub mod model;
 pub mod clock;
 pub mod tasks;
+pub mod knob;
 pub mod merge;
 pub mod bucket;
 pub mod catalog;

@@ -32,6 +32,7 @@ use crate::catalog::{self, Catalog};
 use crate::clock::Clock;
 use crate::files;
 use crate::ingest::Flushed;
+use crate::knob::Knob;
 use crate::model::{Epoch, ErrorKind, NodeId};
 use crate::tasks::Tasks;
 use crate::wal::StampFloor;
@@ -48,9 +49,9 @@ pub struct Config {
     /// A snapshot is due at so many bytes of buffered rows,
     pub bytes_max: usize,
     /// or after so many flush intervals with writes,
-    pub periods_max: u64,
+    pub periods_max: Knob<u64>,
     /// or when the oldest buffered row has waited so long.
-    pub age_max: Duration,
+    pub age_max: Knob<Duration>,
     /// Width of the smallest window.
     pub gen1: Duration,
 }
@@ -142,7 +143,7 @@ impl Task {
     async fn run(mut self, mut flushed: watch::Receiver<Flushed>, mut asked: mpsc::Receiver<oneshot::Sender<()>>) {
         let mut oldest = self.parts.clock.instant();
         loop {
-            let age = tokio::time::sleep_until(oldest + self.config.age_max);
+            let age = tokio::time::sleep_until(oldest + self.config.age_max.get());
             let waiting = tokio::select! {
                 biased;
                 // Each is cancel-safe: a request received is returned at once, a change stays marked unseen.
@@ -157,7 +158,7 @@ impl Task {
                 () = age => None,
             };
             let now = *flushed.borrow_and_update();
-            let aged = oldest.elapsed() >= self.config.age_max;
+            let aged = oldest.elapsed() >= self.config.age_max.get();
             if waiting.is_none() && !aged && !self.is_due(now) {
                 continue;
             }
@@ -185,7 +186,7 @@ impl Task {
     fn is_due(&self, now: Flushed) -> bool {
         // What queries had put in order goes with the rows.
         let Bytes { open, frozen: _, sorted } = self.parts.buffer.bytes();
-        open + sorted >= self.config.bytes_max || now.periods - self.taken_at.periods >= self.config.periods_max
+        open + sorted >= self.config.bytes_max || now.periods - self.taken_at.periods >= self.config.periods_max.get()
     }
 
     /// `false` when the node must stop.

@@ -51,6 +51,12 @@ pub enum Command {
     CancelQuery {
         id: Uuid,
     },
+    /// Of one node, or of all; no value ends what was set.
+    Configure {
+        setting: String,
+        node: Option<String>,
+        value: Option<String>,
+    },
 }
 
 /// A name, and whether it is right that the thing is there already, or not there any more.
@@ -95,6 +101,7 @@ impl Command {
             Self::DrainNode { .. } => "DRAIN NODE",
             Self::RemoveNode { .. } => "REMOVE NODE",
             Self::CancelQuery { .. } => "CANCEL QUERY",
+            Self::Configure { .. } => "ALTER SYSTEM",
         }
     }
 }
@@ -131,6 +138,13 @@ impl Display for Command {
             Self::DrainNode { node } => write!(f, "DRAIN NODE {}", Text(node)),
             Self::RemoveNode { node } => write!(f, "REMOVE NODE {}", Text(node)),
             Self::CancelQuery { id } => write!(f, "CANCEL QUERY '{id}'"),
+            Self::Configure { setting, node, value } => {
+                match value {
+                    Some(value) => write!(f, "ALTER SYSTEM SET {} = {}", Name(setting), Text(value))?,
+                    None => write!(f, "ALTER SYSTEM RESET {}", Name(setting))?,
+                }
+                node.as_ref().map_or(Ok(()), |node| write!(f, " FOR NODE {}", Text(node)))
+            }
         }
     }
 }

@@ -22,6 +22,7 @@
 //! CREATE TOKEN name WITH (permissions = 'db:d:read,write; system:*:read' [, expires_in = '90d'])
 //! CREATE ADMIN TOKEN name [WITH (expires_in = '90d')]
 //! DROP TOKEN [IF EXISTS] name
+//! ALTER SYSTEM SET setting = value [FOR NODE 'id']      ALTER SYSTEM RESET setting [FOR NODE 'id']
 //! DRAIN NODE 'id'      REMOVE NODE 'id'      CANCEL QUERY 'id'
 //! ```
 

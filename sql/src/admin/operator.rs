@@ -4,7 +4,7 @@ use std::time::Duration;
 use storage::bucket::Secret;
 use storage::catalog::{self, Access, Asked, Catalog, CreatedToken, Error, Node};
 use storage::cluster::{Condition, Member};
-use storage::model::ErrorKind;
+use storage::model::{ErrorKind, NodeId};
 use uuid::Uuid;
 
 use super::{Command, Grant, Named};
@@ -102,6 +102,12 @@ impl Operator {
             }
             Command::DropToken(Named { name, tolerant }) => {
                 unless(*tolerant, ErrorKind::NotFound, operator.delete_token(name).await)
+            }
+            Command::Configure { setting, node, value } => {
+                let invalid = |message| Error::refused(ErrorKind::Invalid, message);
+                let (setting, value) = self.facts.settings.judge(setting, value.as_deref()).map_err(invalid)?;
+                let node = node.as_deref().map(NodeId::new).transpose().map_err(invalid)?;
+                operator.configure(&setting, node.as_ref(), value.as_deref()).await
             }
             Command::CreateToken { .. }
             | Command::DrainNode { .. }

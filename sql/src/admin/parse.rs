@@ -24,6 +24,7 @@ const FIRST_WORDS: &[&str] = &[
     "CREATE TOKEN",
     "CREATE ADMIN TOKEN",
     "DROP TOKEN",
+    "ALTER SYSTEM",
     "DRAIN",
     "REMOVE",
     "CANCEL",
@@ -75,6 +76,7 @@ fn command(first: &str, words: &mut Words, database: &str) -> Result<Command> {
             Ok(Command::CreateToken { name, grant: Grant::Everything, expiry: expiry(expires_in)? })
         }
         "DROP TOKEN" => Ok(Command::DropToken(dropped(words, "the name of a token")?)),
+        "ALTER SYSTEM" => configure(words),
         "DRAIN" => {
             words.expect("NODE")?;
             Ok(Command::DrainNode { node: words.text("the id of a node in single quotes")? })
@@ -173,6 +175,25 @@ fn expiry(text: Option<String>) -> Result<Option<Duration>> {
     let wrong = |text: &str| format!("expires_in '{text}' is not a duration such as 12h or 90d");
     let parsed = text.map(|text| Retention::parse(&text).map_err(|_| wrong(&text))).transpose()?;
     Ok(parsed.and_then(Retention::nanoseconds).map(Duration::from_nanos))
+}
+
+/// `SET name = value [FOR NODE 'id']` or `RESET name [FOR NODE 'id']`.
+fn configure(words: &mut Words) -> Result<Command> {
+    let is_reset = words.take("RESET");
+    if !is_reset && !words.take("SET") {
+        return Err(words.expected("SET name = value or RESET name"));
+    }
+    let setting = words.name("the name of a setting")?;
+    let value = if is_reset {
+        None
+    } else {
+        if !words.take("TO") {
+            words.expect_token(&Token::Eq)?;
+        }
+        Some(words.value("a value")?)
+    };
+    let node = words.take("FOR NODE").then(|| words.text("the id of a node in single quotes")).transpose()?;
+    Ok(Command::Configure { setting, node, value })
 }
 
 /// `[WITH (retention = '...')]`.

@@ -32,6 +32,9 @@ fn a_command_that_is_shown_is_read_as_the_same() {
         ),
         ("CREATE ADMIN TOKEN ops", r#"CREATE ADMIN TOKEN "ops""#),
         ("DROP TOKEN IF EXISTS ops", r#"DROP TOKEN IF EXISTS "ops""#),
+        ("alter system set wal_flush_interval to 5", r#"ALTER SYSTEM SET "wal_flush_interval" = '5'"#),
+        ("ALTER SYSTEM SET x = '1s' FOR NODE 'n1'", r#"ALTER SYSTEM SET "x" = '1s' FOR NODE 'n1'"#),
+        ("ALTER SYSTEM RESET x", r#"ALTER SYSTEM RESET "x""#),
         ("DRAIN NODE 'n''1'", "DRAIN NODE 'n''1'"),
         ("REMOVE NODE 'n1' -- gone", "REMOVE NODE 'n1'"),
         (

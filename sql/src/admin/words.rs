@@ -63,6 +63,18 @@ impl Words {
         Ok(text.clone())
     }
 
+    /// A text in single quotes, a number or a word.
+    pub(super) fn value(&mut self, of: &str) -> Result<String> {
+        let value = match self.tokens.get(self.next) {
+            Some(Token::SingleQuotedString(text)) => text.clone(),
+            Some(Token::Number(number, _)) => number.clone(),
+            Some(Token::Word(word)) => word.value.clone(),
+            _ => return Err(self.expected(of)),
+        };
+        self.next += 1;
+        Ok(value)
+    }
+
     /// `(name = 'text', ...)`.
     pub(super) fn options(&mut self) -> Result<Vec<(String, String)>> {
         self.expect_token(&Token::LParen)?;

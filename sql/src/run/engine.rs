@@ -5,6 +5,7 @@ use futures::StreamExt;
 use object_store::ObjectStore;
 use storage::catalog::{Action, State};
 use storage::cluster::HEARTBEAT_EVERY;
+use storage::knob::Knob;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -36,7 +37,7 @@ pub struct EngineConfig {
     /// How many queries run at once; more wait.
     pub concurrent_queries_max: usize,
     /// The longest a query may take when it does not say so itself.
-    pub default_timeout: Option<Duration>,
+    pub default_timeout: Knob<Option<Duration>>,
     /// The threads queries are planned and run on.
     pub runtime: tokio::runtime::Handle,
     pub registry: metrics::Registry,
@@ -64,7 +65,7 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     pub(super) operator: Option<Arc<Operator>>,
     moments: Arc<dyn Moments>,
-    default_timeout: Option<Duration>,
+    default_timeout: Knob<Option<Duration>>,
     pub(super) runtime: tokio::runtime::Handle,
 }
 
@@ -107,7 +108,7 @@ impl Engine {
 
     /// Plans the query and begins to run it. Waits while too many queries run; dropping the call cancels the query.
     pub async fn run(&self, query: Query) -> Result<Answer, Error> {
-        let timeout = query.timeout.or(self.shared.default_timeout);
+        let timeout = query.timeout.or(self.shared.default_timeout.get());
         let (head_sent, head) = oneshot::channel();
         let (rows_sent, rows) = mpsc::channel(BATCHES_WAITING_MAX);
         let work = Work::new(Arc::clone(&self.shared), query, Parts { head: head_sent, rows: rows_sent });

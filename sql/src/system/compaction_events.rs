@@ -13,7 +13,7 @@ use super::{Definition, Facts, Place, Rows, full, schema_of};
 pub(super) const TABLE: Definition =
     Definition { name: "compaction_events", place: Place::Everywhere, schema, rows: ROWS };
 
-const ROWS: Rows = Rows::OfEachNode { mode: Mode::Compact, rows };
+const ROWS: Rows = Rows::OfEachNode { mode: Some(Mode::Compact), rows };
 
 fn schema() -> SchemaRef {
     schema_of(vec![

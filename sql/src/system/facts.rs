@@ -7,6 +7,7 @@ use storage::compaction::Events;
 use uuid::Uuid;
 
 use super::{QueryLog, Rows, TABLES, full, optional};
+use crate::settings::Settings;
 
 /// What this node keeps in memory for system tables, until its process ends.
 #[derive(Debug)]
@@ -14,13 +15,14 @@ pub struct Facts {
     node_id: String,
     pub(crate) log: Arc<QueryLog>,
     pub(super) compactions: Arc<Events>,
+    pub settings: Arc<Settings>,
 }
 
 impl Facts {
     /// `query_log_entries` is how many of the newest queries are remembered.
     #[must_use]
-    pub fn new(node_id: String, query_log_entries: usize, compactions: Arc<Events>) -> Self {
-        Self { node_id, log: Arc::new(QueryLog::new(query_log_entries)), compactions }
+    pub fn new(node_id: String, query_log_entries: usize, compactions: Arc<Events>, settings: Arc<Settings>) -> Self {
+        Self { node_id, log: Arc::new(QueryLog::new(query_log_entries)), compactions, settings }
     }
 
     /// Cancels a query that runs on this node, if `access` may; tells whether there was one.

@@ -22,6 +22,7 @@ mod parquet_files;
 mod peers;
 mod queries;
 mod retention;
+mod settings;
 mod tables;
 mod tokens;
 
@@ -79,8 +80,8 @@ type Columns = Result<Vec<ArrayRef>, ArrowError>;
 enum Rows {
     /// From what every node knows.
     OfCluster(fn(&World) -> Columns),
-    /// From what each node with the mode keeps in memory.
-    OfEachNode { mode: Mode, rows: fn(&Facts, &Access) -> Columns },
+    /// From what each node with the mode, or each node, keeps in memory.
+    OfEachNode { mode: Option<Mode>, rows: fn(&Facts, &Access) -> Columns },
 }
 
 /// Where a table can be asked for.
@@ -99,6 +100,7 @@ const TABLES: &[Definition] = &[
     parquet_files::TABLE,
     queries::TABLE,
     retention::TABLE,
+    settings::TABLE,
     tables::TABLE,
     tokens::TABLE,
 ];

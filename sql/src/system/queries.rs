@@ -15,7 +15,7 @@ use super::{Definition, Facts, Place, Rows, full, optional, schema_of};
 
 pub(super) const TABLE: Definition = Definition { name: "queries", place: Place::Everywhere, schema, rows: ROWS };
 
-const ROWS: Rows = Rows::OfEachNode { mode: Mode::Query, rows };
+const ROWS: Rows = Rows::OfEachNode { mode: Some(Mode::Query), rows };
 
 fn schema() -> SchemaRef {
     let duration = || DataType::Duration(TimeUnit::Nanosecond);

@@ -1,7 +1,7 @@
 //! What each node keeps in memory for system tables: told to other nodes, and asked of them.
 //!
 //! # Promises
-//! - `GET /api/v3/weir/system?table=NAME` answers with this node's rows of `queries` or `compaction_events`, as an Arrow
+//! - `GET /api/v3/weir/system?table=NAME` answers with this node's rows of `queries`, `compaction_events` or `settings`, as an Arrow
 //!   stream, as far as the token may read them. Any node does, whatever its modes.
 //! - `POST /api/v3/weir/query/cancel?id=ID` cancels a query that runs on this node, if the token may; it answers `true` if
 //!   there was one, else `false`.
@@ -132,13 +132,14 @@ impl Peers {
     /// Calls all others that have the mode, at the same time, and reads what they answer.
     async fn call_all<T>(
         &self,
-        mode: Mode,
+        mode: Option<Mode>,
         (method, path): (Method, &str),
         (token, read): (Option<Secret>, impl Fn(&[u8]) -> Result<T, String>),
     ) -> Vec<(String, Result<T, String>)> {
         self.member.observe(HEARTBEAT_EVERY).await;
         let state = self.catalog.state();
-        let others = state.members().filter(|node| node.id != *self.member.node() && node.description.modes.has(mode));
+        let others = state.members().filter(|node| node.id != *self.member.node());
+        let others = others.filter(|node| mode.is_none_or(|mode| node.description.modes.has(mode)));
         let (token, read) = (token.as_ref(), &read);
         let asked = others.map(|node| {
             let what = (method.clone(), path);
@@ -161,7 +162,7 @@ impl Peers {
 }
 
 impl sql::Peers for Peers {
-    fn ask(&self, table: &'static str, mode: Mode, token: Option<Secret>) -> BoxFuture<'static, Vec<Heard>> {
+    fn ask(&self, table: &'static str, mode: Option<Mode>, token: Option<Secret>) -> BoxFuture<'static, Vec<Heard>> {
         let peers = self.clone();
         async move {
             let read = |bytes: &[u8]| decode(bytes).map_err(|error| format!("its answer: {error}"));
@@ -177,7 +178,7 @@ impl sql::Peers for Peers {
         async move {
             let read = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|error| format!("its answer: {error}"));
             let path = format!("{CANCEL_PATH}?id={query}");
-            let told = peers.call_all(Mode::Query, (Method::POST, &path), (token, read)).await;
+            let told = peers.call_all(Some(Mode::Query), (Method::POST, &path), (token, read)).await;
             told.into_iter().map(|(node_id, outcome)| Told { node_id, outcome }).collect()
         }
         .boxed()
@@ -190,8 +191,8 @@ mod tests {
 
     #[test]
     fn rows_come_over_as_they_were_and_noise_is_no_answer() {
-        let facts = sql::Facts::new("n".into(), 0, Arc::default());
-        for table in ["queries", "compaction_events"] {
+        let facts = sql::Facts::new("n".into(), 0, Arc::default(), Arc::default());
+        for table in ["queries", "compaction_events", "settings"] {
             let rows = facts.rows(table, &Access::unrestricted()).expect("nodes keep it").expect("it has rows");
             let bytes = encode(&rows).expect("any rows can be told");
             assert_eq!(decode(&bytes).expect("they were just told"), [rows]);

@@ -38,19 +38,19 @@ fn storage_config() -> Config {
         limits: Limits::default(),
         on_damage: OnDamage::Fail,
         ingest: Some(ingest::Config {
-            flush_interval: Duration::from_millis(10),
+            flush_interval: Duration::from_millis(10).into(),
             group_bytes_max: 4 << 20,
             waiting_writes_max: 100,
             waiting_bytes_max: 64 << 20,
             buffer_bytes_max: 1 << 30,
             answer_within: Duration::from_secs(30),
         }),
-        snapshot: snapshot::Config { bytes_max: 256 << 20, periods_max: 600, age_max: hour, gen1: hour },
+        snapshot: snapshot::Config { bytes_max: 256 << 20, periods_max: 600.into(), age_max: hour.into(), gen1: hour },
         compaction: Some(compaction::Config {
-            check_every: hour,
+            check_every: hour.into(),
             widths: vec![2 * hour],
-            files_max: 100,
-            rows_max: 1_000_000,
+            files_max: 100.into(),
+            rows_max: 1_000_000.into(),
             input_bytes_max: 64 << 20,
         }),
         sweep: sweep::Config {
@@ -89,7 +89,7 @@ impl Api {
             wire: None,
         };
         let node = Node::start(storage_config(), world).await.expect("the node starts");
-        let facts = Arc::new(sql::Facts::new("n".into(), 10, Arc::clone(&node.events)));
+        let facts = Arc::new(sql::Facts::new("n".into(), 10, Arc::clone(&node.events), Arc::default()));
         let operator = Arc::new(sql::Operator {
             catalog: Arc::clone(&node.catalog),
             member: node.member.clone(),
@@ -101,7 +101,7 @@ impl Api {
             target_partitions: 1,
             options: Vec::new(),
             concurrent_queries_max: 1,
-            default_timeout: None,
+            default_timeout: None.into(),
             runtime: Handle::current(),
             registry: registry.clone(),
             facts: Arc::clone(&facts),

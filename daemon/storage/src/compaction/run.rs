@@ -98,7 +98,7 @@ impl Compactor {
         let origin = Origin::new(catalog, table, node.clone(), slice.window);
         let columns = Layout::of(&table.schema);
         let layout = FileLayout { columns, origin: origin.clone(), stamps: Stamps::Any };
-        let (plan, rules) = (plan.clone(), self.rules.clone());
+        let (plan, rules) = (plan.clone(), self.rules());
         let begin = move || Writing::new(&plan, (inputs, slice.range), layout, &rules);
         let mut writing = self.parts.tasks.cpu(begin).await?;
         loop {

@@ -80,7 +80,7 @@ impl Flusher {
     /// What is stored together with `first`: all that waits already, up to the limit of a group. Only while nobody
     /// waits for an answer does the group wait for company.
     async fn gather(&mut self, first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
-        let deadline = self.clock.instant() + self.config.flush_interval;
+        let deadline = self.clock.instant() + self.config.flush_interval.get();
         let stopping = self.tasks.stopping();
         let mut bytes = first.held.bytes;
         let mut cells = group::Cells::default();
@@ -148,7 +148,7 @@ impl Flusher {
         self.metrics.wal_put_seconds.observe((now - started).as_secs_f64());
         let new_period = now >= *period_ends;
         if new_period {
-            *period_ends = now + self.config.flush_interval;
+            *period_ends = now + self.config.flush_interval.get();
         }
         self.flushed.send_modify(|flushed| {
             flushed.position = position;

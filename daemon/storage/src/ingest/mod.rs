@@ -35,6 +35,7 @@ use crate::apply::Apply;
 use crate::buffer::Buffer;
 use crate::catalog::{self, Catalog};
 use crate::clock::Clock;
+use crate::knob::Knob;
 use crate::model::{ErrorKind, Rows};
 use crate::tasks::Tasks;
 use crate::wal::{self, Mark};
@@ -154,7 +155,7 @@ impl Error {
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The longest a write that nobody waits for stays out of the log.
-    pub flush_interval: Duration,
+    pub flush_interval: Knob<Duration>,
     /// A group is closed at so many bytes of rows.
     pub group_bytes_max: usize,
     /// Writes that may wait for the log.

@@ -14,7 +14,7 @@ use crate::wal::{OnDamage, Recovered};
 
 fn config() -> Config {
     Config {
-        flush_interval: Duration::from_secs(1),
+        flush_interval: Duration::from_secs(1).into(),
         group_bytes_max: 4 << 20,
         waiting_writes_max: 100,
         waiting_bytes_max: 64 << 20,

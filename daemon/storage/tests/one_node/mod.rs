@@ -37,7 +37,7 @@ fn config(node: &str, pid: u32) -> Config {
         limits: Limits::default(),
         on_damage: OnDamage::Fail,
         ingest: Some(ingest::Config {
-            flush_interval: Duration::from_secs(1),
+            flush_interval: Duration::from_secs(1).into(),
             group_bytes_max: 4 << 20,
             waiting_writes_max: 100,
             waiting_bytes_max: 64 << 20,
@@ -46,15 +46,15 @@ fn config(node: &str, pid: u32) -> Config {
         }),
         snapshot: snapshot::Config {
             bytes_max: 256 << 20,
-            periods_max: 600,
-            age_max: Duration::from_secs(3600),
+            periods_max: 600.into(),
+            age_max: Duration::from_secs(3600).into(),
             gen1: Duration::from_secs(600),
         },
         compaction: Some(compaction::Config {
-            check_every: Duration::from_secs(10),
+            check_every: Duration::from_secs(10).into(),
             widths: [1_200, 3_600, 14_400, 86_400, 432_000].map(Duration::from_secs).to_vec(),
-            files_max: 100,
-            rows_max: 1_000_000,
+            files_max: 100.into(),
+            rows_max: 1_000_000.into(),
             input_bytes_max: 64 << 20,
         }),
         sweep: sweep::Config {

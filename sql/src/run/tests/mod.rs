@@ -23,7 +23,7 @@ fn config() -> EngineConfig {
         target_partitions: 3,
         options: vec![("datafusion.execution.batch_size".to_owned(), "37".to_owned())],
         concurrent_queries_max: 4,
-        default_timeout: Some(Duration::from_secs(60)),
+        default_timeout: Some(Duration::from_secs(60)).into(),
         runtime: tokio::runtime::Handle::current(),
         registry: metrics::Registry::new(),
         facts: facts(1000),
@@ -32,7 +32,7 @@ fn config() -> EngineConfig {
 }
 
 fn facts(query_log_entries: usize) -> Arc<Facts> {
-    Arc::new(Facts::new("node0".to_owned(), query_log_entries, Arc::default()))
+    Arc::new(Facts::new("node0".to_owned(), query_log_entries, Arc::default(), Arc::default()))
 }
 
 fn engine(cluster: &Cluster) -> Engine {
