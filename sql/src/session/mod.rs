@@ -30,7 +30,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 
-use crate::exec::YieldingJoins;
+use crate::exec::Yielding;
 use crate::functions::BoundFunctions;
 use crate::postgres::PgSession;
 use crate::system::World;
@@ -77,7 +77,7 @@ impl Sessions {
             .with_config(config(target_partitions, options)?)
             .with_runtime_env(Arc::clone(&runtime))
             .with_analyzer_rule(Arc::new(BoundFunctions))
-            .with_physical_optimizer_rule(Arc::new(YieldingJoins))
+            .with_physical_optimizer_rule(Arc::new(Yielding))
             .build();
         Ok(Self { template, runtime, readers: Arc::new(readers) })
     }
