@@ -12,7 +12,7 @@ mod postgres;
 mod session;
 mod run;
 
-pub use postgres::{PgSession, PgType, SERVER_VERSION, Scalar};
+pub use postgres::{PgSession, PgType, SERVER_VERSION, Scalar, array_items};
 pub use run::{Answer, Description, Engine, EngineConfig, Error, Param, Query, QueryErrorKind};
 pub use system::{Facts, Heard, Peers};
 pub use tables::{Moment, Moments};
