@@ -4,21 +4,17 @@
 //! Tables of things that do not exist here (indexes, constraints, sequences) are empty: then a client finds none, rather
 //! than an error.
 
-use arrow_array::RecordBatch;
-use arrow_schema::ArrowError;
-
-use super::PgSession;
+use super::directory::Directory;
 use super::relations;
 use super::spec::{Cell, Row, Spec};
-use crate::system::World;
 
 /// A table with rows.
 struct Table {
     spec: Spec,
-    rows: fn(&World, &PgSession) -> Vec<Row>,
+    rows: fn(&Directory) -> Vec<Row>,
 }
 
-const fn table(name: &'static str, columns: &'static str, rows: fn(&World, &PgSession) -> Vec<Row>) -> Table {
+const fn table(name: &'static str, columns: &'static str, rows: fn(&Directory) -> Vec<Row>) -> Table {
     Table { spec: Spec { name, columns }, rows }
 }
 
@@ -31,7 +27,7 @@ const TABLES: &[Table] = &[
          relchecks:int2=0 relhasrules:bool=f relhastriggers:bool=f relhassubclass:bool=f relrowsecurity:bool=f \
          relforcerowsecurity:bool=f relispopulated:bool=t relreplident:text=d relispartition:bool=f relrewrite:oid=0 \
          relfrozenxid:int8=0 relminmxid:int8=0 relacl:text[] reloptions:text[] relpartbound:text xmin:int8=0",
-        |world, _| relations::classes(world),
+        relations::classes,
     ),
     table(
         "pg_attribute",
@@ -40,17 +36,17 @@ const TABLES: &[Table] = &[
          attnotnull:bool=f atthasdef:bool=f atthasmissing:bool=f attidentity:text= attgenerated:text= \
          attisdropped:bool=f attislocal:bool=t attinhcount:int4=0 attcollation:oid=0 attacl:text[] attoptions:text[] \
          attfdwoptions:text[] attmissingval:text",
-        |world, _| relations::attributes(world),
+        relations::attributes,
     ),
-    table("pg_namespace", "oid:oid nspname:text nspowner:oid=10 nspacl:text[]", |_, _| relations::namespaces()),
+    table("pg_namespace", "oid:oid nspname:text nspowner:oid=10 nspacl:text[]", |_| relations::namespaces()),
     table(
         "pg_type",
         "oid:oid typname:text typnamespace:oid=11 typowner:oid=10 typlen:int2 typbyval:bool=f typtype:text=b \
-         typcategory:text typispreferred:bool=f typisdefined:bool=t typdelim:text=, typrelid:oid=0 typsubscript:text=- \
-         typelem:oid=0 typarray:oid=0 typinput:text typoutput:text typreceive:text typsend:text typmodin:text=- \
-         typmodout:text=- typanalyze:text=- typalign:text=i typstorage:text=p typnotnull:bool=f typbasetype:oid=0 \
+         typcategory:text typispreferred:bool=f typisdefined:bool=t typdelim:text=, typrelid:oid=0 typsubscript:regproc=- \
+         typelem:oid=0 typarray:oid=0 typinput:regproc typoutput:regproc typreceive:regproc typsend:regproc typmodin:regproc=- \
+         typmodout:regproc=- typanalyze:regproc=- typalign:text=i typstorage:text=p typnotnull:bool=f typbasetype:oid=0 \
          typtypmod:int4=-1 typndims:int4=0 typcollation:oid=0 typdefaultbin:text typdefault:text typacl:text[]",
-        |_, _| relations::types(),
+        |_| relations::types(),
     ),
     table(
         "pg_database",
@@ -58,48 +54,46 @@ const TABLES: &[Table] = &[
          datallowconn:bool=t datconnlimit:int4=-1 datfrozenxid:int8=0 datminmxid:int8=0 dattablespace:oid=1663 \
          datcollate:text=C datctype:text=C daticulocale:text datlocale:text daticurules:text datcollversion:text \
          datacl:text[]",
-        |world, _| relations::databases(world),
+        |known| relations::databases(&known.world),
     ),
     table(
         "pg_roles",
         "oid:oid rolname:text rolsuper:bool=f rolinherit:bool=t rolcreaterole:bool=f rolcreatedb:bool=f \
          rolcanlogin:bool=t rolreplication:bool=f rolconnlimit:int4=-1 rolpassword:text rolvaliduntil:text \
          rolbypassrls:bool=f rolconfig:text[]",
-        |_, session| relations::roles(session),
+        |known| relations::roles(&known.session),
     ),
     table(
         "pg_user",
         "usename:text usesysid:oid usecreatedb:bool=f usesuper:bool=f userepl:bool=f usebypassrls:bool=f passwd:text \
          valuntil:text useconfig:text[]",
-        |_, session| relations::users(session),
+        |known| relations::users(&known.session),
     ),
     table(
         "pg_settings",
         "name:text setting:text unit:text category:text=Session short_desc:text= extra_desc:text context:text=user \
          vartype:text=string source:text=session min_val:text max_val:text enumvals:text[] boot_val:text reset_val:text \
          sourcefile:text sourceline:int4 pending_restart:bool=f",
-        |_, session| relations::settings(session),
+        |known| relations::settings(&known.session),
     ),
     table(
         "pg_tables",
         "schemaname:text tablename:text tableowner:text tablespace:text hasindexes:bool=f hasrules:bool=f \
          hastriggers:bool=f rowsecurity:bool=f",
-        |world, _| relations::tables(world),
+        relations::tables,
     ),
-    table("pg_views", "schemaname:text viewname:text viewowner:text definition:text", |world, _| {
-        relations::views(world)
-    }),
-    table("pg_am", "oid:oid amname:text amhandler:text amtype:text", |_, _| {
+    table("pg_views", "schemaname:text viewname:text viewowner:text definition:text", relations::views),
+    table("pg_am", "oid:oid amname:text amhandler:text amtype:text", |_| {
         vec![vec![("oid", Cell::Int(2)), ("amname", "heap".into()), ("amtype", "t".into())]]
     }),
-    table("pg_tablespace", "oid:oid spcname:text spcowner:oid=10 spcacl:text[] spcoptions:text[]", |_, _| {
+    table("pg_tablespace", "oid:oid spcname:text spcowner:oid=10 spcacl:text[] spcoptions:text[]", |_| {
         vec![vec![("oid", Cell::Int(1663)), ("spcname", "pg_default".into())]]
     }),
     table(
         "pg_stat_activity",
         "datname:text pid:int4 usename:text application_name:text client_addr:text state:text=active query:text= \
          wait_event_type:text wait_event:text backend_type:text leader_pid:int4",
-        |_, session| relations::activity(session),
+        |known| relations::activity(&known.session),
     ),
 ];
 
@@ -169,7 +163,11 @@ const EMPTY: &[Spec] = &[
         "oid:oid srvname:text srvowner:oid srvfdw:oid srvtype:text srvversion:text srvacl:text[] srvoptions:text[]",
     ),
     empty("pg_foreign_table", "ftrelid:oid ftserver:oid ftoptions:text[]"),
-    empty("pg_foreign_data_wrapper", "oid:oid fdwname:text fdwowner:oid fdwhandler:oid fdwvalidator:oid"),
+    empty(
+        "pg_foreign_data_wrapper",
+        "oid:oid fdwname:text fdwowner:oid fdwhandler:oid fdwvalidator:oid \
+         fdwacl:text[] fdwoptions:text[]",
+    ),
     empty(
         "pg_sequence",
         "seqrelid:oid seqtypid:oid seqstart:int8 seqincrement:int8 seqmax:int8 seqmin:int8 seqcache:int8 seqcycle:bool",
@@ -177,9 +175,21 @@ const EMPTY: &[Spec] = &[
     empty("pg_sequences", "schemaname:text sequencename:text sequenceowner:text data_type:text start_value:int8"),
     empty("pg_matviews", "schemaname:text matviewname:text matviewowner:text ispopulated:bool definition:text"),
     empty("pg_partitioned_table", "partrelid:oid partstrat:text partnatts:int2 partdefid:oid partattrs:int2[]"),
-    empty("pg_language", "oid:oid lanname:text lanowner:oid lanispl:bool lanpltrusted:bool"),
-    empty("pg_operator", "oid:oid oprname:text oprnamespace:oid oprowner:oid oprkind:text oprleft:oid oprright:oid"),
-    empty("pg_opclass", "oid:oid opcmethod:oid opcname:text opcnamespace:oid opcintype:oid opcdefault:bool"),
+    empty(
+        "pg_language",
+        "oid:oid lanname:text lanowner:oid lanispl:bool lanpltrusted:bool \
+         lanplcallfoid:oid lanvalidator:oid laninline:oid lanacl:text[] tableoid:oid",
+    ),
+    empty(
+        "pg_operator",
+        "oid:oid oprname:text oprnamespace:oid oprowner:oid oprkind:text oprleft:oid oprright:oid \
+         oprresult:oid oprcode:oid",
+    ),
+    empty(
+        "pg_opclass",
+        "oid:oid opcmethod:oid opcname:text opcnamespace:oid opcintype:oid opcdefault:bool \
+         opckeytype:oid opcfamily:oid opcowner:oid",
+    ),
     empty("pg_aggregate", "aggfnoid:oid aggkind:text aggnumdirectargs:int2"),
     // The one there is is that of every column, and clients ask for others.
     empty(
@@ -191,7 +201,11 @@ const EMPTY: &[Spec] = &[
     empty("pg_depend", "classid:oid objid:oid objsubid:int4 refclassid:oid refobjid:oid refobjsubid:int4 deptype:text"),
     empty("pg_auth_members", "oid:oid roleid:oid member:oid grantor:oid admin_option:bool"),
     empty("pg_db_role_setting", "setdatabase:oid setrole:oid setconfig:text[]"),
-    empty("pg_event_trigger", "oid:oid evtname:text evtevent:text evtowner:oid evtfoid:oid evtenabled:text"),
+    empty(
+        "pg_event_trigger",
+        "oid:oid evtname:text evtevent:text evtowner:oid evtfoid:oid evtenabled:text \
+         evttags:text[]",
+    ),
     empty("pg_locks", "locktype:text database:oid relation:oid pid:int4 mode:text granted:bool"),
     empty("pg_prepared_xacts", "transaction:int8 gid:text owner:text database:text"),
     empty("pg_prepared_statements", "name:text statement:text from_sql:bool"),
@@ -204,6 +218,26 @@ const EMPTY: &[Spec] = &[
     empty("pg_stat_gssapi", "pid:int4 gss_authenticated:bool principal:text encrypted:bool"),
     empty("pg_stat_ssl", "pid:int4 ssl:bool version:text cipher:text bits:int4"),
     empty("pg_timezone_names", "name:text abbrev:text utc_offset:text is_dst:bool"),
+    empty(
+        "pg_conversion",
+        "oid:oid conname:text connamespace:oid conowner:oid conforencoding:int4 contoencoding:int4 conproc:text \
+         condefault:bool",
+    ),
+    empty("pg_ts_config", "oid:oid cfgname:text cfgnamespace:oid cfgowner:oid cfgparser:oid"),
+    empty("pg_user_mappings", "umid:oid srvid:oid srvname:text umuser:oid usename:text umoptions:text[]"),
+    empty(
+        "pg_subscription",
+        "oid:oid subdbid:oid subname:text subowner:oid subenabled:bool subpublications:text[] subconninfo:text",
+    ),
+    empty("pg_largeobject_metadata", "oid:oid lomowner:oid lomacl:text[]"),
+    empty(
+        "pg_statio_user_tables",
+        "relid:oid schemaname:text relname:text heap_blks_read:int8 heap_blks_hit:int8 idx_blks_read:int8 idx_blks_hit:int8",
+    ),
+    empty(
+        "pg_stat_user_indexes",
+        "relid:oid indexrelid:oid schemaname:text relname:text indexrelname:text idx_scan:int8",
+    ),
     empty("pg_group", "groname:text grosysid:oid grolist:oid[]"),
 ];
 
@@ -212,15 +246,11 @@ pub(super) fn specs() -> impl Iterator<Item = &'static Spec> {
     TABLES.iter().map(|table| &table.spec).chain(EMPTY)
 }
 
-/// Whether the table never has rows.
-pub(super) fn is_empty(name: &str) -> bool {
-    EMPTY.iter().any(|spec| spec.name == name)
-}
+/// The columns of a table, and its rows if it ever has any.
+pub(super) type Content = (&'static Spec, Option<fn(&Directory) -> Vec<Row>>);
 
-/// The rows of table `name`; `None` when there is no such table.
-pub(super) fn rows(name: &str, world: &World, session: &PgSession) -> Option<Result<RecordBatch, ArrowError>> {
-    if let Some(table) = TABLES.iter().find(|table| table.spec.name == name) {
-        return Some(table.spec.batch(&(table.rows)(world, session)));
-    }
-    EMPTY.iter().find(|spec| spec.name == name).map(|spec| spec.batch(&[]))
+/// Table `name`; `None` when there is no such table.
+pub(super) fn content(name: &str) -> Option<Content> {
+    let table = TABLES.iter().find(|table| table.spec.name == name).map(|table| (&table.spec, Some(table.rows)));
+    table.or_else(|| EMPTY.iter().find(|spec| spec.name == name).map(|spec| (spec, None)))
 }

@@ -1,13 +1,13 @@
 //! `information_schema`, in the words of the SQL standard.
 
-use arrow_array::RecordBatch;
-use arrow_schema::{ArrowError, Field};
+use arrow_schema::Field;
 
 use super::PgSession;
-use super::relations::{NAMESPACES, Relation, relations};
+use super::catalog::Content;
+use super::directory::Directory;
+use super::relations::{NAMESPACES, Relation};
 use super::spec::{Cell, Row, Spec};
 use super::types::PgType;
-use crate::system::World;
 
 const SCHEMATA: Spec = Spec {
     name: "schemata",
@@ -87,18 +87,18 @@ pub(super) fn specs() -> impl Iterator<Item = &'static Spec> {
     [&SCHEMATA, &TABLES, &COLUMNS, &CHARACTER_SETS, &VIEWS].into_iter().chain(EMPTY)
 }
 
-/// The rows of table `name`; `None` when there is no such table.
-pub(super) fn rows(name: &str, world: &World, session: &PgSession) -> Option<Result<RecordBatch, ArrowError>> {
+/// Table `name`; `None` when there is no such table.
+pub(super) fn content(name: &str) -> Option<Content> {
     let spec = specs().find(|spec| spec.name == name)?;
-    let rows = match name {
-        "schemata" => schemata(session),
-        "tables" => relations(world).iter().map(|relation| table(relation, session)).collect(),
-        "columns" => columns(world, session),
-        "character_sets" => vec![Vec::new()],
-        "views" => views(world, session),
-        _ => Vec::new(),
+    let rows: fn(&Directory) -> Vec<Row> = match name {
+        "schemata" => |known| schemata(&known.session),
+        "tables" => |known| known.relations().iter().map(|relation| table(relation, &known.session)).collect(),
+        "columns" => columns,
+        "character_sets" => |_| vec![Vec::new()],
+        "views" => views,
+        _ => return Some((spec, None)),
     };
-    Some(spec.batch(&rows))
+    Some((spec, Some(rows)))
 }
 
 fn schemata(session: &PgSession) -> Vec<Row> {
@@ -126,17 +126,18 @@ fn table(relation: &Relation, session: &PgSession) -> Row {
     row
 }
 
-fn views(world: &World, session: &PgSession) -> Vec<Row> {
-    relations(world).iter().filter(|r| r.kind == "v").map(|relation| place(relation, session)).collect()
+fn views(known: &Directory) -> Vec<Row> {
+    let views = known.relations().iter().filter(|relation| relation.kind == "v");
+    views.map(|relation| place(relation, &known.session)).collect()
 }
 
-fn columns(world: &World, session: &PgSession) -> Vec<Row> {
+fn columns(known: &Directory) -> Vec<Row> {
     let mut rows = Vec::new();
-    for relation in relations(world) {
+    for relation in known.relations() {
         for (position, field) in (1..).zip(relation.schema.fields()) {
-            let mut row = place(&relation, session);
+            let mut row = place(relation, &known.session);
             row.extend(column(position, field));
-            row.push(("udt_catalog", session.database.as_str().into()));
+            row.push(("udt_catalog", known.session.database.as_str().into()));
             rows.push(row);
         }
     }

@@ -6,8 +6,9 @@ use arrow_schema::{Field, SchemaRef};
 use storage::catalog::{Action, State};
 use storage::model::{DatabaseId, TableId};
 
+use super::directory::Directory;
 use super::spec::{Cell, Row, Spec};
-use super::types::{PgType, Scalar, TYPES};
+use super::types::{MORE_TYPES, PgType, Scalar, TYPES};
 use super::{PgSession, catalog, information};
 use crate::system::{self, INTERNAL_DATABASE, World};
 use crate::tables::user_schema;
@@ -21,8 +22,6 @@ const ROLE_OID: i64 = 10;
 /// The numbers below belong to Postgres.
 const FIRST_OID: i64 = 16_384;
 const CATALOG_OIDS: i64 = 1_000_000_000;
-/// Relations with a number below can be named without their schema.
-pub(super) const VISIBLE_BELOW: i64 = 1_200_000_000;
 const SYSTEM_OIDS: i64 = 1_200_000_000;
 const INFORMATION_OIDS: i64 = 1_400_000_000;
 
@@ -57,7 +56,7 @@ pub(super) fn table_oid(id: TableId) -> i64 {
     FIRST_OID + i64::from(id.0)
 }
 
-fn database_oid(id: DatabaseId) -> i64 {
+pub(super) fn database_oid(id: DatabaseId) -> i64 {
     FIRST_OID + i64::from(id.0)
 }
 
@@ -83,7 +82,7 @@ pub(super) fn relations(world: &World) -> Vec<Relation> {
     user_relations(world).chain(system_relations(world)).chain(catalogs).chain(information).collect()
 }
 
-pub(super) fn user_relations(world: &World) -> impl Iterator<Item = Relation> {
+fn user_relations(world: &World) -> impl Iterator<Item = Relation> {
     let ids = world.database.iter().flat_map(|d| d.tables.values());
     ids.filter_map(|id| Some((*id, world.state.table(*id)?))).map(|(id, table)| Relation {
         oid: table_oid(id),
@@ -117,11 +116,11 @@ pub(super) fn namespaces() -> Vec<Row> {
     NAMESPACES.iter().map(|(oid, name)| vec![("oid", Cell::Int(*oid)), ("nspname", (*name).into())]).collect()
 }
 
-pub(super) fn classes(world: &World) -> Vec<Row> {
-    let row = |relation: Relation| {
+pub(super) fn classes(known: &Directory) -> Vec<Row> {
+    let row = |relation: &Relation| {
         vec![
             ("oid", Cell::Int(relation.oid)),
-            ("relname", relation.name.into()),
+            ("relname", relation.name.as_str().into()),
             ("relnamespace", Cell::Int(relation.namespace)),
             ("relkind", relation.kind.into()),
             ("relam", Cell::Int(if relation.kind == "r" { 2 } else { 0 })),
@@ -129,14 +128,14 @@ pub(super) fn classes(world: &World) -> Vec<Row> {
             ("relnatts", Cell::Int(count(relation.schema.fields().len()))),
         ]
     };
-    relations(world).into_iter().map(row).collect()
+    known.relations().iter().map(row).collect()
 }
 
 fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-pub(super) fn attributes(world: &World) -> Vec<Row> {
+pub(super) fn attributes(known: &Directory) -> Vec<Row> {
     let row = |relation: &Relation, (index, field): (usize, &Field)| {
         let data_type = PgType::of(field);
         vec![
@@ -151,27 +150,11 @@ pub(super) fn attributes(world: &World) -> Vec<Row> {
         ]
     };
     let mut rows = Vec::new();
-    for relation in relations(world) {
-        rows.extend(relation.schema.fields().iter().map(|f| &**f).enumerate().map(|column| row(&relation, column)));
+    for relation in known.relations() {
+        rows.extend(relation.schema.fields().iter().map(|f| &**f).enumerate().map(|column| row(relation, column)));
     }
     rows
 }
-
-/// Names that clients look for and no column here has: number, name, category, length.
-const MORE_TYPES: [(i64, &str, &str, i64); 12] = [
-    (18, "char", "Z", 1),
-    (19, "name", "S", 64),
-    (114, "json", "U", -1),
-    (705, "unknown", "X", -2),
-    (1042, "bpchar", "S", -1),
-    (1043, "varchar", "S", -1),
-    (1114, "timestamp", "D", 8),
-    (2205, "regclass", "N", 4),
-    (2206, "regtype", "N", 4),
-    (2249, "record", "P", -1),
-    (2950, "uuid", "U", 16),
-    (3802, "jsonb", "U", -1),
-];
 
 /// Types whose functions have their names with an underscore; some clients know a type by that name.
 const PARTED_TYPES: [&str; 10] =
@@ -192,7 +175,7 @@ pub(super) fn types() -> Vec<Row> {
             ("typsend", function("send").into()),
         ]
     };
-    let mut rows: Vec<Row> = MORE_TYPES.into_iter().map(row).collect();
+    let mut rows: Vec<Row> = MORE_TYPES.iter().map(|t| row((t.oid, t.name, t.category, t.len))).collect();
     for t in TYPES {
         let (oid, array_oid) = (i64::from(t.oid), i64::from(t.array_oid));
         let mut one = row((oid, t.name, t.category, i64::from(t.len)));
@@ -241,14 +224,14 @@ pub(super) fn settings(session: &PgSession) -> Vec<Row> {
     session.settings.iter().map(row).collect()
 }
 
-pub(super) fn tables(world: &World) -> Vec<Row> {
-    let tables = relations(world).into_iter().filter(|r| r.kind == "r");
-    tables.map(|r| vec![("schemaname", r.namespace_name().into()), ("tablename", r.name.into())]).collect()
+pub(super) fn tables(known: &Directory) -> Vec<Row> {
+    let tables = known.relations().iter().filter(|r| r.kind == "r");
+    tables.map(|r| vec![("schemaname", r.namespace_name().into()), ("tablename", r.name.as_str().into())]).collect()
 }
 
-pub(super) fn views(world: &World) -> Vec<Row> {
-    let views = relations(world).into_iter().filter(|r| r.kind == "v");
-    views.map(|r| vec![("schemaname", r.namespace_name().into()), ("viewname", r.name.into())]).collect()
+pub(super) fn views(known: &Directory) -> Vec<Row> {
+    let views = known.relations().iter().filter(|r| r.kind == "v");
+    views.map(|r| vec![("schemaname", r.namespace_name().into()), ("viewname", r.name.as_str().into())]).collect()
 }
 
 /// The session that asks; what others do is in `system.queries`.
@@ -259,4 +242,21 @@ pub(super) fn activity(session: &PgSession) -> Vec<Row> {
         ("usename", session.user.as_str().into()),
         ("application_name", session.application_name.as_str().into()),
     ]]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn numbers_made_of_names_differ() {
+        let names = catalog::specs().map(|spec| (CATALOG_OIDS, spec.name));
+        let names = names.chain(information::specs().map(|spec| (INFORMATION_OIDS, spec.name)));
+        let names: Vec<_> = names.chain(system::all_names().map(|name| (SYSTEM_OIDS, name))).collect();
+        let numbers: BTreeSet<i64> = names.iter().map(|(first, name)| oid_of_name(*first, name)).collect();
+        assert_eq!(numbers.len(), names.len());
+        assert!(numbers.iter().all(|oid| (CATALOG_OIDS..INFORMATION_OIDS + 200_000_000).contains(oid)));
+    }
 }

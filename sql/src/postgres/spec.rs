@@ -1,5 +1,6 @@
 //! Tables of the Postgres catalogs, written down as text: columns with their types and what most rows have in them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{
@@ -7,6 +8,7 @@ use arrow_array::{
 };
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
+use super::emptiness::absent;
 use super::types::oid_field;
 
 /// One table: `name:type` or `name:type=value`, where the value is that of rows which say nothing else.
@@ -77,39 +79,66 @@ impl Column {
             "int8" => DataType::Int64,
             "float4" => DataType::Float32,
             "text" => DataType::Utf8,
-            "text[]" => DataType::new_list(DataType::Utf8, true),
-            "int2[]" => DataType::new_list(DataType::Int16, true),
-            "oid[]" => DataType::new_list(DataType::Int64, true),
+            "regproc" => return function_field(self.name),
+            "text[]" => return self.list(DataType::Utf8),
+            "int2[]" => return self.list(DataType::Int16),
+            "oid[]" => return self.list(DataType::Int64),
             other => unreachable!("{}: {other} is no type of a spec", self.name),
         };
         Field::new(self.name, data_type, true)
     }
 
-    fn array(&self, rows: &[Row]) -> ArrayRef {
-        let cells = || rows.iter().map(|row| row.iter().find(|(n, _)| *n == self.name).map_or(&self.default, |c| &c.1));
-        let ints = || cells().map(|cell| if let Cell::Int(v) = cell { Some(*v) } else { None });
-        match self.field().data_type() {
-            DataType::Boolean => {
-                Arc::new(cells().map(|c| if let Cell::Bool(v) = c { Some(*v) } else { None }).collect::<BooleanArray>())
-            }
-            DataType::Int16 => Arc::new(ints().map(|v| v.and_then(|v| v.try_into().ok())).collect::<Int16Array>()),
-            DataType::Int32 => Arc::new(ints().map(|v| v.and_then(|v| v.try_into().ok())).collect::<Int32Array>()),
-            DataType::Int64 => Arc::new(ints().collect::<Int64Array>()),
-            #[expect(clippy::cast_precision_loss, reason = "an estimate needs no exact number")]
-            DataType::Float32 => Arc::new(ints().map(|v| v.map(|v| v as f32)).collect::<Float32Array>()),
-            DataType::Utf8 => {
-                let text = |c: &Cell| if let Cell::Text(v) = c { Some(v.clone()) } else { None };
-                Arc::new(cells().map(text).collect::<StringArray>())
-            }
-            list => new_null_array(list, rows.len()),
-        }
+    /// Of a list nothing is ever said.
+    fn list(&self, of: DataType) -> Field {
+        absent(Field::new(self.name, DataType::new_list(of, true), true))
     }
+
+    fn array(&self, rows: &[Row]) -> ArrayRef {
+        let said = |row: &Row| row.iter().position(|(name, _)| *name == self.name);
+        let cells = rows.iter().map(|row| said(row).map_or(&self.default, |at| &row[at].1));
+        let cells: Vec<&Cell> = cells.collect();
+        array(self.field().data_type(), &cells)
+    }
+}
+
+/// The values as a column of this type; a value of another type is absent.
+pub(super) fn array(of: &DataType, cells: &[&Cell]) -> ArrayRef {
+    let cells = || cells.iter().copied();
+    let ints = || cells().map(|cell| if let Cell::Int(v) = cell { Some(*v) } else { None });
+    match of {
+        DataType::Boolean => {
+            Arc::new(cells().map(|c| if let Cell::Bool(v) = c { Some(*v) } else { None }).collect::<BooleanArray>())
+        }
+        DataType::Int16 => Arc::new(ints().map(|v| v.and_then(|v| v.try_into().ok())).collect::<Int16Array>()),
+        DataType::Int32 => Arc::new(ints().map(|v| v.and_then(|v| v.try_into().ok())).collect::<Int32Array>()),
+        DataType::Int64 => Arc::new(ints().collect::<Int64Array>()),
+        #[expect(clippy::cast_precision_loss, reason = "an estimate needs no exact number")]
+        DataType::Float32 => Arc::new(ints().map(|v| v.map(|v| v as f32)).collect::<Float32Array>()),
+        DataType::Utf8 => {
+            let text = |c: &Cell| if let Cell::Text(v) = c { Some(v.clone()) } else { None };
+            Arc::new(cells().map(text).collect::<StringArray>())
+        }
+        other => new_null_array(other, cells().len()),
+    }
+}
+
+/// The name under which a field says that its texts are names of functions.
+const FUNCTION_MARK: &str = "postgres.function";
+
+fn function_field(name: &str) -> Field {
+    let mark = HashMap::from([(FUNCTION_MARK.to_owned(), String::new())]);
+    Field::new(name, DataType::Utf8, true).with_metadata(mark)
+}
+
+/// Whether what it has are names of functions.
+pub(super) fn is_function(field: &Field) -> bool {
+    field.metadata().contains_key(FUNCTION_MARK)
 }
 
 fn default(kind: &str, value: &str) -> Cell {
     match kind {
         "bool" => Cell::Bool(value == "t"),
-        "text" => Cell::Text(value.to_owned()),
+        "text" | "regproc" => Cell::Text(value.to_owned()),
         _ => Cell::Int(value.parse().expect("a number in a spec")),
     }
 }

@@ -1,12 +1,15 @@
 //! Which Postgres type a column has.
 //!
 //! # Promises
-//! - Every time is a `timestamptz`: clients read a `timestamp` in the zone of their machine and shift it.
+//! - Every time is a `timestamptz`: clients read a `timestamp` in the zone of their machine and shift it. What a clock
+//!   shows, which `AT TIME ZONE` makes, is a `timestamp`.
 //! - What Postgres has no type for is text.
 
 use std::collections::HashMap;
 
 use arrow_schema::{DataType, Field, TimeUnit};
+
+use super::zones::{CLOCK, is_clock};
 
 /// The name under which a field says that its numbers are object identifiers.
 const OID_MARK: &str = "postgres.oid";
@@ -25,6 +28,8 @@ pub enum Scalar {
     Float8,
     Date,
     Time,
+    /// What a clock shows.
+    Timestamp,
     Timestamptz,
     Interval,
     Numeric,
@@ -59,7 +64,7 @@ const fn named(
     TypeName { scalar, oid, array_oid, name, sql_name, len, category }
 }
 
-pub(super) const TYPES: [TypeName; 14] = [
+pub(super) const TYPES: [TypeName; 15] = [
     named(Scalar::Bool, (16, 1000), ("bool", "boolean"), (1, "B")),
     named(Scalar::Bytea, (17, 1001), ("bytea", "bytea"), (-1, "U")),
     named(Scalar::Int8, (20, 1016), ("int8", "bigint"), (8, "N")),
@@ -71,10 +76,64 @@ pub(super) const TYPES: [TypeName; 14] = [
     named(Scalar::Float8, (701, 1022), ("float8", "double precision"), (8, "N")),
     named(Scalar::Date, (1082, 1182), ("date", "date"), (4, "D")),
     named(Scalar::Time, (1083, 1183), ("time", "time without time zone"), (8, "D")),
+    named(Scalar::Timestamp, (1114, 1115), ("timestamp", "timestamp without time zone"), (8, "D")),
     named(Scalar::Timestamptz, (1184, 1185), ("timestamptz", "timestamp with time zone"), (8, "D")),
     named(Scalar::Interval, (1186, 1187), ("interval", "interval"), (16, "T")),
     named(Scalar::Numeric, (1700, 1231), ("numeric", "numeric"), (-1, "N")),
 ];
+
+/// A type that no column here has, under which clients look for one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MoreType {
+    pub(super) oid: i64,
+    pub(super) name: &'static str,
+    /// As SQL spells it.
+    pub(super) sql_name: &'static str,
+    pub(super) category: &'static str,
+    pub(super) len: i64,
+}
+
+const fn more(
+    oid: i64,
+    (name, sql_name): (&'static str, &'static str),
+    (category, len): (&'static str, i64),
+) -> MoreType {
+    MoreType { oid, name, sql_name, category, len }
+}
+
+pub(super) const MORE_TYPES: [MoreType; 11] = [
+    more(18, ("char", "\"char\""), ("Z", 1)),
+    more(19, ("name", "name"), ("S", 64)),
+    more(114, ("json", "json"), ("U", -1)),
+    more(705, ("unknown", "unknown"), ("X", -2)),
+    more(1042, ("bpchar", "character"), ("S", -1)),
+    more(1043, ("varchar", "character varying"), ("S", -1)),
+    more(2205, ("regclass", "regclass"), ("N", 4)),
+    more(2206, ("regtype", "regtype"), ("N", 4)),
+    more(2249, ("record", "record"), ("P", -1)),
+    more(2950, ("uuid", "uuid"), ("U", 16)),
+    more(3802, ("jsonb", "jsonb"), ("U", -1)),
+];
+
+/// The number of a type by one of its names; also of a list of them.
+pub(super) fn oid_of_name(name: &str) -> Option<i64> {
+    let name = name.trim().trim_start_matches("pg_catalog.").to_lowercase();
+    if let Some(item) = name.strip_suffix("[]") {
+        let item = oid_of_name(item)?;
+        return TYPES.iter().find(|t| i64::from(t.oid) == item).map(|t| i64::from(t.array_oid));
+    }
+    let name = match name.as_str() {
+        "int" => "int4",
+        "decimal" => "numeric",
+        "\"char\"" => "char",
+        "char" => "bpchar",
+        name => name,
+    };
+    let one = TYPES.iter().find(|t| t.name == name || t.sql_name == name).map(|t| i64::from(t.oid));
+    let array = || TYPES.iter().find(|t| name.strip_prefix('_') == Some(t.name)).map(|t| i64::from(t.array_oid));
+    let more = || MORE_TYPES.iter().find(|t| t.name == name || t.sql_name == name).map(|t| t.oid);
+    one.or_else(array).or_else(more)
+}
 
 /// Types that clients declare for parameters, and what each is here.
 const ALIASES: [(u32, Scalar); 9] = [
@@ -199,6 +258,7 @@ fn arrow(scalar: Scalar) -> DataType {
         Scalar::Float8 => DataType::Float64,
         Scalar::Date => DataType::Date32,
         Scalar::Time => DataType::Time64(TimeUnit::Nanosecond),
+        Scalar::Timestamp => DataType::Timestamp(TimeUnit::Nanosecond, Some(CLOCK.into())),
         Scalar::Timestamptz => DataType::Timestamp(TimeUnit::Nanosecond, None),
         Scalar::Interval => DataType::Interval(arrow_schema::IntervalUnit::MonthDayNano),
         // Whole numbers of 64 bits without a sign are shown as this; a client sends back what it was shown.
@@ -222,6 +282,7 @@ fn scalar(data_type: &DataType) -> Option<Scalar> {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => Scalar::Bytea,
         DataType::Date32 | DataType::Date64 => Scalar::Date,
         DataType::Time32(_) | DataType::Time64(_) => Scalar::Time,
+        of if is_clock(of) => Scalar::Timestamp,
         DataType::Timestamp(..) => Scalar::Timestamptz,
         DataType::Interval(_) | DataType::Duration(_) => Scalar::Interval,
         DataType::Dictionary(_, values) => return scalar(values),
@@ -237,6 +298,8 @@ mod tests {
     #[test]
     fn columns_have_the_types_clients_expect() {
         check(DataType::Timestamp(TimeUnit::Nanosecond, None), 1184, "timestamp with time zone");
+        let clock = DataType::Timestamp(TimeUnit::Nanosecond, Some(CLOCK.into()));
+        assert_eq!(PgType::of(&Field::new("c", clock, true)).oid(), 1114);
         check(DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)), 25, "text");
         check(DataType::UInt64, 1700, "numeric");
         check(DataType::Float64, 701, "double precision");

@@ -1,3 +1,5 @@
+//! What a statement would answer, found without running it.
+
 use std::sync::Arc;
 
 use arrow_schema::DataType;
@@ -5,7 +7,7 @@ use datafusion::scalar::ScalarValue;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::engine::Shared;
-use super::statement::{self, PARAMS_MAX, Speaker};
+use super::statement::{self, PARAMS_MAX};
 use super::{Description, Engine, Error, Query, lists};
 use crate::postgres;
 
@@ -27,10 +29,9 @@ async fn describe(shared: &Shared, query: Query, declared: &[Option<DataType>]) 
     let _place = shared.place()?;
     let moment = shared.open_moment()?;
     let world = shared.world(moment.state(), &query)?;
-    let session = shared.sessions.open(world.clone(), Arc::clone(&moment), query.postgres.as_ref())?;
+    let session = shared.sessions.open(world, Arc::clone(&moment), query.postgres.as_ref())?;
     let state = session.context.state();
-    let speaker: Speaker<'_> = query.postgres.as_ref().map(|session| (&world, &**session));
-    let plan = statement::open_plan(&state, &query.text, speaker).await?;
+    let plan = statement::open_plan(&state, &query.text, session.known.as_deref()).await?;
     let inferred = plan.get_parameter_types()?;
     let mut count = declared.len().max(statement::placeholders(&query.text));
     for name in plan.get_parameter_names()? {

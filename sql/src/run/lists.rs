@@ -34,15 +34,41 @@ pub(super) fn as_in_lists(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|plan| {
         plan.map_expressions(|expr| {
             expr.transform_up(|expr| match search(&expr) {
+                // Whether something is in a list that is not known is not known.
+                Some((Expr::Literal(ScalarValue::List(list), _), _)) if list.len() != 1 || list.is_null(0) => {
+                    Ok(Transformed::yes(Expr::Literal(ScalarValue::Boolean(None), None)))
+                }
                 Some((Expr::Literal(ScalarValue::List(list), _), value)) => {
-                    let items = (list.len() == 1 && list.is_valid(0)).then(|| list.value(0));
-                    let count = items.as_ref().map_or(0, |items| items.len());
+                    let items = list.value(0);
                     let items =
-                        items.iter().flat_map(|items| (0..count).map(|i| ScalarValue::try_from_array(items, i)));
-                    let items = items.map(|item| Ok(Expr::Literal(item?, None))).collect::<Result<Vec<_>>>()?;
+                        (0..items.len()).map(|i| Ok(Expr::Literal(ScalarValue::try_from_array(&items, i)?, None)));
+                    let items = items.collect::<Result<Vec<_>>>()?;
                     Ok(Transformed::yes(Expr::InList(InList::new(Box::new(value), items, false))))
                 }
                 _ => Ok(Transformed::no(expr)),
+            })
+        })
+    })?;
+    Ok(rewritten.data)
+}
+
+/// Texts in a list are values of the type of what is looked for, as in Postgres: a number is not compared as a text.
+pub(super) fn with_numbers(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up_with_subqueries(|plan| {
+        let mut schema = DFSchema::empty();
+        plan.inputs().iter().for_each(|input| schema.merge(input.schema()));
+        plan.map_expressions(|expr| {
+            expr.transform_up(|expr| match expr {
+                Expr::InList(InList { expr, mut list, negated }) => {
+                    let of = expr.get_type(&schema)?;
+                    for item in list.iter_mut().filter(|_| of.is_numeric()) {
+                        if let Expr::Literal(text @ ScalarValue::Utf8(Some(_)), _) = item {
+                            *item = Expr::Literal(text.cast_to(&of)?, None);
+                        }
+                    }
+                    Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
+                }
+                other => Ok(Transformed::no(other)),
             })
         })
     })?;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use datafusion::common::{DataFusionError, Result, plan_err};
+use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -14,14 +14,14 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::{Error, Param, Query, limits, lists};
 use crate::admin::{self, Command};
-use crate::postgres::{self, ClientDialect, PgSession};
-use crate::system::World;
+use crate::postgres::{self, ClientDialect, Directory};
+use crate::session::SEARCH_PATH;
 
 /// How many parameters a statement may have; the protocols count them in two bytes.
 pub(super) const PARAMS_MAX: usize = 65_535;
 
 /// What a Postgres client's statement is rewritten with.
-pub(super) type Speaker<'a> = Option<(&'a World, &'a PgSession)>;
+pub(super) type Speaker<'a> = Option<&'a Directory>;
 
 /// The command that a query is, if it is one.
 pub(super) fn command(query: &Query) -> Option<std::result::Result<Command, Error>> {
@@ -68,10 +68,14 @@ pub(super) async fn open_plan(state: &SessionState, text: &str, speaker: Speaker
         let word = text.split_whitespace().next().unwrap_or("this");
         return plan_err!("{word} is not supported: queries can only read");
     }
-    if let Some((world, session)) = speaker {
-        rewrite(&mut statement, world, session)?;
+    if let Some(known) = speaker {
+        rewrite(&mut statement, known)?;
     }
-    let plan = state.statement_to_plan(statement).await?;
+    let plan = match state.statement_to_plan(statement).await {
+        Ok(plan) if speaker.is_some() => lists::with_numbers(postgres::settled(plan)?)?,
+        Ok(plan) => plan,
+        Err(error) => return Err(plainly(error)),
+    };
     // Before the parameters are put in: that would take a PREPARE apart and leave what it prepared.
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
     lists::with_types(plan)
@@ -91,11 +95,27 @@ fn parse(text: &str, dialect: &dyn Dialect) -> Result<VecDeque<Statement>> {
     DFParserBuilder::new(text).with_dialect(dialect).build()?.parse_statements()
 }
 
-fn rewrite(statement: &mut Statement, world: &World, session: &PgSession) -> Result<()> {
+fn rewrite(statement: &mut Statement, known: &Directory) -> Result<()> {
     match statement {
-        Statement::Explain(explain) => rewrite(&mut explain.statement, world, session),
-        Statement::Statement(sql) => postgres::rewrite(sql, world, session),
+        Statement::Explain(explain) => rewrite(&mut explain.statement, known),
+        Statement::Statement(sql) => postgres::rewrite(sql, known),
         _ => Ok(()),
+    }
+}
+
+/// A table that was looked for along the search path has no schema.
+fn plainly(error: DataFusionError) -> DataFusionError {
+    let message = match error.find_root() {
+        DataFusionError::Plan(message) if message.contains(SEARCH_PATH) && message.contains("not found") => message,
+        _ => return error,
+    };
+    let parts: Vec<&str> = message.split('\'').collect();
+    match parts.as_slice() {
+        ["table ", name, rest] => {
+            let plain = name.split_once(SEARCH_PATH).map_or(*name, |(_, name)| name.trim_start_matches('.'));
+            plan_datafusion_err!("table '{plain}'{rest}")
+        }
+        _ => error,
     }
 }
 

@@ -112,11 +112,10 @@ impl Work {
         let world = self.progress.shared.world(moment.state(), &self.query)?;
         self.progress.resolved(&world);
         let postgres = self.query.postgres.as_ref();
-        let session = self.progress.shared.sessions.open(world.clone(), Arc::clone(&moment), postgres)?;
+        let session = self.progress.shared.sessions.open(world, Arc::clone(&moment), postgres)?;
         let state = session.context.state();
         let params = std::mem::take(&mut self.query.params);
-        let speaker = postgres.map(|session| (&world, &**session));
-        let logical = statement::plan(&state, &self.query.text, params, speaker).await?;
+        let logical = statement::plan(&state, &self.query.text, params, session.known.as_deref()).await?;
         let plan = state.create_physical_plan(&logical).await?;
         self.progress.planned(session, Arc::clone(&plan));
 

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result};
 
-use super::{CATALOG, SYSTEM_SCHEMA, USER_SCHEMA};
-use crate::postgres::{CatalogTables, PgSession, Visible};
+use super::{CATALOG, SEARCH_PATH, SYSTEM_SCHEMA, USER_SCHEMA};
+use crate::postgres::{CatalogTables, Directory, Visible};
 use crate::system::{self, World};
 use crate::tables::{FileReaders, Moment, StoredTable, Touched};
 
@@ -24,12 +24,11 @@ pub(super) struct Catalogs {
 #[derive(Debug)]
 struct PostgresDatabase {
     database: Database,
-    public: Arc<Visible>,
     catalog: Arc<CatalogTables>,
     information: Arc<CatalogTables>,
+    visible: Arc<Visible>,
 }
 
-/// Where a name without schema is looked for.
 const PUBLIC_SCHEMA: &str = "public";
 const PG_CATALOG_SCHEMA: &str = "pg_catalog";
 const INFORMATION_SCHEMA: &str = "information_schema";
@@ -59,16 +58,14 @@ impl Catalogs {
         Self { database: Arc::new(database), name: CATALOG.to_owned() }
     }
 
-    /// For a Postgres client, and the schema in which a name without one is looked for.
-    pub(super) fn of_postgres(database: Database, world: World, session: &Arc<PgSession>) -> (Self, String) {
-        let catalog = Arc::new(CatalogTables::pg_catalog(world.clone(), Arc::clone(session)));
-        let information = Arc::new(CatalogTables::information(world, Arc::clone(session)));
-        let users = Arc::clone(&database.users) as Arc<dyn SchemaProvider>;
-        let public = Arc::new(Visible { first: users, catalog: Arc::clone(&catalog) });
-        let database = Arc::new(PostgresDatabase { database, public, catalog, information });
-        let path = session.search_path.iter().find(|schema| database.schema(schema).is_some());
-        let first = path.map_or(PUBLIC_SCHEMA, String::as_str).to_owned();
-        (Self { database, name: session.database.clone() }, first)
+    /// For a Postgres client.
+    pub(super) fn of_postgres(database: Database, known: &Arc<Directory>, name: &str) -> Self {
+        let catalog = Arc::new(CatalogTables::pg_catalog(Arc::clone(known)));
+        let information = Arc::new(CatalogTables::information(Arc::clone(known)));
+        let mut database = PostgresDatabase { database, catalog, information, visible: Arc::default() };
+        let path = known.path().into_iter().filter_map(|schema| database.schema(schema)).collect();
+        database.visible = Arc::new(Visible { path });
+        Self { database: Arc::new(database), name: name.to_owned() }
     }
 }
 
@@ -115,11 +112,9 @@ impl CatalogProvider for PostgresDatabase {
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         match name {
-            PUBLIC_SCHEMA | USER_SCHEMA => Some(Arc::clone(&self.public) as _),
-            SYSTEM_SCHEMA => {
-                let first = Arc::clone(&self.database.system) as _;
-                Some(Arc::new(Visible { first, catalog: Arc::clone(&self.catalog) }))
-            }
+            PUBLIC_SCHEMA | USER_SCHEMA => Some(Arc::clone(&self.database.users) as _),
+            SYSTEM_SCHEMA => Some(Arc::clone(&self.database.system) as _),
+            SEARCH_PATH => Some(Arc::clone(&self.visible) as _),
             PG_CATALOG_SCHEMA => Some(Arc::clone(&self.catalog) as _),
             INFORMATION_SCHEMA => Some(Arc::clone(&self.information) as _),
             _ => None,

@@ -30,9 +30,9 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 
-use crate::exec::YieldingJoins;
+use crate::exec::Yielding;
 use crate::functions::BoundFunctions;
-use crate::postgres::PgSession;
+use crate::postgres::{self, Directory, PgSession};
 use crate::system::World;
 use crate::tables::{FileReaders, Moment, Touched, store_url};
 use catalog::{Catalogs, Database};
@@ -41,6 +41,8 @@ pub(crate) use memory::QueryPool;
 const CATALOG: &str = "public";
 const USER_SCHEMA: &str = "iox";
 const SYSTEM_SCHEMA: &str = "system";
+/// The schema of a Postgres client's names without one.
+pub(crate) const SEARCH_PATH: &str = "search_path";
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub(crate) struct Session {
     pub(crate) context: SessionContext,
     pub(crate) memory: Arc<QueryPool>,
     pub(crate) touched: Arc<Touched>,
+    /// What a statement of a Postgres client is understood by.
+    pub(crate) known: Option<Arc<Directory>>,
 }
 
 impl Sessions {
@@ -77,7 +81,7 @@ impl Sessions {
             .with_config(config(target_partitions, options)?)
             .with_runtime_env(Arc::clone(&runtime))
             .with_analyzer_rule(Arc::new(BoundFunctions))
-            .with_physical_optimizer_rule(Arc::new(YieldingJoins))
+            .with_physical_optimizer_rule(Arc::new(Yielding))
             .build();
         Ok(Self { template, runtime, readers: Arc::new(readers) })
     }
@@ -101,17 +105,18 @@ impl Sessions {
             .build_arc()?;
         let database = Database::new(world.clone(), moment, Arc::clone(&self.readers), Arc::clone(&touched));
         let mut builder = SessionStateBuilder::new_from_existing(self.template.clone()).with_runtime_env(runtime);
-        let catalogs = match postgres {
-            None => Catalogs::of(database),
-            Some(session) => {
-                let (catalogs, schema) = Catalogs::of_postgres(database, world, session);
+        let known = postgres.map(|session| Arc::new(Directory::new(world, Arc::clone(session))));
+        let catalogs = match (&known, postgres) {
+            (Some(known), Some(session)) => {
                 let config = self.template.config().clone().with_information_schema(false);
-                builder = builder.with_config(config.with_default_catalog_and_schema(&session.database, schema));
-                catalogs
+                let config = config.with_default_catalog_and_schema(&session.database, SEARCH_PATH);
+                builder = postgres::with_functions(builder.with_config(config), known);
+                Catalogs::of_postgres(database, known, &session.database)
             }
+            _ => Catalogs::of(database),
         };
         let state = builder.with_catalog_list(Arc::new(catalogs)).build();
-        Ok(Session { context: SessionContext::new_with_state(state), memory, touched })
+        Ok(Session { context: SessionContext::new_with_state(state), memory, touched, known })
     }
 }
 

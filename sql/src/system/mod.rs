@@ -110,6 +110,12 @@ pub(crate) fn names(world: &World) -> Vec<String> {
     definitions(world).map(|d| d.name.to_owned()).collect()
 }
 
+/// The names of all system tables, wherever they are shown.
+#[cfg(test)]
+pub(crate) fn all_names() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().map(|definition| definition.name)
+}
+
 /// The table `name` of `world`.
 pub(crate) fn table(world: &World, name: &str) -> Option<Arc<dyn TableProvider>> {
     let definition = definitions(world).find(|d| d.name == name)?;

@@ -144,6 +144,8 @@ pub(crate) struct Cluster {
     pub(crate) files: Vec<Arc<FileRecord>>,
     pub(crate) chunks: Vec<SortedChunk>,
     pub(crate) expired_before: Option<i64>,
+    /// What the table is called.
+    name: &'static str,
 }
 
 fn sorted(mut rows: Vec<Row>) -> (Vec<Row>, TimeRange, bool) {
@@ -155,7 +157,14 @@ fn sorted(mut rows: Vec<Row>) -> (Vec<Row>, TimeRange, bool) {
 
 impl Cluster {
     pub(crate) fn new() -> Self {
-        Self { store: Arc::new(InMemory::new()), files: Vec::new(), chunks: Vec::new(), expired_before: None }
+        let (files, chunks) = (Vec::new(), Vec::new());
+        Self { store: Arc::new(InMemory::new()), files, chunks, expired_before: None, name: "cpu" }
+    }
+
+    /// With another name of its table.
+    pub(crate) fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
     }
 
     pub(crate) fn chunk(mut self, rows: Vec<Row>) -> Self {
@@ -287,11 +296,12 @@ impl Cluster {
     fn state(&self) -> State {
         let id = DatabaseId(1);
         let files = self.files.iter().map(|f| (f.id, Arc::clone(f))).collect();
-        let table = Table { database: id, schema: Arc::new(schema()), retention_ns: None, files, dropped: None };
+        let schema = TableSchema { name: self.name.into(), ..schema() };
+        let table = Table { database: id, schema: Arc::new(schema), retention_ns: None, files, dropped: None };
         let database = Database {
             id,
             name: "plant".into(),
-            tables: [("cpu".into(), TABLE)].into(),
+            tables: [(self.name.into(), TABLE)].into(),
             retention_ns: None,
             dropped: None,
         };

@@ -55,6 +55,8 @@ pub(super) enum Column {
     Date(Date32Array),
     Time(Time64MicrosecondArray),
     Timestamp(TimestampMicrosecondArray),
+    /// What a clock shows, whatever its zone.
+    Clock(TimestampMicrosecondArray),
     Interval(IntervalMonthDayNanoArray),
     List(ListArray, Scalar, Box<Column>),
 }
@@ -98,6 +100,7 @@ impl Column {
                 let times = to(DataType::Time64(TimeUnit::Microsecond))?;
                 Self::Time(times.as_primitive::<Time64MicrosecondType>().clone())
             }
+            Scalar::Timestamp => Self::Clock(microseconds(&unpacked(array)?, cut)?),
             Scalar::Timestamptz => Self::Timestamp(microseconds(&unpacked(array)?, cut)?),
             Scalar::Interval => {
                 let intervals = to(DataType::Interval(IntervalUnit::MonthDayNano))?;
@@ -119,7 +122,7 @@ impl Column {
             Self::Bytes(array) => array,
             Self::Date(array) => array,
             Self::Time(array) => array,
-            Self::Timestamp(array) => array,
+            Self::Timestamp(array) | Self::Clock(array) => array,
             Self::Interval(array) => array,
             Self::List(array, ..) => array,
         };

@@ -1,7 +1,7 @@
 //! Values that clients bind, as parameters of a query.
 
 use bytes::Bytes;
-use sql::{Param, PgType, Scalar};
+use sql::{Param, PgType, Scalar, array_items};
 
 use super::errors::Refusal;
 use super::wire::{Body, Format};
@@ -31,7 +31,7 @@ fn from_text(text: &str, of: PgType) -> Option<Param> {
     let scalar = match of {
         PgType::One(scalar) => scalar,
         PgType::Array(scalar) => {
-            let items = list_items(text)?.into_iter();
+            let items = array_items(text)?.into_iter();
             let items = items.map(|item| item.map_or(Some(Param::Null), |item| from_text(&item, PgType::One(scalar))));
             return Some(Param::List(items.collect::<Option<_>>()?, PgType::One(scalar).arrow()));
         }
@@ -47,7 +47,9 @@ fn from_text(text: &str, of: PgType) -> Option<Param> {
         Scalar::Float4 | Scalar::Float8 => Param::Float(text.trim().parse().ok()?),
         Scalar::Numeric => numeric(text.trim())?,
         Scalar::Bytea => Param::Bytes(from_hex(text.strip_prefix("\\x")?)?),
-        Scalar::Date | Scalar::Time | Scalar::Timestamptz | Scalar::Interval => Param::String(text.to_owned()),
+        Scalar::Date | Scalar::Time | Scalar::Timestamp | Scalar::Timestamptz | Scalar::Interval => {
+            Param::String(text.to_owned())
+        }
     })
 }
 
@@ -66,33 +68,6 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
         _ => None,
     };
     text.as_bytes().chunks(2).map(pair).collect()
-}
-
-/// The items of `{a,"b c",NULL}`.
-fn list_items(text: &str) -> Option<Vec<Option<String>>> {
-    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
-    let (mut items, mut item, mut quoted, mut was_quoted) = (Vec::new(), String::new(), false, false);
-    let mut chars = inner.chars();
-    let mut end_item = |item: &mut String, was_quoted: &mut bool| {
-        let text = std::mem::take(item);
-        let text = if *was_quoted { text } else { text.trim().to_owned() };
-        items.push((*was_quoted || !text.eq_ignore_ascii_case("null")).then_some(text));
-        *was_quoted = false;
-    };
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => item.push(chars.next()?),
-            '"' => (quoted, was_quoted) = (!quoted, true),
-            ',' if !quoted => end_item(&mut item, &mut was_quoted),
-            '{' | '}' if !quoted => return None,
-            c if c.is_whitespace() && !quoted && (item.is_empty() || was_quoted) => {}
-            c => item.push(c),
-        }
-    }
-    if !inner.is_empty() {
-        end_item(&mut item, &mut was_quoted);
-    }
-    (!quoted).then_some(items)
 }
 
 fn from_binary(bytes: &Bytes, of: PgType) -> Option<Param> {
@@ -117,7 +92,9 @@ fn from_binary(bytes: &Bytes, of: PgType) -> Option<Param> {
         Scalar::Float4 => Param::Float(f64::from(f32::from_be_bytes(bytes.as_ref().try_into().ok()?))),
         Scalar::Float8 => Param::Float(f64::from_be_bytes(bytes.as_ref().try_into().ok()?)),
         Scalar::Numeric => numeric(&numeric_text(bytes)?)?,
-        Scalar::Timestamptz => Param::Time(long()?.checked_add(EPOCH_MICROSECONDS)?.checked_mul(1000)?),
+        Scalar::Timestamp | Scalar::Timestamptz => {
+            Param::Time(long()?.checked_add(EPOCH_MICROSECONDS)?.checked_mul(1000)?)
+        }
         Scalar::Time => {
             let microseconds = u32::try_from(long()? / 1000).ok()?;
             let rest = long()? % 1000;

@@ -45,7 +45,9 @@ fn put_binary(column: &Column, row: usize, zone: Zone, out: &mut BytesMut) -> Re
         Column::Bytes(array) => out.put_slice(array.value(row)),
         Column::Date(array) => out.put_i32(array.value(row).saturating_sub(EPOCH_DAYS)),
         Column::Time(array) => out.put_i64(array.value(row)),
-        Column::Timestamp(array) => out.put_i64(array.value(row).saturating_sub(EPOCH_MICROSECONDS)),
+        Column::Timestamp(array) | Column::Clock(array) => {
+            out.put_i64(array.value(row).saturating_sub(EPOCH_MICROSECONDS));
+        }
         Column::Interval(array) => {
             let IntervalMonthDayNano { months, days, nanoseconds } = array.value(row);
             out.put_i64(nanoseconds / 1000);
@@ -150,6 +152,10 @@ fn put_text(column: &Column, row: usize, zone: Zone, out: &mut BytesMut) {
         }
         Column::Time(array) => show_time(out, array.value(row)),
         Column::Timestamp(array) => show_timestamp(out, array.value(row), zone),
+        Column::Clock(array) => {
+            let era = show_clock(out, array.value(row));
+            out.put_slice(era);
+        }
         Column::Interval(array) => show_interval(out, array.value(row)),
         Column::List(array, _, items) => {
             let offsets = array.value_offsets();
@@ -223,9 +229,7 @@ fn show_fraction(out: &mut BytesMut, microseconds: i64) {
 fn show_timestamp(out: &mut BytesMut, microseconds: i64, zone: Zone) {
     let offset = offset_seconds(microseconds, zone);
     let local = microseconds.saturating_add(offset * 1_000_000);
-    let era = show_date(out, local.div_euclid(86_400_000_000));
-    out.put_u8(b' ');
-    show_time(out, local.rem_euclid(86_400_000_000));
+    let era = show_clock(out, local);
     let (sign, size) = if offset < 0 { ('-', -offset) } else { ('+', offset) };
     show(out, format_args!("{sign}{:02}", size / 3600));
     if size % 3600 != 0 {
@@ -235,6 +239,13 @@ fn show_timestamp(out: &mut BytesMut, microseconds: i64, zone: Zone) {
         show(out, format_args!(":{:02}", size % 60));
     }
     out.put_slice(era);
+}
+
+fn show_clock(out: &mut BytesMut, microseconds: i64) -> &'static [u8] {
+    let era = show_date(out, microseconds.div_euclid(86_400_000_000));
+    out.put_u8(b' ');
+    show_time(out, microseconds.rem_euclid(86_400_000_000));
+    era
 }
 
 fn offset_seconds(microseconds: i64, zone: Zone) -> i64 {

@@ -45,6 +45,64 @@ async fn dropping_the_answer_cancels_the_query() {
     panic!("not cancelled: {:?}", rows(&engine, "SELECT query_text, phase FROM system.queries").await);
 }
 
+/// A query that would take hours, and stops at once when it is dropped: its task ends, and what it holds goes.
+async fn check_stops(text: &str, target_partitions: usize) {
+    let config = EngineConfig { target_partitions, options: Vec::new(), ..config() };
+    let cluster = Cluster::new();
+    let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
+    let call = engine.run(query(text));
+    let ended =
+        tokio::time::timeout(Duration::from_millis(500), async { call.await.unwrap().rows.next().await }).await;
+    assert!(ended.is_err(), "{text}: {ended:?}");
+    let dropped = tokio::time::Instant::now();
+    loop {
+        let running = value(&engine, "SELECT count(*) FROM system.queries WHERE running").await;
+        if running == "1" && engine.shared.sessions.reserved_bytes() == 0 {
+            return;
+        }
+        // Nothing here is optimised, and the machine may be busy.
+        assert!(dropped.elapsed() < Duration::from_secs(2), "{text} in {target_partitions} parts goes on");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Numbers, and a key that most of them share.
+const NUMBERS: &str =
+    "(SELECT v, CASE WHEN v % 50000 = 0 THEN v ELSE 0 END AS k FROM (SELECT unnest(range(0, 100000)) AS v))";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joins_that_find_nothing_stop_when_nobody_waits() {
+    for text in [
+        "SELECT count(*) FROM NUMBERS a, NUMBERS b WHERE a.v * b.v = -1",
+        "SELECT count(*) FROM NUMBERS a JOIN NUMBERS b ON a.k = b.k AND a.v + b.v < 0",
+        "SELECT count(*) FROM NUMBERS a WHERE EXISTS (SELECT 1 FROM NUMBERS b WHERE a.v * b.v = -1)",
+        "SELECT count(*) FROM NUMBERS a WHERE NOT EXISTS (SELECT 1 FROM NUMBERS b WHERE a.v * b.v = -1)",
+        "SELECT count(*) FROM NUMBERS a WHERE EXISTS (SELECT 1 FROM NUMBERS b WHERE a.k = b.k AND a.v + b.v < 0)",
+        "SELECT count(*) FROM NUMBERS a WHERE NOT EXISTS (SELECT 1 FROM NUMBERS b WHERE a.k = b.k AND a.v + b.v < 0)",
+        "SELECT count(*) FROM NUMBERS a LEFT JOIN NUMBERS b ON a.v * b.v = -1",
+        "SELECT count(*) FROM NUMBERS a FULL JOIN NUMBERS b ON a.k = b.k AND a.v + b.v < 0",
+    ] {
+        for target_partitions in [1, 3] {
+            check_stops(&text.replace("NUMBERS", NUMBERS), target_partitions).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_or_keeps_many_rows_stops_when_nobody_waits() {
+    for text in [
+        "SELECT sum(a.v + b.v) FROM NUMBERS a CROSS JOIN NUMBERS b",
+        "SELECT count(*) FROM NUMBERS a JOIN NUMBERS b ON a.k = b.k",
+        "WITH RECURSIVE t AS (SELECT v AS n FROM NUMBERS WHERE v < 2 UNION ALL SELECT n FROM t) SELECT count(*) FROM t",
+        "SELECT sum(x) FROM (SELECT unnest(make_array(a.v, b.v)) AS x FROM NUMBERS a CROSS JOIN NUMBERS b)",
+        "SELECT count(*) FROM (SELECT a.v, max(b.v) FROM NUMBERS a, NUMBERS b GROUP BY a.v) t",
+    ] {
+        for target_partitions in [1, 3] {
+            check_stops(&text.replace("NUMBERS", NUMBERS), target_partitions).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_file_that_cannot_be_read_fails_the_query_by_name() {
     let row = |time, stamp| Row { host: Some("a".into()), time, stamp, count: Some(1), ..Row::default() };

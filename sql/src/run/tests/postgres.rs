@@ -110,6 +110,256 @@ async fn what_only_postgres_has_is_understood() {
     }
 }
 
+async fn refused(engine: &Engine, text: &str) -> Error {
+    match ask(engine, asked(text)).await {
+        Ok(batches) => panic!("{text}: {:?}", batches.iter().flat_map(texts).collect::<Vec<_>>()),
+        Err(error) => error,
+    }
+}
+
+/// A cluster in which a writer gave a table the name of one of the catalogs.
+async fn with_locks() -> Engine {
+    engine(&Cluster::new().named("pg_locks").file(united(&Random(1).rows(50))).await)
+}
+
+#[tokio::test]
+async fn nobodys_table_is_taken_for_one_that_is_empty() {
+    let engine = with_locks().await;
+    let rows = united(&Random(1).rows(50)).len().to_string();
+    check(&engine, "SELECT count(*) FROM public.pg_locks", &rows).await;
+    check(&engine, "SELECT count(*) FROM pg_locks", "0").await;
+    check(&engine, "WITH pg_locks AS (SELECT 1 AS a) SELECT a FROM pg_locks", "1").await;
+    check(&engine, "WITH pg_index AS (SELECT 1 AS a) SELECT (SELECT a FROM pg_index)", "1").await;
+    check(&engine, "SELECT EXISTS (SELECT 1 FROM public.pg_locks), 1 IN (SELECT 1 FROM pg_index)", "true|false").await;
+    check(&engine, "SELECT NOT EXISTS (SELECT 1 FROM pg_tables WHERE tablename = 'nothing')", "true").await;
+    check(
+        &engine,
+        "SELECT count(*) FROM pg_class c LEFT JOIN pg_index i ON i.indrelid = c.oid WHERE c.relname = 'pg_am'",
+        "1",
+    )
+    .await;
+    check(&engine, "SELECT x FROM (SELECT unnest(make_array('a')) AS reloptions) t, unnest(make_array('b')) x", "b")
+        .await;
+}
+
+#[tokio::test]
+async fn aggregates_over_nothing_have_a_row() {
+    let engine = with_rows().await;
+    check(&engine, "SELECT sum(n_live_tup) FROM pg_stat_user_tables", "-").await;
+    check(&engine, "SELECT coalesce(max(oid), 0) FROM pg_constraint", "0").await;
+    check(&engine, "SELECT count(*) = 0, count(*) + 1 FROM pg_index", "true|1").await;
+    check(&engine, "SELECT count(*) FROM pg_index GROUP BY indrelid", "").await;
+    let of_each = "SELECT relname, (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid) FROM pg_class c \
+                   WHERE relname IN ('cpu', 'pg_am') ORDER BY 1";
+    check(&engine, of_each, "cpu|0\npg_am|0").await;
+    check(&engine, "SELECT nspname, EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = n.oid) FROM pg_namespace n WHERE oid = 11", "pg_catalog|false").await;
+}
+
+#[tokio::test]
+async fn a_sub_query_of_one_value_has_one() {
+    let engine = with_rows().await;
+    let text = "SELECT relname, (SELECT nspname FROM pg_namespace n WHERE n.oid = c.relnamespace) FROM pg_class c \
+                WHERE relname IN ('cpu', 'pg_am', 'queries') ORDER BY 1";
+    check(&engine, text, "cpu|public\npg_am|pg_catalog\nqueries|system").await;
+    for text in [
+        "SELECT (SELECT relname FROM pg_class c WHERE c.relnamespace = n.oid) FROM pg_namespace n",
+        "SELECT (SELECT datname FROM pg_database UNION ALL SELECT 'x')",
+    ] {
+        let error = refused(&engine, text).await;
+        assert!(error.to_string().contains("more than one row"), "{error}");
+    }
+    check(
+        &engine,
+        "SELECT ARRAY(SELECT nspname FROM pg_namespace ORDER BY 1 DESC)",
+        "[system, public, pg_catalog, information_schema]",
+    )
+    .await;
+    check(&engine, "SELECT ARRAY(SELECT 1 WHERE false), ARRAY(SELECT DISTINCT 1)", "[]|[1]").await;
+    let of_each = "SELECT nspname, ARRAY(SELECT relname FROM pg_class c WHERE c.relnamespace = n.oid AND relname = 'cpu') \
+                   FROM pg_namespace n WHERE oid IN (11, 2200) ORDER BY 1";
+    check(&engine, of_each, "pg_catalog|[]\npublic|[cpu]").await;
+}
+
+#[tokio::test]
+async fn lists_that_are_written_down_are_read_as_lists() {
+    let engine = with_rows().await;
+    for (text, expected) in [
+        (r#"SELECT 'a,b' = ANY('{"a,b"}'), 'a' = ANY('{"a,b"}')"#, "true|false"),
+        (r#"SELECT 'a"b' = ANY('{"a\"b"}'), 'x' = ANY('{a,NULL}') IS NULL"#, "true|true"),
+        ("SELECT 1.0 = ANY('{1}'), 1 = ANY('{01, 2}'), 3 <> ALL('{1,2}')", "true|true|true"),
+        ("SELECT 'a' = ANY('{}'), 'a' <> ALL('{}')", "false|true"),
+        ("SELECT 2 = ANY('{1,2}'::int[]), '{a,b}'::text[]", "true|[a, b]"),
+        ("SELECT 1 = '01', 2 > '10'", "true|false"),
+        ("SELECT 'a' = ANY(NULL::text[]) IS NULL", "true"),
+    ] {
+        check(&engine, text, expected).await;
+    }
+    for text in ["SELECT 'a' = ANY('a')", "SELECT 'a' = ANY('{a')", "SELECT 1 = ANY('{x}')"] {
+        refused(&engine, text).await;
+    }
+    let nothing = Query {
+        params: vec![("1".to_owned(), Param::Cast(Box::new(Param::Null), DataType::new_list(DataType::Int64, true)))],
+        ..asked("SELECT NOT 1 = ANY($1) IS NULL, (1 = ANY($1)) IS NULL, (1 <> ALL($1)) IS NULL")
+    };
+    let found = ask(&engine, nothing).await.expect("an answer");
+    assert_eq!(found.iter().flat_map(texts).collect::<Vec<_>>(), ["false|true|true"]);
+}
+
+#[tokio::test]
+async fn times_are_what_clocks_in_a_zone_show() {
+    let engine = with_rows().await;
+    let one = "(SELECT TIMESTAMPTZ '2025-01-20T17:01:40.690067123Z' AS time)";
+    for (text, expected) in [
+        (format!("SELECT time AT TIME ZONE 'Europe/Berlin' FROM {one}"), "2025-01-20T18:01:40.690067123Z"),
+        (
+            format!(
+                "SELECT (time AT TIME ZONE 'Europe/Berlin') AT TIME ZONE 'UTC' = time + INTERVAL '1 hour' FROM {one}"
+            ),
+            "true",
+        ),
+        (
+            format!(
+                "SELECT date_trunc('day', time AT TIME ZONE 'America/New_York') AT TIME ZONE 'America/New_York' FROM {one}"
+            ),
+            "2025-01-20T05:00:00",
+        ),
+        ("SELECT '2025-07-01 12:00'::timestamp AT TIME ZONE 'Europe/Berlin'".to_owned(), "2025-07-01T10:00:00"),
+        ("SELECT TIMESTAMP '2025-03-30 02:30:00' AT TIME ZONE 'Europe/Berlin'".to_owned(), "2025-03-30T01:30:00"),
+        (
+            "SELECT '2025-10-26 01:30:00+00'::timestamptz AT TIME ZONE 'Europe/Berlin'".to_owned(),
+            "2025-10-26T02:30:00Z",
+        ),
+        ("SELECT extract(hour FROM '2025-07-01T12:00:00Z'::timestamptz AT TIME ZONE 'Asia/Tokyo')".to_owned(), "21"),
+        ("SELECT (NULL::timestamptz AT TIME ZONE 'UTC') IS NULL".to_owned(), "true"),
+    ] {
+        check(&engine, &text, expected).await;
+    }
+    let described =
+        engine.describe(asked("SELECT time AT TIME ZONE 'UTC' FROM cpu"), Vec::new()).await.expect("a plan");
+    assert_eq!(PgType::of(described.schema.field(0)), PgType::One(Scalar::Timestamp));
+    assert_eq!(described.schema.field(0).name(), "timezone");
+    let error = refused(&engine, "SELECT time AT TIME ZONE '+01:00' FROM cpu").await;
+    assert!(error.to_string().contains("time zone \"+01:00\" not recognized"), "{error}");
+}
+
+#[tokio::test]
+async fn what_calls_become_is_bounded() {
+    let engine = with_rows().await;
+    let many = |call: &str, count: usize| format!("SELECT {}", vec![call; count].join(","));
+    check(
+        &engine,
+        "SELECT format_type(1184, NULL), format_type(1009, -1), pg_table_size('cpu') >= 0",
+        "timestamp with time zone|text[]|true",
+    )
+    .await;
+    let error = refused(&engine, &many("pg_size_pretty(1)", 20_000)).await;
+    assert!(error.kind() == QueryErrorKind::Plan && error.to_string().contains("bytes; at most"), "{error}");
+}
+
+#[tokio::test]
+async fn names_are_looked_for_along_the_search_path() {
+    let engine = with_rows().await;
+    let asked_by = |text: &str, path: &[&str]| {
+        let session = asked("").postgres.expect("it is a client of Postgres");
+        let search_path = path.iter().map(|schema| (*schema).to_owned()).collect();
+        let session = PgSession { search_path, ..(*session).clone() };
+        let query = Query { postgres: Some(Arc::new(session)), ..asked(text) };
+        let engine = &engine;
+        async move { ask(engine, query).await.map(|batches| batches.iter().flat_map(texts).collect::<Vec<_>>().join("\n")) }
+    };
+    for path in [&["system", "public"][..], &["pg_catalog", "public"], &["nothing", "$user", "public"], &["iox"]] {
+        assert!(asked_by("SELECT count(*) FROM cpu", path).await.is_ok(), "{path:?}");
+        assert_eq!(asked_by("SELECT pg_table_is_visible('public.cpu'::regclass)", path).await.as_deref(), Ok("true"));
+        assert!(asked_by("SELECT 'cpu'::regclass", path).await.is_ok(), "{path:?}");
+    }
+    assert!(asked_by("SELECT count(*) FROM queries", &["public", "system"]).await.is_ok());
+    let error = asked_by("SELECT count(*) FROM cpu", &["system"]).await.expect_err("it is not there");
+    assert_eq!(error.to_string(), "table 'cpu' not found");
+    assert_eq!(
+        asked_by("SELECT pg_table_is_visible('public.cpu'::regclass)", &["system"]).await.as_deref(),
+        Ok("false")
+    );
+    assert_eq!(asked_by("SELECT current_schema(), current_schemas(true)", &[]).await.as_deref(), Ok("-|[pg_catalog]"));
+    let schemas = "SELECT current_schema(), current_schemas(true), current_schemas(false)";
+    let expected = "system|[pg_catalog, system, public]|[system, public]";
+    assert_eq!(asked_by(schemas, &["system", "nothing", "public"]).await.as_deref(), Ok(expected));
+}
+
+#[tokio::test]
+async fn a_table_of_a_catalogs_name_is_not_asked_in_its_place() {
+    let engine = engine(&Cluster::new().named("pg_class").file(united(&Random(1).rows(50))).await);
+    check(&engine, "SELECT relname FROM pg_class WHERE relname = 'pg_am'", "pg_am").await;
+    let rows = united(&Random(1).rows(50)).len().to_string();
+    check(&engine, "SELECT count(*) FROM public.pg_class", &rows).await;
+}
+
+#[tokio::test]
+async fn what_postgres_would_do_otherwise_is_refused() {
+    let engine = with_rows().await;
+    for text in [
+        "SELECT set_config('search_path', '', false)",
+        "SELECT obj_description()",
+        "SELECT quote_ident('a', 'b')",
+        "SELECT array_upper(ARRAY[1])",
+        "SELECT current_database() OVER ()",
+        "SELECT pg_size_pretty(1) FILTER (WHERE false)",
+        "SELECT pg_size_pretty(DISTINCT 1)",
+        "SELECT has_table_privilege(a => 1, b => 2)",
+        "SELECT 'a' LIKE 'a' ESCAPE '//'",
+        "SELECT current_setting('nothing')",
+        "SELECT time_bucket(host, time) FROM cpu",
+        "SELECT nonsense FROM pg_locks",
+        "SELECT nothing(oid) FROM pg_locks",
+    ] {
+        let error = refused(&engine, text).await;
+        assert!(
+            matches!(error.kind(), QueryErrorKind::Plan | QueryErrorKind::Unsupported | QueryErrorKind::Execution),
+            "{text}: {error}"
+        );
+    }
+    for (text, expected) in [
+        (r"SELECT 'a\b' LIKE 'a\b' ESCAPE '', 'axb' LIKE 'a\b' ESCAPE ''", "true|false"),
+        ("SELECT time_bucket('7 days', '2025-01-22T10:00:00Z'::timestamptz)", "2025-01-20T00:00:00"),
+        (
+            "SELECT time_bucket('7 days', '2025-01-22T10:00:00Z'::timestamptz, '2025-01-01T00:00:00Z'::timestamptz)",
+            "2025-01-22T00:00:00",
+        ),
+        ("SELECT time_bucket('300.000s', '2025-01-22T10:07:00Z'::timestamptz)", "2025-01-22T10:05:00"),
+        ("SELECT time_bucket('1 month', '2025-02-22T10:07:00Z'::timestamptz)", "2025-02-01T00:00:00"),
+        ("SELECT to_regtype('int4'), to_regtype('nothing') IS NULL", "23|true"),
+        ("SELECT c.oid::regclass::text, c.oid::regclass FROM pg_class c WHERE relname = 'cpu'", "cpu|cpu"),
+        ("SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = 'system.queries'::regclass", "system"),
+        ("SELECT count(*) FROM pg_attribute WHERE attrelid = ('cp' || 'u')::regclass", "6"),
+        ("SELECT current_setting(name) = setting FROM pg_settings", "true"),
+    ] {
+        check(&engine, text, expected).await;
+    }
+    let given = Query {
+        params: vec![("1".to_owned(), Param::String("cpu".to_owned()))],
+        ..asked("SELECT to_regclass($1) = 'cpu'::regclass, current_setting($1, true) IS NULL, to_regtype($1) IS NULL")
+    };
+    let batches = ask(&engine, given).await.expect("an answer");
+    assert_eq!(batches.iter().flat_map(texts).collect::<Vec<_>>(), ["true|true|true"]);
+}
+
+#[tokio::test]
+async fn columns_beside_all_columns_may_be_called_as_they_are() {
+    let engine = with_rows().await;
+    for (text, expected) in [
+        ("SELECT *, host FROM cpu", "count,host,note,region,time,usage,host"),
+        (
+            "SELECT *, time + INTERVAL '1 hour' AS time FROM cpu ORDER BY time LIMIT 1",
+            "count,host,note,region,time,usage,time",
+        ),
+        ("SELECT *, count + 1 AS more FROM cpu ORDER BY more", "count,host,note,region,time,usage,more"),
+        ("SELECT Host, host, \"host\" FROM cpu", "host,host,host"),
+    ] {
+        let answer = engine.run(asked(text)).await.unwrap_or_else(|e| panic!("{text}: {e}"));
+        let names: Vec<_> = answer.schema.fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names.join(","), expected, "{text}");
+    }
+}
+
 #[tokio::test]
 async fn nothing_but_reading_is_allowed_to_postgres_clients_either() {
     let engine = with_rows().await;

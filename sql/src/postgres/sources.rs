@@ -1,0 +1,77 @@
+//! Functions in the place of tables.
+
+use datafusion::common::{Result, plan_err};
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, Ident, TableAlias, TableAliasColumnDef, TableFactor, TableFunctionArgs,
+};
+
+use super::casts::bare;
+use super::columns::called;
+use super::macros::{call, parse};
+
+/// What the engine has as a table, or has a list of its own for.
+const TABLES: [&str; 2] = ["generate_series", "range"];
+
+/// A function that makes rows is one of the engine; any other is a row of its own. The name it is given is that of its
+/// column, too.
+pub(super) fn plain(factor: &mut TableFactor) -> Result<()> {
+    match factor {
+        TableFactor::UNNEST { alias, .. } => name_column(alias),
+        TableFactor::Table { name, args: Some(TableFunctionArgs { args, .. }), alias, .. } => {
+            let Some(function) = called(name) else { return Ok(()) };
+            if TABLES.contains(&function.as_str()) {
+                name_column(alias);
+                *name = bare(function);
+                return Ok(());
+            }
+            let arguments = args.iter().map(|argument| match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr.clone()),
+                other => plan_err!("No function matches the given name and argument types: {function}({other})"),
+            });
+            let arguments = arguments.collect::<Result<Vec<_>>>()?;
+            let mut alias = alias.take();
+            if function == "unnest" {
+                name_column(&mut alias);
+                let (with_offset, with_offset_alias, with_ordinality) = (false, None, false);
+                *factor = TableFactor::UNNEST {
+                    alias,
+                    array_exprs: arguments,
+                    with_offset,
+                    with_offset_alias,
+                    with_ordinality,
+                };
+                return Ok(());
+            }
+            let row = match function.as_str() {
+                // Words that are reserved in Postgres alone: none are told.
+                "pg_get_keywords" => {
+                    parse("(SELECT * FROM (SELECT '' AS word, '' AS catcode, '' AS catdesc) AS none WHERE word <> '')")?
+                }
+                _ => row(&function, &call(&function, &arguments)?, alias.as_ref())?,
+            };
+            let Expr::Subquery(subquery) = row else { return Ok(()) };
+            let alias = alias.or_else(|| Some(named(Ident::with_quote('"', function))));
+            *factor = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// `(SELECT f(…) AS f)`
+fn row(function: &str, call: &Expr, alias: Option<&TableAlias>) -> Result<Expr> {
+    let column = alias.map_or_else(|| Ident::with_quote('"', function), |alias| alias.name.clone());
+    parse(&format!("(SELECT {call} AS {column})"))
+}
+
+fn named(name: Ident) -> TableAlias {
+    TableAlias { explicit: true, name, columns: Vec::new(), at: None }
+}
+
+fn name_column(alias: &mut Option<TableAlias>) {
+    if let Some(alias) = alias
+        && alias.columns.is_empty()
+    {
+        alias.columns.push(TableAliasColumnDef { name: alias.name.clone(), data_type: None });
+    }
+}
