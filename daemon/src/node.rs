@@ -139,13 +139,7 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
         tokio::join!(server.serve(router, limits, end), postgres);
         leave(node, &tasks).await
     };
-    let second_signal = async {
-        signals.next().await;
-        asked.notify_one();
-        tokio::time::sleep(SAME_SIGNAL).await;
-        signals.forget();
-        signals.next().await;
-    };
+    let second_signal = signals.second(&asked);
     let left = tokio::select! {
         biased;
         left = serving => left,
@@ -393,6 +387,15 @@ struct Signals {
 impl Signals {
     fn listen() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Tells `asked` of the first one, and returns with the second.
+    async fn second(&mut self, asked: &Notify) {
+        self.next().await;
+        asked.notify_one();
+        tokio::time::sleep(SAME_SIGNAL).await;
+        self.forget();
+        self.next().await;
     }
 
     /// Takes those that came since the last call as one with the last.
