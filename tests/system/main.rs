@@ -23,6 +23,7 @@ mod bad_input;
 mod fuzz;
 mod auth;
 mod postgres;
+mod flight;
 mod peers;
 mod token_files;
 mod client_commands;

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use arrow_schema::DataType;
+use arrow_schema::{DataType, SchemaRef};
 use datafusion::scalar::ScalarValue;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -17,6 +17,25 @@ impl Engine {
         let task = self.shared.runtime.spawn(async move { describe(&shared, query, &declared).await });
         AbortOnDropHandle::new(task).await.unwrap_or(Err(Error::Cancelled))
     }
+
+    /// The columns that `run` would answer with, to the last detail: `describe` stops before the plan is optimized, which
+    /// may show that a column is never null.
+    pub async fn schema(&self, query: Query) -> Result<SchemaRef, Error> {
+        let shared = Arc::clone(&self.shared);
+        let task = self.shared.runtime.spawn(async move { schema(&shared, query).await });
+        AbortOnDropHandle::new(task).await.unwrap_or(Err(Error::Cancelled))
+    }
+}
+
+async fn schema(shared: &Shared, query: Query) -> Result<SchemaRef, Error> {
+    let _place = shared.place()?;
+    let moment = shared.open_moment()?;
+    let world = shared.world(moment.state(), &query)?;
+    let session = shared.sessions.open(world.clone(), Arc::clone(&moment), query.postgres.as_ref())?;
+    let state = session.context.state();
+    let speaker: Speaker<'_> = query.postgres.as_ref().map(|session| (&world, &**session));
+    let logical = statement::plan(&state, &query.text, query.params, speaker).await?;
+    Ok(postgres::shown(&state.create_physical_plan(&logical).await?.schema()))
 }
 
 async fn describe(shared: &Shared, query: Query, declared: &[Option<DataType>]) -> Result<Description, Error> {

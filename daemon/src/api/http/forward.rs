@@ -8,6 +8,7 @@
 //!   told that the outcome is not known. (Sending a write again is safe: the same rows unite.)
 //! - An answer is waited for while the node that owes it lives; one that breaks off breaks the answer here too.
 //! - A sender that breaks off is answered and counted as such; the node that its request went to is not blamed for it.
+//! - Calls of Flight go on over HTTP/2, with what follows their bodies.
 //! - When nobody can be asked, the answer says which mode is missing: 503, so that clients come back.
 //!
 //! # Not here
@@ -26,8 +27,8 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{self as client, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use metrics::{CounterVec, Registry};
 use parking_lot::Mutex;
@@ -37,7 +38,7 @@ use storage::model::{Mode, Modes, NodeId};
 use tokio::time::Instant;
 
 use super::Services;
-use super::body::discard_unread;
+use super::body::{discard_unread, is_grpc};
 use super::errors::{Refusal, Shape};
 use crate::config::Forward;
 
@@ -88,6 +89,8 @@ pub(super) struct Origin {
 pub(super) struct Forwarder {
     origin: Origin,
     client: Client<HttpConnector, Lent>,
+    /// For calls of gRPC.
+    http2: Client<HttpConnector, Lent>,
     turn: AtomicUsize,
     searched: tokio::sync::Mutex<Option<Instant>>,
     forwarded: CounterVec,
@@ -98,7 +101,8 @@ impl Forwarder {
         let help = "HTTP requests that this node does not serve, by the mode that does and what became of them";
         Self {
             origin,
-            client: client(),
+            client: connections().build(connector()),
+            http2: connections().http2_only(true).http2_adaptive_window(true).build(connector()),
             turn: AtomicUsize::new(0),
             searched: tokio::sync::Mutex::default(),
             forwarded: registry.counter_vec("http_requests_forwarded_total", help, &["mode", "outcome"]),
@@ -140,9 +144,10 @@ impl Forwarder {
         let lender = Lender::new(body);
         for node in candidates {
             let Some(outgoing) = self.outgoing(&parts, &node, &lender) else { continue };
+            let client = if is_grpc(&parts.headers) { &self.http2 } else { &self.client };
             let answered = tokio::select! {
                 biased;
-                answered = self.client.request(outgoing) => answered,
+                answered = client.request(outgoing) => answered,
                 // Whether anything of it was kept is not known.
                 () = self.gone(&node) => return Err(broken(&node, &"it does not show any more that it lives")),
             };
@@ -219,6 +224,9 @@ impl Forwarder {
         let headers = request.headers_mut()?;
         *headers = end_to_end(&parts.headers);
         headers.insert(FORWARDED_TO, HeaderValue::from_str(&addressee(&self.origin.catalog, &node.id)).ok()?);
+        if is_grpc(&parts.headers) {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
         headers.insert(FORWARDED_BY, HeaderValue::from_str(self.origin.member.node().as_str()).ok()?);
         request.body(lender.lend()).ok()
     }
@@ -262,6 +270,10 @@ pub(super) fn client<B>() -> Client<HttpConnector, B>
 where
     B: HttpBody<Data: Send> + Send,
 {
+    connections().build(connector())
+}
+
+fn connector() -> HttpConnector {
     let mut connector = HttpConnector::new();
     let (every, times) = KEEPALIVE;
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -270,11 +282,17 @@ where
     connector.set_keepalive_interval(Some(every));
     connector.set_keepalive_retries(Some(times));
     connector.set_tcp_user_timeout(Some(every * times));
-    Client::builder(TokioExecutor::new())
+    connector
+}
+
+fn connections() -> client::Builder {
+    let mut connections = Client::builder(TokioExecutor::new());
+    connections
+        .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-        .build(connector)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX);
+    connections
 }
 
 /// What is said instead of an answer, and how that is counted.
@@ -295,7 +313,7 @@ fn broken(node: &Node, error: &dyn std::fmt::Display) -> Failed {
 
 /// Stands in the place of the handler of a route that takes `mode`.
 pub(super) async fn forward(services: Arc<Services>, mode: Mode, request: Request) -> Response {
-    let shape = if request.uri().path() == "/api/v2/write" { Shape::Coded } else { Shape::Json };
+    let shape = Shape::on(request.uri().path(), request.headers());
     let result = services.forwarder.forward(mode, request).await;
     let outcome = result.as_ref().map_or_else(|failed| failed.outcome, |_| "answered");
     services.forwarder.forwarded.with(&[mode.name(), outcome]).inc();

@@ -1,4 +1,4 @@
-//! The HTTP API: one file for each resource.
+//! The HTTP API: one file for each resource. The calls of Flight are routes of it.
 //!
 //! # Promises
 //! - Each route declares what it needs of a token; nothing is served before that is checked (`gate`).
@@ -10,7 +10,7 @@
 //!   with the reason.
 //!
 //! # Not here
-//! - TLS, and any protocol but HTTP.
+//! - TLS, and what a call of Flight does: `flight`.
 
 mod body;
 mod database;
@@ -23,10 +23,10 @@ mod instant;
 mod memory;
 mod meter;
 mod node;
-mod position;
 mod pretty;
 mod query;
 mod query_request;
+mod rpc;
 mod server;
 mod system;
 mod table;
@@ -52,6 +52,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::auth::Auth;
+use super::flight::{self, Flight};
 use crate::config::{HttpConfig, OpenEndpoint};
 use body::Admission;
 use forward::Forwarder;
@@ -90,6 +91,7 @@ struct Services {
     catalog: Arc<Catalog>,
     ingest: Option<Ingest>,
     engine: Option<sql::Engine>,
+    flight: Option<Flight>,
     facts: Arc<sql::Facts>,
     views: Option<Arc<Views>>,
     query_timeout: Option<Duration>,
@@ -140,6 +142,9 @@ pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
     let routes = routes();
     let origin =
         forward::Origin { how: config.forward, modes, cluster, catalog: Arc::clone(&catalog), member: member.clone() };
+    let flight = engine.clone().zip(views.clone()).map(|(engine, views)| {
+        Flight::new(flight::Parts { engine, views, query_timeout, datafusion: datafusion.clone() })
+    });
     let services = Arc::new(Services {
         auth: Auth::new(config.auth.clone(), Arc::clone(&catalog)),
         admission: Admission::new(config.request_bytes_max, config.in_flight_bytes_max),
@@ -150,6 +155,7 @@ pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
         catalog,
         ingest,
         engine,
+        flight,
         facts,
         views,
         query_timeout,
@@ -172,7 +178,8 @@ fn routes() -> Vec<Route> {
     use routing::{delete, get, post, put};
     let system = Needs::System;
     let route = |method, path, needs, handler| Route { method, path, needs, mode: None, handler };
-    vec![
+    let calls = flight::PATHS.map(|path| route(Method::POST, path, Needs::Token, post(rpc::call)).by(Mode::Query));
+    let requests = vec![
         route(Method::GET, "/health", system(OpenEndpoint::Health), get(health::health)),
         route(Method::GET, "/api/v1/health", system(OpenEndpoint::Health), get(health::health)),
         route(Method::GET, "/ping", system(OpenEndpoint::Ping), get(health::ping)),
@@ -205,5 +212,6 @@ fn routes() -> Vec<Route> {
         route(Method::GET, node::PATH, Needs::Admin, get(node::show)),
         route(Method::POST, node::STOP_PATH, Needs::Admin, post(node::stop)),
         route(Method::POST, node::REMOVE_PATH, Needs::Admin, post(node::remove)),
-    ]
+    ];
+    requests.into_iter().chain(calls).collect()
 }
