@@ -231,4 +231,20 @@ def unavailable(part):
     refused(lambda: influx().query("SELECT 1"), InfluxDB3ClientQueryError, part)
 
 
+def secured(ca):
+    """Both sides of both clients over TLS, with a certificate that `ca` vouches for and nobody else."""
+    host = f"https://127.0.0.1:{PORT}"
+    with InfluxDBClient3(host=host, token=TOKEN, database="plant", ssl_ca_cert=ca) as db:
+        db.write("safe v=1i 1")
+        check(db.query("SELECT v FROM safe").to_pydict(), {"v": [1]})
+    with open(ca) as pem:
+        kwargs = {HEADER + "database": "plant", "adbc.flight.sql.client_option.tls_root_certs": pem.read()}
+    url = f"grpc+tls://127.0.0.1:{PORT}"
+    with adbc_driver_flightsql.dbapi.connect(url, db_kwargs=kwargs, autocommit=True) as db, db.cursor() as cursor:
+        cursor.execute("SELECT v FROM safe WHERE v = $1", (1,))
+        check(cursor.fetchall(), [(1,)])
+    with InfluxDBClient3(host=host, token=TOKEN, database="plant") as db:
+        refused(lambda: db.query("SELECT 1"), InfluxDB3ClientQueryError, "certificate")
+
+
 globals()[sys.argv[3]](*sys.argv[4:])

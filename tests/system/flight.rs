@@ -33,19 +33,19 @@ fn with_rows() -> Node {
     node
 }
 
-fn port(node: &Node) -> String {
+pub(crate) fn port(node: &Node) -> String {
     node.url().rsplit(':').next().expect("a URL ends with its port").to_owned()
 }
 
 /// A call of `clients/flight.py`.
-fn python(node: &Node, token: &str, call: &[&str]) -> Command {
+pub(crate) fn python(node: &Node, token: &str, call: &[&str]) -> Command {
     let mut command = Command::new(python_clients());
     command.arg(package().join("clients/flight.py")).args([&port(node), token]).args(call);
     command
 }
 
 #[track_caller]
-fn check(mut command: Command) {
+pub(crate) fn check(mut command: Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].join("\n");
     assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);

@@ -24,6 +24,7 @@ mod fuzz;
 mod auth;
 mod postgres;
 mod flight;
+mod tls;
 mod peers;
 mod token_files;
 mod client_commands;

@@ -27,6 +27,8 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper_rustls::builderstates::WantsProtocols1;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self as client, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -40,6 +42,7 @@ use tokio::time::Instant;
 use super::Services;
 use super::body::{discard_unread, is_grpc};
 use super::errors::{Refusal, Shape};
+use super::tls::Trust;
 use crate::config::Forward;
 
 /// Says which node sent a request on.
@@ -88,21 +91,24 @@ pub(super) struct Origin {
 #[derive(Debug)]
 pub(super) struct Forwarder {
     origin: Origin,
-    client: Client<HttpConnector, Lent>,
+    client: NodeClient<Lent>,
     /// For calls of gRPC.
-    http2: Client<HttpConnector, Lent>,
+    http2: NodeClient<Lent>,
     turn: AtomicUsize,
     searched: tokio::sync::Mutex<Option<Instant>>,
     forwarded: CounterVec,
 }
 
 impl Forwarder {
-    pub(super) fn new(origin: Origin, registry: &Registry) -> Self {
+    pub(super) fn new(origin: Origin, trust: &Trust, registry: &Registry) -> Self {
         let help = "HTTP requests that this node does not serve, by the mode that does and what became of them";
         Self {
             origin,
-            client: connections().build(connector()),
-            http2: connections().http2_only(true).http2_adaptive_window(true).build(connector()),
+            client: client(trust),
+            http2: connections()
+                .http2_only(true)
+                .http2_adaptive_window(true)
+                .build(connector(trust).enable_http2().wrap_connector(tcp())),
             turn: AtomicUsize::new(0),
             searched: tokio::sync::Mutex::default(),
             forwarded: registry.counter_vec("http_requests_forwarded_total", help, &["mode", "outcome"]),
@@ -160,7 +166,7 @@ impl Forwarder {
                 }
                 Ok(answer) => return Ok(incoming(answer)),
                 Err(error) if error.is_connect() && lender.is_whole() => {
-                    tracing::info!(node = %node.id, %error, "a node that should serve cannot be reached");
+                    tracing::info!(node = %node.id, ?error, "a node that should serve cannot be reached");
                 }
                 Err(error) => return Err(lender.broke_off().unwrap_or_else(|| broken(&node, &error))),
             }
@@ -219,7 +225,7 @@ impl Forwarder {
 
     fn outgoing(&self, parts: &Parts, node: &Node, lender: &Lender) -> Option<Request<Lent>> {
         let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let uri: Uri = format!("http://{}{target}", node.description.http.as_ref()?).parse().ok()?;
+        let uri: Uri = url(node.description.http.as_ref()?, target).parse().ok()?;
         let mut request = Request::builder().method(parts.method.clone()).uri(uri).version(Version::HTTP_11);
         let headers = request.headers_mut()?;
         *headers = end_to_end(&parts.headers);
@@ -265,17 +271,30 @@ pub(super) fn addressee(catalog: &Catalog, node: &NodeId) -> String {
     format!("{:032x}/{node}", catalog.cluster())
 }
 
-/// Connections to other nodes.
-pub(super) fn client<B>() -> Client<HttpConnector, B>
+/// Connections to other nodes, with TLS where their addresses say so.
+pub(super) type NodeClient<B> = Client<HttpsConnector<HttpConnector>, B>;
+
+pub(super) fn client<B>(trust: &Trust) -> NodeClient<B>
 where
     B: HttpBody<Data: Send> + Send,
 {
-    connections().build(connector())
+    connections().build(connector(trust).enable_http1().wrap_connector(tcp()))
 }
 
-fn connector() -> HttpConnector {
+fn connector(trust: &Trust) -> HttpsConnectorBuilder<WantsProtocols1> {
+    HttpsConnectorBuilder::new().with_tls_config(trust.0.clone()).https_or_http()
+}
+
+/// Where a node is reached, by the address it tells: with a scheme, unless it has no TLS.
+pub(super) fn url(address: &str, target: &str) -> String {
+    let scheme = if address.contains("://") { "" } else { "http://" };
+    format!("{scheme}{address}{target}")
+}
+
+fn tcp() -> HttpConnector {
     let mut connector = HttpConnector::new();
     let (every, times) = KEEPALIVE;
+    connector.enforce_http(false);
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.set_nodelay(true);
     connector.set_keepalive(Some(every));
@@ -426,6 +445,12 @@ mod tests {
         let mut kept: Vec<&str> = kept.keys().map(HeaderName::as_str).collect();
         kept.sort_unstable();
         assert_eq!(kept, ["authorization", "content-encoding", "x-yours"]);
+    }
+
+    #[test]
+    fn an_address_says_whether_it_wants_tls() {
+        assert_eq!(url("a:1", "/x?y"), "http://a:1/x?y");
+        assert_eq!(url("https://a:1", "/x?y"), "https://a:1/x?y");
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@
 //!   with the reason.
 //!
 //! # Not here
-//! - TLS, and what a call of Flight does: `flight`.
+//! - What a call of Flight does: `flight`.
 
 mod body;
 mod database;
@@ -30,6 +30,7 @@ mod rpc;
 mod server;
 mod system;
 mod table;
+mod tls;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -61,6 +62,7 @@ pub(crate) use health::{Readiness, VERSION};
 use meter::Meter;
 pub(crate) use server::{Server, ServerLimits};
 pub(crate) use system::Peers;
+pub(crate) use tls::Trust;
 
 /// What requests are served with.
 #[derive(Debug)]
@@ -81,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) readiness: Arc<Readiness>,
     /// The threads for work that takes longer than a millisecond.
     pub(crate) datafusion: Handle,
+    pub(crate) trust: Trust,
     /// Told to clients with every answer.
     pub(crate) cluster_uuid: Uuid,
 }
@@ -137,7 +140,7 @@ impl Route {
 /// The whole HTTP API. Register it once for each `Registry`.
 pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
     let Parts { catalog, ingest, engine, facts, views, query_timeout, member, modes, cluster, .. } = parts;
-    let Parts { registry, readiness, datafusion, cluster_uuid, .. } = parts;
+    let Parts { registry, readiness, datafusion, trust, cluster_uuid, .. } = parts;
     memory::register(&registry);
     let routes = routes();
     let origin =
@@ -148,7 +151,7 @@ pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
     let services = Arc::new(Services {
         auth: Auth::new(config.auth.clone(), Arc::clone(&catalog)),
         admission: Admission::new(config.request_bytes_max, config.in_flight_bytes_max),
-        forwarder: Forwarder::new(origin, &registry),
+        forwarder: Forwarder::new(origin, &trust, &registry),
         meter: Meter::new(&registry),
         needs: routes.iter().map(|route| ((route.method.clone(), route.path), route.needs)).collect(),
         process_id: Uuid::new_v4(),

@@ -21,8 +21,6 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use futures::future::{self, BoxFuture};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use serde::Deserialize;
 use sql::Heard;
 use storage::bucket::Secret;
@@ -32,7 +30,8 @@ use storage::model::Mode;
 
 use super::Services;
 use super::errors::Refusal;
-use super::forward::{self, FORWARDED_TO};
+use super::forward::{self, FORWARDED_TO, NodeClient};
+use super::tls::Trust;
 use super::write::parameters;
 
 pub(super) const PATH: &str = "/api/v3/weir/system";
@@ -80,18 +79,19 @@ fn decode(bytes: &[u8]) -> Result<Vec<RecordBatch>, ArrowError> {
 pub(crate) struct Peers {
     catalog: Arc<Catalog>,
     member: Member,
-    client: Client<HttpConnector, Empty<Bytes>>,
+    client: NodeClient<Empty<Bytes>>,
 }
 
 impl Peers {
-    pub(crate) fn new(catalog: Arc<Catalog>, member: Member) -> Self {
-        Self { catalog, member, client: forward::client() }
+    pub(crate) fn new(catalog: Arc<Catalog>, member: Member, trust: &Trust) -> Self {
+        Self { catalog, member, client: forward::client(trust) }
     }
 
     async fn ask_one(&self, node: &Node, table: &str, token: Option<&Secret>) -> Result<Vec<RecordBatch>, String> {
         let address = node.description.http.as_ref().ok_or("it has no address for HTTP")?;
         let addressee = forward::addressee(&self.catalog, &node.id);
-        let mut request = Request::get(format!("http://{address}{PATH}?table={table}")).header(FORWARDED_TO, addressee);
+        let mut request =
+            Request::get(forward::url(address, &format!("{PATH}?table={table}"))).header(FORWARDED_TO, addressee);
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));
         }

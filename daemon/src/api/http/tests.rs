@@ -106,6 +106,18 @@ impl Api {
         let engine = sql::Engine::new(engine, views as _, node.bucket.reader());
         let readiness = Readiness::starting();
         readiness.serve();
+        let config = HttpConfig {
+            bind: String::new(),
+            advertise: None,
+            forward: Forward::On,
+            tls: None,
+            authority: None,
+            auth: AuthConfig::On { open },
+            request_bytes_max: 1 << 20,
+            in_flight_bytes_max: 4 << 20,
+            connections_max: 1,
+            shutdown_timeout: Duration::ZERO,
+        };
         let parts = Parts {
             catalog: Arc::clone(&node.catalog),
             ingest: node.ingest.clone(),
@@ -119,17 +131,8 @@ impl Api {
             registry,
             readiness: Arc::new(readiness),
             datafusion: Handle::current(),
+            trust: Trust::of(&config).expect("nobody is named"),
             cluster_uuid: Uuid::nil(),
-        };
-        let config = HttpConfig {
-            bind: String::new(),
-            advertise: None,
-            forward: Forward::On,
-            auth: AuthConfig::On { open },
-            request_bytes_max: 1 << 20,
-            in_flight_bytes_max: 4 << 20,
-            connections_max: 1,
-            shutdown_timeout: Duration::ZERO,
         };
         let router = router(parts, &config);
         Self { service: TowerToHyperService::new(router.clone()), router, node }
