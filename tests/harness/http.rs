@@ -111,13 +111,13 @@ impl Client {
     }
 
     fn patient(base: &str, timeout: Duration) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(timeout))
-            .max_redirects(0)
-            .tls_config(TlsConfig::builder().root_certs(RootCerts::new_with_certs(&authority())).build())
-            .build();
-        Self { agent: ureq::Agent::new_with_config(config), base: base.to_owned(), token: None }
+        let mut config =
+            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(timeout)).max_redirects(0);
+        if base.starts_with("https:") {
+            let roots = RootCerts::new_with_certs(&authority());
+            config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
+        }
+        Self { agent: config.build().into(), base: base.to_owned(), token: None }
     }
 
     #[must_use]

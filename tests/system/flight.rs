@@ -144,6 +144,10 @@ fn calls_go_on_to_a_node_that_answers_queries() {
     let writer = Node::start(Options::of("writer", "ingest"));
     let none = "no live node with mode 'query' in cluster 'test'";
     check(python(&writer, "x", &["unavailable", none]));
+    let mut alone = writer.beside(Options::of("alone", "ingest").option("--forward", "off"));
+    alone.restart();
+    check(python(&alone, "x", &["unavailable", "does not serve queries; nodes with mode 'query': none that lives"]));
+    alone.stop();
     let mut reader = writer.beside(Options::of("reader", "query"));
     reader.restart();
     write_rows(&writer.client());

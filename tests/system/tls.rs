@@ -115,6 +115,8 @@ fn nodes_ask_only_those_for_which_their_authority_vouches() {
     let nodes = reader.client().sql("_internal", "SELECT http_address FROM system.nodes");
     assert!(nodes.iter().all(|node| node.to_string().contains("https://127.0.0.1:")), "{nodes:?}");
 
+    check(python(&writer, "x", &["secured", &path("ca.pem")]));
+
     // One that knows another authority keeps its requests, and their tokens, to itself.
     let mut options = secured(Options::of("stranger", "query"));
     let last = options.flags.len() - 1;

@@ -2,12 +2,15 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, SchemaRef};
 use datafusion::scalar::ScalarValue;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::engine::Shared;
 use super::statement::{self, PARAMS_MAX, Speaker};
 use super::{Description, Engine, Error, Query, lists};
 use crate::postgres;
+use crate::session::Session;
+use crate::system::World;
 
 impl Engine {
     /// What `query` would answer, without running it. `declared` are the types of its first parameters, as far as the
@@ -27,11 +30,23 @@ impl Engine {
     }
 }
 
-async fn schema(shared: &Shared, query: Query) -> Result<SchemaRef, Error> {
-    let _place = shared.place()?;
+/// What a statement is planned with, and its place among those that are.
+struct Opened {
+    _place: OwnedSemaphorePermit,
+    world: World,
+    session: Session,
+}
+
+fn open(shared: &Shared, query: &Query) -> Result<Opened, Error> {
+    let place = shared.place()?;
     let moment = shared.open_moment()?;
-    let world = shared.world(moment.state(), &query)?;
-    let session = shared.sessions.open(world.clone(), Arc::clone(&moment), query.postgres.as_ref())?;
+    let world = shared.world(moment.state(), query)?;
+    let session = shared.sessions.open(world.clone(), moment, query.postgres.as_ref())?;
+    Ok(Opened { _place: place, world, session })
+}
+
+async fn schema(shared: &Shared, query: Query) -> Result<SchemaRef, Error> {
+    let Opened { _place, world, session } = open(shared, &query)?;
     let state = session.context.state();
     let speaker: Speaker<'_> = query.postgres.as_ref().map(|session| (&world, &**session));
     let logical = statement::plan(&state, &query.text, query.params, speaker).await?;
@@ -39,10 +54,7 @@ async fn schema(shared: &Shared, query: Query) -> Result<SchemaRef, Error> {
 }
 
 async fn describe(shared: &Shared, query: Query, declared: &[Option<DataType>]) -> Result<Description, Error> {
-    let _place = shared.place()?;
-    let moment = shared.open_moment()?;
-    let world = shared.world(moment.state(), &query)?;
-    let session = shared.sessions.open(world.clone(), Arc::clone(&moment), query.postgres.as_ref())?;
+    let Opened { _place, world, session } = open(shared, &query)?;
     let state = session.context.state();
     let speaker: Speaker<'_> = query.postgres.as_ref().map(|session| (&world, &**session));
     let plan = statement::open_plan(&state, &query.text, speaker).await?;

@@ -166,6 +166,7 @@ mod tests {
     use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
 
     use super::*;
+    use crate::api::flight::handle::Handle;
 
     #[track_caller]
     fn check(ticket: &[u8], expected: Result<Wanted, &str>) {
@@ -224,5 +225,28 @@ mod tests {
         check(&bytes, Ok(Wanted::Command { database: None, command: command.clone() }));
         let beside = ReadInfo { query_type: 3, flightsql_command: bytes, ..read_info() };
         check(&beside.encode_to_vec(), Ok(Wanted::Command { database: Some("plant".into()), command }));
+    }
+
+    #[test]
+    fn no_bytes_end_a_node() {
+        let command = CommandStatementQuery { query: "SELECT 1".into(), transaction_id: None }.as_any().encode_to_vec();
+        let beside = ReadInfo { query_type: 3, flightsql_command: command, ..read_info() }.encode_to_vec();
+        let json = br#"{"database":"plant","sql_query":"SELECT 1","params":{"a":1}}"#.to_vec();
+        for good in [beside, json] {
+            for at in 0..good.len() {
+                // What they mean is all the same here.
+                let _ = wanted(&good[..at]);
+                for byte in [0, 1, 0x0a, 0x7b, 0x80, 0xff] {
+                    let mut bytes = good.clone();
+                    bytes[at] = byte;
+                    let _ = (wanted(&bytes), command_and_handle(&bytes));
+                }
+            }
+        }
+    }
+
+    fn command_and_handle(bytes: &[u8]) -> Result<(), Status> {
+        command(bytes)?;
+        Handle::read(bytes)?.params().map(drop)
     }
 }

@@ -30,10 +30,12 @@ pub(super) enum Shape {
 impl Shape {
     /// How who asks so wants to be told that it is not served.
     pub(super) fn on(path: &str, headers: &HeaderMap) -> Self {
-        match path {
-            _ if is_grpc(headers) => Self::Grpc,
-            "/api/v2/write" => Self::Coded,
-            _ => Self::Json,
+        if is_grpc(headers) {
+            Self::Grpc
+        } else if path == "/api/v2/write" {
+            Self::Coded
+        } else {
+            Self::Json
         }
     }
 }
@@ -135,14 +137,12 @@ pub(super) async fn not_found(headers: HeaderMap, body: Body) -> Refusal {
 impl Refusal {
     /// Without the permission for what is asked, in the shape of the path.
     pub(super) fn of_auth(error: auth::Error, shape: Shape) -> Self {
-        // gRPC has one code for a token that is malformed and for one that is wrong.
-        let error = match (error, &shape) {
-            (auth::Error::Malformed, Shape::Grpc) => {
-                return Self { status: StatusCode::UNAUTHORIZED, message: error.to_string(), shape };
-            }
-            (error, _) => error,
-        };
-        Self::from(error).shaped(shape)
+        let refusal = Self::from(error).shaped(shape);
+        match (error, &refusal.shape) {
+            // gRPC has one code for a token that is malformed and for one that is wrong.
+            (auth::Error::Malformed, Shape::Grpc) => Self { status: StatusCode::UNAUTHORIZED, ..refusal },
+            _ => refusal,
+        }
     }
 }
 
