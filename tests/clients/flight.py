@@ -21,7 +21,7 @@ PORT, TOKEN = sys.argv[1], sys.argv[2]
 EXACT = 1737392500690067123
 ROWS = 20_000
 LONG = "SELECT sum(a.v * b.v + sin(a.v + b.v)) FROM seq a, seq b WHERE a.v <> b.v"
-MILLION = "SELECT a.v, b.v, a.k, a.time FROM seq a CROSS JOIN (SELECT v FROM seq WHERE v < 50) b"
+MANY = "SELECT a.v, b.v, a.k, a.time FROM seq a CROSS JOIN (SELECT v FROM seq WHERE v < 250) b"
 HEADER = "adbc.flight.sql.rpc.call_header."
 
 
@@ -170,16 +170,19 @@ def tokens(other):
     check(header, (b"authorization", f"Bearer {TOKEN}".encode()))
 
 
-def million():
-    reader = influx().query(MILLION, mode="reader")
-    time.sleep(2)  # Long enough to fill the memory of a server that does not wait.
-    check(sum(batch.num_rows for batch in reader), 1_000_000)
+def many():
+    """More rows than client, server and what is between them hold while nobody reads."""
+    reader = influx().query(MANY, mode="reader")
+    time.sleep(2)
+    ask_running(1)
+    check(sum(batch.num_rows for batch in reader), 250 * ROWS)
+    ask_running(0)
 
 
 def leave():
     """Goes away in the middle of its answer, then in the middle of its question."""
     client = pyarrow.flight.connect(f"grpc://127.0.0.1:{PORT}")
-    ticket = f'{{"database":"plant","sql_query":"{MILLION}"}}'.encode()
+    ticket = f'{{"database":"plant","sql_query":"{MANY}"}}'.encode()
     reader = client.do_get(pyarrow.flight.Ticket(ticket))
     reader.read_chunk()
     reader.cancel()

@@ -8,7 +8,8 @@
 //!   told that the outcome is not known. (Sending a write again is safe: the same rows unite.)
 //! - An answer is waited for while the node that owes it lives; one that breaks off breaks the answer here too.
 //! - A sender that breaks off is answered and counted as such; the node that its request went to is not blamed for it.
-//! - Calls of Flight go on over HTTP/2, with what follows their bodies.
+//! - Calls of Flight go on over HTTP/2, with what follows their bodies. A client that does not read its answer keeps
+//!   nobody else waiting.
 //! - When nobody can be asked, the answer says which mode is missing: 503, so that clients come back.
 //!
 //! # Not here
@@ -42,6 +43,7 @@ use tokio::time::Instant;
 use super::Services;
 use super::body::{discard_unread, is_grpc};
 use super::errors::{Refusal, Shape};
+use super::server::HTTP2_STREAMS_MAX;
 use super::tls::Trust;
 use crate::config::Forward;
 
@@ -62,6 +64,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// The shortest time between two looks at all nodes because nobody seems to be there.
 const SEARCH_EVERY: Duration = Duration::from_secs(1);
+
+/// What may wait here of the answer to one call of gRPC, until its client reads it.
+const CALL_BYTES_WAITING: u32 = 512 << 10;
 
 /// Headers that are about one connection, and those that are said anew for the next one.
 const NOT_FORWARDED: [HeaderName; 10] = [
@@ -107,7 +112,9 @@ impl Forwarder {
             client: client(trust),
             http2: connections()
                 .http2_only(true)
-                .http2_adaptive_window(true)
+                .http2_initial_stream_window_size(CALL_BYTES_WAITING)
+                // All calls to a node share a connection, and one whose client does not read must not stop the others.
+                .http2_initial_connection_window_size(CALL_BYTES_WAITING * HTTP2_STREAMS_MAX)
                 .build(connector(trust).enable_http2().wrap_connector(tcp())),
             turn: AtomicUsize::new(0),
             searched: tokio::sync::Mutex::default(),

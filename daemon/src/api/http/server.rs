@@ -55,7 +55,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long to wait for the rest of the first bytes when only a few have come.
 const PEEK_PAUSE: Duration = Duration::from_millis(10);
-const HTTP2_STREAMS_MAX: u32 = 256;
+pub(super) const HTTP2_STREAMS_MAX: u32 = 256;
 /// HTTP/2 connections are asked for a sign of life so often.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long to wait when the system gives no more sockets.
