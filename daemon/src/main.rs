@@ -1,6 +1,7 @@
 //! The program: reads the command line, builds the two thread pools of a node, and hands over.
 
 mod config;
+mod tls;
 mod internode;
 mod api;
 mod modes;

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::api::auth::Auth;
-use crate::api::http::{self, Readiness, Server, ServerLimits, VERSION};
+use crate::api::http::{self, Readiness, Server, ServerLimits, Trust, VERSION};
 use crate::api::pg;
 use crate::config::{self, CompactConfig, GivenResources, NodeConfig, PgBind, TokenFiles, WalConfig};
 use crate::internode::Internode;
@@ -54,6 +54,9 @@ pub(crate) enum Error {
     /// The port is taken or the address is not ours.
     #[error("{0}")]
     Bind(std::io::Error),
+    /// A certificate or key cannot be used.
+    #[error("{0}")]
+    Tls(String),
     /// The file that was to tell the address cannot be written.
     #[error("write the address to {path}: {source}")]
     AddressFile { path: String, source: std::io::Error },
@@ -80,7 +83,7 @@ pub(crate) enum Error {
 /// Runs a node until a signal or an error ends it. `datafusion` is the pool for queries and other long work.
 pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Error> {
     // Ports first: a node that cannot listen must not touch the bucket.
-    let server = bind(&config).await?;
+    let (server, trust) = bind(&config).await?;
     let postgres = bind_postgres(&config).await?;
     let internode = Internode::bind(config.internode.as_ref()).await.map_err(Error::Bind)?;
     let registry = registry(&datafusion);
@@ -109,21 +112,12 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
         internode.serve(node.feed.clone(), clock, &tasks);
     }
     let readiness = Arc::new(Readiness::starting());
-    let facts = modes::facts(&config, &node, &knobs);
-    let settings = follow_settings(Arc::clone(&facts), node.catalog.watch(), node.member.node().clone());
-    tasks.start("settings", tasks.stopping().run_until_cancelled_owned(settings).map(drop));
-    let peers = Arc::new(http::Peers::new(Arc::clone(&node.catalog), node.member.clone()));
-    let operator = Arc::new(sql::Operator {
-        catalog: Arc::clone(&node.catalog),
-        member: node.member.clone(),
-        facts: Arc::clone(&facts),
-        peers,
-    });
+    let operator = operator((&config, &knobs), &node, &trust, &tasks);
     let engine = modes::engine(&config, &node, (Arc::clone(&operator), &knobs), (registry.clone(), datafusion.clone()))
         .map_err(Error::Query)?;
     let postgres =
         postgres.zip(engine.clone().map(|engine| postgres_parts(&config, &node, engine, (&registry, &datafusion))));
-    let router = router(&config, &node, (engine, operator), (registry, datafusion, Arc::clone(&readiness)));
+    let router = router(&config, &node, (engine, operator, trust), (registry, datafusion, Arc::clone(&readiness)));
     let limits =
         ServerLimits { connections_max: config.http.connections_max, shutdown_timeout: config.http.shutdown_timeout };
     readiness.serve();
@@ -147,13 +141,7 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
         tokio::join!(server.serve(router, limits, end), postgres);
         leave(node, &tasks).await
     };
-    let second_signal = async {
-        signals.next().await;
-        asked.notify_one();
-        tokio::time::sleep(SAME_SIGNAL).await;
-        signals.forget();
-        signals.next().await;
-    };
+    let second_signal = signals.second(&asked);
     let left = tokio::select! {
         biased;
         left = serving => left,
@@ -169,11 +157,21 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
     }
 }
 
+/// What operators have done on this node, and what they set takes effect on it from now on.
+fn operator((config, knobs): (&NodeConfig, &Knobs), node: &Node, trust: &Trust, tasks: &Tasks) -> Arc<sql::Operator> {
+    let (catalog, member) = (Arc::clone(&node.catalog), node.member.clone());
+    let facts = modes::facts(config, node, knobs);
+    let settings = follow_settings(Arc::clone(&facts), catalog.watch(), member.node().clone());
+    tasks.start("settings", tasks.stopping().run_until_cancelled_owned(settings).map(drop));
+    let peers = Arc::new(http::Peers::new(Arc::clone(&catalog), member.clone(), trust));
+    Arc::new(sql::Operator { catalog, member, facts, peers })
+}
+
 /// The HTTP API over what this node has.
 fn router(
     config: &NodeConfig,
     node: &Node,
-    (engine, operator): (Option<sql::Engine>, Arc<sql::Operator>),
+    (engine, operator, trust): (Option<sql::Engine>, Arc<sql::Operator>, Trust),
     (registry, datafusion, readiness): (Registry, Handle, Arc<Readiness>),
 ) -> Router {
     let parts = http::Parts {
@@ -190,6 +188,7 @@ fn router(
         registry,
         readiness,
         datafusion,
+        trust,
         cluster_uuid: Uuid::from_u128(node.catalog.cluster()),
     };
     http::router(parts, &config.http)
@@ -262,13 +261,15 @@ fn tell_adopted(path: &Path, adopted: Adopted) {
     }
 }
 
-async fn bind(config: &NodeConfig) -> Result<Server, Error> {
+async fn bind(config: &NodeConfig) -> Result<(Server, Trust), Error> {
+    let trust = Trust::of(&config.http).map_err(Error::Tls)?;
     let server = Server::bind(&config.http.bind).await.map_err(Error::Bind)?;
+    let server = server.with_tls(config.http.tls.as_ref()).map_err(Error::Tls)?;
     if let Some(path) = &config.address_file {
         let failed = |source| Error::AddressFile { path: path.display().to_string(), source };
         std::fs::write(path, server.address().to_string()).map_err(failed)?;
     }
-    Ok(server)
+    Ok((server, trust))
 }
 
 /// What Postgres clients are served with.
@@ -326,10 +327,11 @@ fn open_store(store: &config::Store) -> Result<Store, Error> {
 fn description(config: &NodeConfig, (bound, internode): (SocketAddr, Option<&Internode>)) -> catalog::Description {
     let http = &config.http;
     let advertised = http.advertise.clone().unwrap_or_else(|| config::advertised(&http.bind, bound));
+    let scheme = if http.tls.is_some() { "https://" } else { "" };
     catalog::Description {
         modes: config.modes,
         newer_modes: Vec::new(),
-        http: Some(advertised.into()),
+        http: Some(format!("{scheme}{advertised}").into()),
         internode: internode.map(|internode| internode.address().into()),
         version: VERSION.into(),
         options: config.options.as_str().into(),
@@ -420,6 +422,15 @@ struct Signals {
 impl Signals {
     fn listen() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Tells `asked` of the first one, and returns with the second.
+    async fn second(&mut self, asked: &Notify) {
+        self.next().await;
+        asked.notify_one();
+        tokio::time::sleep(SAME_SIGNAL).await;
+        self.forget();
+        self.next().await;
     }
 
     /// Takes those that came since the last call as one with the last.

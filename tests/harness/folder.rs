@@ -13,6 +13,11 @@ pub fn package() -> PathBuf {
     env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
 }
 
+/// A file of `data/tls`.
+pub fn certificate(name: &str) -> PathBuf {
+    package().join("data/tls").join(name)
+}
+
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,

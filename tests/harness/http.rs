@@ -4,11 +4,15 @@
 //! - A status is never an error; only a request that got no whole answer is.
 //! - The short forms (`write`, `sql`, …) panic with the whole answer when it is not the expected one.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use crate::folder::certificate;
 
 /// What a server answered.
 #[derive(Debug, Clone)]
@@ -95,7 +99,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// `base` is `http://host:port`.
+    /// `base` is `http://host:port`, or https with a certificate that `data/tls/ca.pem` vouches for.
     pub fn new(base: &str) -> Self {
         Self::patient(base, Duration::from_secs(120))
     }
@@ -107,12 +111,13 @@ impl Client {
     }
 
     fn patient(base: &str, timeout: Duration) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(timeout))
-            .max_redirects(0)
-            .build();
-        Self { agent: ureq::Agent::new_with_config(config), base: base.to_owned(), token: None }
+        let mut config =
+            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(timeout)).max_redirects(0);
+        if base.starts_with("https:") {
+            let roots = RootCerts::new_with_certs(&authority());
+            config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
+        }
+        Self { agent: config.build().into(), base: base.to_owned(), token: None }
     }
 
     #[must_use]
@@ -188,6 +193,11 @@ impl Client {
         let rows = self.sql(database, text);
         rows.first().and_then(|row| row["n"].as_i64()).unwrap_or_else(|| panic!("{text}\nno number n: {rows:?}"))
     }
+}
+
+fn authority() -> Vec<Certificate<'static>> {
+    let pem = fs::read(certificate("ca.pem")).expect("it lies beside the tests");
+    vec![Certificate::from_pem(&pem).expect("it is one")]
 }
 
 pub fn write_request(database: &str, lines: &str) -> Request {

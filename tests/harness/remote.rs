@@ -6,12 +6,11 @@
 //! - It ends with the test.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::folder::package;
+use crate::folder::{certificate, package};
 use crate::http::{Client, Request};
 
 pub const BUCKET: &str = "plant";
@@ -113,9 +112,4 @@ impl Drop for RemoteStore {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A file of `data/tls`.
-pub fn certificate(name: &str) -> PathBuf {
-    package().join("data/tls").join(name)
 }

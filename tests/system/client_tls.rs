@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use harness::command::Weir;
-use harness::remote::certificate;
+use harness::folder::certificate;
 
 /// Takes every write; prints its port, and the token of each request.
 const SERVER: &str = "

@@ -23,6 +23,8 @@ mod bad_input;
 mod fuzz;
 mod auth;
 mod postgres;
+mod flight;
+mod tls;
 mod peers;
 mod commands;
 mod token_files;

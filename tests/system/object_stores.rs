@@ -10,9 +10,10 @@
 use std::path::Path;
 
 use harness::command::Weir;
+use harness::folder::certificate;
 use harness::http::Client;
 use harness::node::{Node, Options, free_port};
-use harness::remote::{ACCESS_KEY_ID, BUCKET, RemoteStore, SECRET_ACCESS_KEY, Service, certificate};
+use harness::remote::{ACCESS_KEY_ID, BUCKET, RemoteStore, SECRET_ACCESS_KEY, Service};
 use serde_json::json;
 
 use crate::stores::{Store, chosen, on_azure, on_s3, s3_at};

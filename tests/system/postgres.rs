@@ -5,20 +5,17 @@
 //! - A password is a token, and opens what the token may read.
 //! - A node that stops says so to sessions that wait; no bytes end a node.
 //!
-//! The libraries are installed once, into a folder beside the build, from `tests/clients/requirements.txt`; a machine
-//! that cannot do so fails these tests.
+//! The libraries are those of `tests/clients/requirements.txt`, as `harness::packages` brings them.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use harness::folder::package;
 use harness::http::Request;
 use harness::node::{Node, Options, free_port};
+use harness::packages::python_clients;
 use harness::random::Random;
 use harness::wait::eventually;
 use serde_json::json;
@@ -44,28 +41,6 @@ fn with_rows() -> Served {
     served
 }
 
-/// The python of the libraries.
-fn python() -> &'static PathBuf {
-    static INSTALLED: OnceLock<PathBuf> = OnceLock::new();
-    INSTALLED.get_or_init(|| {
-        let wanted = fs::read_to_string(package().join("clients/requirements.txt")).expect("the list is there");
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("postgres-clients");
-        let (python, installed) = (folder.join("bin/python"), folder.join("installed.txt"));
-        if fs::read_to_string(&installed).is_ok_and(|found| found == wanted) {
-            return python;
-        }
-        // What a run that was cut off has left.
-        let _ = fs::remove_dir_all(&folder);
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder), "make an environment of python");
-        let list = package().join("clients/requirements.txt");
-        let mut install = Command::new(&python);
-        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(list);
-        run(&mut install, "install the client libraries, which takes a network the first time");
-        fs::write(&installed, wanted).expect("the folder is ours");
-        python
-    })
-}
-
 #[track_caller]
 fn run(command: &mut Command, what: &str) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -77,7 +52,7 @@ fn run(command: &mut Command, what: &str) -> Output {
 #[track_caller]
 fn check_client(name: &str) {
     let served = with_rows();
-    let mut command = Command::new(python());
+    let mut command = Command::new(python_clients());
     command.arg(package().join("clients/postgres.py")).args([&served.port.to_string(), name]);
     run(&mut command, name);
 }

@@ -13,10 +13,10 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use harness::command::Weir;
+use harness::folder::certificate;
 use harness::http::{Answer, Client, Request, sql_request, write_request};
 use harness::node::{Node, Options, free_port};
 use harness::random::Random;
-use harness::remote::certificate;
 use harness::wait::eventually;
 use harness::wire::Wire;
 

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser, value_parser
 
 use super::logging::LogFlags;
 use super::store::{StoreFlags, secret};
-use crate::config::{self, Forward, Memory, OpenEndpoint};
+use crate::config::{self, Forward, Memory, OpenEndpoint, TlsVersion};
 use storage::bucket::Secret;
 
 #[derive(Debug, Clone, Args)]
@@ -89,6 +89,19 @@ pub(crate) struct HttpFlags {
     /// option
     #[arg(long, env = "INFLUXDB3_FORWARD", default_value = "on")]
     pub(crate) forward: Forward,
+    /// Certificate of the server with those that lead to its authority, as PEM; with the key it turns TLS on
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_TLS_CERT")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Key of the certificate
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_TLS_KEY")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// The oldest version of TLS that is spoken
+    #[arg(long, value_name = "VERSION", env = "INFLUXDB3_TLS_MINIMUM_VERSION", default_value = "tls-1.2")]
+    pub(crate) tls_minimum_version: TlsVersion,
+    /// PEM file of the authority that signed the certificates of other nodes, to which requests go on [default: the
+    /// authorities of the system]; InfluxDB 3 has no such option
+    #[arg(long, value_name = "PATH", env = "INFLUXDB3_HTTP_TLS_CA")]
+    pub(crate) http_tls_ca: Option<PathBuf>,
     /// Address for Postgres clients, or none [default: 127.0.0.1:5433 if it is free]; InfluxDB 3 has no such option
     #[arg(long, value_name = "HOST:PORT", env = "INFLUXDB3_PG_BIND_ADDR")]
     pub(crate) pg_bind: Option<String>,

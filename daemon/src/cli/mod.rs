@@ -137,7 +137,7 @@ pub(crate) fn parse(
         }
     };
     let of_node = matches.subcommand_matches("serve").unwrap_or(&matches);
-    let idle = no_effect::judge(of_node, &findings).map_err(|message| wrong(&mut command, message))?;
+    let idle = no_effect::judge(of_node, &findings);
     findings.warnings.extend(no_effect::removed(read_variable).chain(idle));
     let (host, host_name) = (Host::detect(), config::host_name());
     let around = Surroundings { host, host_name, home: home(), read_variable, given };

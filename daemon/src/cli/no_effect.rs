@@ -3,7 +3,7 @@
 //!
 //! # Promises
 //! - Each is checked for its form and accepted; one line at the start names those that were set.
-//! - An option whose absence would break what somebody relies on (encryption, rows that are kept) is refused instead.
+//! - A value whose absence would break what somebody relies on (rows that are kept) is refused instead.
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, ValueParser};
 use clap::parser::ValueSource;
@@ -47,8 +47,6 @@ pub(super) const NO_EFFECT: &[(&str, &str, Shape)] = &[
     ("oauth-client-id", "INFLUXDB3_OAUTH_CLIENT_ID", Text),
     ("oauth-scopes", "INFLUXDB3_OAUTH_SCOPES", Text),
     ("rbac-authoring-disabled", "INFLUXDB3_RBAC_AUTHORING_DISABLED", Switch),
-    // TLS: what it needs is refused, this alone asks for nothing.
-    ("tls-minimum-version", "INFLUXDB3_TLS_MINIMUM_VERSION", OneOf(&["tls-1.2", "tls-1.3"])),
     // Query engine.
     ("datafusion-max-parquet-fanout", "INFLUXDB3_DATAFUSION_MAX_PARQUET_FANOUT", Number),
     ("datafusion-use-cached-parquet-loader", "INFLUXDB3_DATAFUSION_USE_CACHED_PARQUET_LOADER", Switch),
@@ -187,13 +185,6 @@ pub(super) const NO_EFFECT: &[(&str, &str, Shape)] = &[
     ("row-delete-max-jobs-per-tick", "INFLUXDB3_ROW_DELETE_MAX_JOBS_PER_TICK", Number),
 ];
 
-/// Options that are refused, and why.
-const REFUSED: &[(&str, &str, &str)] =
-    &[("tls-cert", "INFLUXDB3_TLS_CERT", NO_TLS), ("tls-key", "INFLUXDB3_TLS_KEY", NO_TLS)];
-
-const NO_TLS: &str = "this server has no TLS of its own yet, and without it tokens would cross the network in the open; \
-                      put a proxy with TLS in front of it";
-
 /// Variables of options that the original took out. Their flags are unknown here as they are there.
 const REMOVED: &[&str] = &[
     "INFLUXDB3_OBJECT_STORE_CACHE_ENDPOINT",
@@ -205,15 +196,14 @@ const REMOVED: &[&str] = &[
 
 /// The command with these options, of itself and of `serve`.
 pub(crate) fn add(command: Command) -> Command {
-    let accepted = || NO_EFFECT.iter().map(|(flag, variable, shape)| arg((*flag, *variable), *shape, "has no effect"));
-    let refused = || REFUSED.iter().map(|(flag, variable, _)| arg((*flag, *variable), Text, "is refused"));
-    let with = |command: Command| command.args(accepted()).args(refused());
+    let accepted = || NO_EFFECT.iter().map(|(flag, variable, shape)| arg((*flag, *variable), *shape));
+    let with = |command: Command| command.args(accepted());
     with(command).mut_subcommand("serve", with)
 }
 
-fn arg((flag, variable): (&'static str, &'static str), shape: Shape, fate: &str) -> Arg {
+fn arg((flag, variable): (&'static str, &'static str), shape: Shape) -> Arg {
     let arg = Arg::new(flag).long(flag).env(variable).action(ArgAction::Set).hide(true);
-    let arg = arg.help(format!("Known to InfluxDB 3; {fate}")).help_heading("Without effect").value_name(shape.name());
+    let arg = arg.help("Known to InfluxDB 3; has no effect").help_heading("Without effect").value_name(shape.name());
     let arg = arg.value_parser(shape.parser());
     match shape {
         Switch | OneOf(&["true"]) => arg.num_args(0..=1).default_missing_value("true"),
@@ -254,20 +244,15 @@ fn parse_fraction(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| format!("'{text}' is not a number from 0 to 1"))
 }
 
-/// One sentence about all that was set and has no effect; an error for what is refused.
-pub(crate) fn judge(matches: &ArgMatches, findings: &Findings) -> Result<Option<String>, String> {
+/// One sentence about all that was set and has no effect.
+pub(crate) fn judge(matches: &ArgMatches, findings: &Findings) -> Option<String> {
     let set = |flag: &str, variable: &str| match matches.value_source(flag)? {
         ValueSource::CommandLine => Some(format!("--{flag}")),
         // The value became the default of the flag; it may have come under an old name.
         _ => Some(findings.name_of(variable)),
     };
-    for (flag, variable, why) in REFUSED {
-        if let Some(name) = set(flag, variable) {
-            return Err(format!("{name}: {why}"));
-        }
-    }
     let named: Vec<_> = NO_EFFECT.iter().filter_map(|(flag, variable, _)| set(flag, variable)).collect();
-    Ok((!named.is_empty()).then(|| format!("accepted, no effect: {}", named.join(", "))))
+    (!named.is_empty()).then(|| format!("accepted, no effect: {}", named.join(", ")))
 }
 
 /// A sentence for each variable that is set and was taken out.

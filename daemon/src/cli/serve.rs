@@ -15,8 +15,8 @@ use super::flags::{
 use super::logging::{self, LogFlags};
 use super::{options, store as store_flags};
 use crate::config::{
-    self, AuthConfig, CompactConfig, Host, HttpConfig, Identity, InternodeConfig, InternodeTls, Limits, Memory,
-    NodeConfig, PeerConfig, PgBind, QueryConfig, SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes,
+    self, AuthConfig, CompactConfig, Host, HttpConfig, HttpTls, Identity, InternodeConfig, InternodeTls, Limits,
+    Memory, NodeConfig, PeerConfig, PgBind, QueryConfig, SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes,
     TokenFiles, WalConfig,
 };
 
@@ -71,7 +71,7 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
         tokens: tokens(&http, &mut warnings)?,
         address_file: http.tcp_listener_file_path.clone(),
         pg: pg(http.pg_bind.as_deref()),
-        http: self::http(http, host),
+        http: self::http(http, host)?,
         internode: self::internode(internode, around, &mut warnings)?,
         threads,
         wal: WalConfig {
@@ -191,11 +191,15 @@ fn id_prefix(host_name: Option<&str>) -> String {
 /// So many connections are open at one time; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 8192;
 
-fn http(flags: HttpFlags, host: Host) -> HttpConfig {
+fn http(flags: HttpFlags, host: Host) -> Result<HttpConfig, String> {
     let HttpFlags {
         http_bind,
         http_advertise_addr,
         forward,
+        tls_cert,
+        tls_key,
+        tls_minimum_version: minimum,
+        http_tls_ca: authority,
         pg_bind: _,
         max_http_request_size,
         tcp_listener_file_path: _,
@@ -205,18 +209,26 @@ fn http(flags: HttpFlags, host: Host) -> HttpConfig {
         permission_tokens_file: _,
         disable_authz,
     } = flags;
+    let tls = match (tls_cert, tls_key) {
+        (Some(cert), Some(key)) => Some(HttpTls { cert, key, minimum }),
+        (None, None) => None,
+        (Some(_), None) => return Err("--tls-cert needs --tls-key".to_owned()),
+        (None, Some(_)) => return Err("--tls-key needs --tls-cert".to_owned()),
+    };
     // A sixteenth of memory lets many small writes wait at once; four of the largest are always let in.
     let share = usize::try_from(host.memory_bytes / 16).unwrap_or(usize::MAX);
-    HttpConfig {
+    Ok(HttpConfig {
         bind: http_bind,
         advertise: http_advertise_addr,
         forward,
+        tls,
+        authority,
         auth: if without_auth { AuthConfig::Off } else { AuthConfig::On { open: disable_authz } },
         request_bytes_max: max_http_request_size,
         in_flight_bytes_max: share.max(max_http_request_size.saturating_mul(4)),
         connections_max: CONNECTIONS_MAX,
         shutdown_timeout,
-    }
+    })
 }
 
 fn pg(said: Option<&str>) -> PgBind {
@@ -333,13 +345,14 @@ fn index(number: u32) -> usize {
 
 fn greeting(config: &NodeConfig) -> String {
     let port = config.http.bind.rsplit(':').next().unwrap_or("8181");
+    let scheme = if config.http.tls.is_some() { "https" } else { "http" };
     let place = match &config.store {
         Store::Memory | Store::ThrottledMemory => "in memory only".to_owned(),
         Store::Remote(remote) => format!("in {remote}"),
         Store::File { root } => format!("under {}", root.display()),
     };
     format!(
-        "Weir listens on http://127.0.0.1:{port} and keeps its rows {place}.\n\n\
+        "Weir listens on {scheme}://127.0.0.1:{port} and keeps its rows {place}.\n\n\
          Make a token:  weir create token --admin\n\
          Write a row:   weir write --token TOKEN --database home 'room,name=kitchen temp=21.5'\n\
          Ask for it:    weir query --token TOKEN --database home 'SELECT * FROM room'\n"

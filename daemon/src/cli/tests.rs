@@ -70,6 +70,9 @@ fn wrong_command_lines_say_what_is_wrong_and_exit_with_2() {
     check_error(&["--mode=ingest,process"], &[], "needs --plugin-dir");
     check_error(&["--mode=webui"], &[], "webui is not supported");
     check_error(&["--mode=rest"], &[], "rest");
+    check_error(&["--tls-cert=/c"], &[], "--tls-cert needs --tls-key");
+    check_error(&[], &[("INFLUXDB3_TLS_KEY", "/k")], "--tls-key needs --tls-cert");
+    check_error(&["--tls-cert=/c", "--tls-key=/k", "--tls-minimum-version=tls-1.1"], &[], "tls-1.2, tls-1.3");
     check_error(&["--http-advertise-addr=here"], &[], "not a host and a port");
     check_error(&["--exec-mem-pool-size=512"], &[], "needs a unit");
     check_error(&["--num-cores=4096"], &[], "--num-cores is 4096");

@@ -100,6 +100,10 @@ pub(crate) struct HttpConfig {
     /// What other nodes are told instead.
     pub(crate) advertise: Option<String>,
     pub(crate) forward: Forward,
+    /// Without it everything crosses the network in the open.
+    pub(crate) tls: Option<HttpTls>,
+    /// PEM of the authority that vouches for other nodes, in the place of the public ones.
+    pub(crate) authority: Option<PathBuf>,
     pub(crate) auth: AuthConfig,
     /// The largest request body, before and after decompression.
     pub(crate) request_bytes_max: usize,
@@ -108,6 +112,23 @@ pub(crate) struct HttpConfig {
     pub(crate) connections_max: usize,
     /// How long a stop waits for requests; zero does not wait.
     pub(crate) shutdown_timeout: Duration,
+}
+
+/// Files in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HttpTls {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) minimum: TlsVersion,
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum TlsVersion {
+    #[value(name = "tls-1.2")]
+    Tls12,
+    #[value(name = "tls-1.3")]
+    Tls13,
 }
 
 /// Where Postgres clients are served.

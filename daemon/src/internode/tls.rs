@@ -8,13 +8,13 @@ use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{AlertDescription, CertificateError, ClientConfig, Error, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::config::InternodeTls;
+use crate::tls;
 
 /// What gRPC is called in a handshake.
 const PROTOCOL: &[u8] = b"h2";
@@ -28,13 +28,9 @@ pub(super) struct Tls {
 impl Tls {
     pub(super) fn read(files: &InternodeTls) -> Result<Self, String> {
         let InternodeTls { cert, key, ca } = files;
-        let chain = certificates(cert)?;
-        let key = PrivateKeyDer::from_pem_file(key).map_err(|error| of_file(key, &error))?;
-        let mut roots = RootCertStore::empty();
-        for root in certificates(ca)? {
-            roots.add(root).map_err(|error| of_file(ca, &error))?;
-        }
-        let roots = Arc::new(roots);
+        let chain = tls::certificates(cert).map_err(between)?;
+        let key = tls::key(key).map_err(between)?;
+        let roots = Arc::new(tls::authorities(ca).map_err(between)?);
         let provider = Arc::new(ring::default_provider());
         let unusable = |error: &dyn Display| of_file(cert, error);
 
@@ -105,17 +101,12 @@ fn tls_error(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(found) if found.is_empty() => Err(of_file(path, &"there is no certificate in it")),
-        Ok(found) => Ok(found),
-        Err(error) => Err(of_file(path, &error)),
-    }
+fn of_file(path: &Path, error: &dyn Display) -> String {
+    between(tls::of_file(path, error))
 }
 
-fn of_file(path: &Path, error: &dyn Display) -> String {
-    format!("certificates between nodes: {}: {error}", path.display())
+fn between(trouble: String) -> String {
+    format!("certificates between nodes: {trouble}")
 }
 
 impl std::fmt::Debug for Tls {
@@ -141,8 +132,7 @@ mod tests {
 
     /// A client that shows no certificate.
     fn nobody() -> TlsConnector {
-        let mut roots = RootCertStore::empty();
-        certificates(&file("nodes-ca.pem")).unwrap().into_iter().for_each(|root| roots.add(root).unwrap());
+        let roots = tls::authorities(&file("nodes-ca.pem")).unwrap();
         let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let client = client.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
         Arc::new(client.with_no_client_auth()).into()

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow_schema::DataType;
+use arrow_schema::{DataType, SchemaRef};
 use datafusion::scalar::ScalarValue;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::engine::Shared;
 use super::statement::{self, PARAMS_MAX};
 use super::{Description, Engine, Error, Query, lists};
 use crate::postgres;
+use crate::session::Session;
 
 impl Engine {
     /// What `query` would answer, without running it. `declared` are the types of its first parameters, as far as the
@@ -19,6 +21,38 @@ impl Engine {
         let task = self.shared.runtime.spawn(async move { describe(&shared, query, &declared).await });
         AbortOnDropHandle::new(task).await.unwrap_or(Err(Error::Cancelled))
     }
+
+    /// The columns that `run` would answer with, to the last detail: `describe` stops before the plan is optimized, which
+    /// may show that a column is never null.
+    pub async fn schema(&self, query: Query) -> Result<SchemaRef, Error> {
+        let shared = Arc::clone(&self.shared);
+        let task = self.shared.runtime.spawn(async move { schema(&shared, query).await });
+        AbortOnDropHandle::new(task).await.unwrap_or(Err(Error::Cancelled))
+    }
+}
+
+/// What a statement is planned with, and its place among those that are.
+struct Opened {
+    _place: OwnedSemaphorePermit,
+    session: Session,
+}
+
+fn open(shared: &Shared, query: &Query) -> Result<Opened, Error> {
+    let place = shared.place()?;
+    let moment = shared.open_moment()?;
+    let world = shared.world(moment.state(), query)?;
+    let session = shared.sessions.open(world, moment, query.postgres.as_ref())?;
+    Ok(Opened { _place: place, session })
+}
+
+async fn schema(shared: &Shared, query: Query) -> Result<SchemaRef, Error> {
+    if let Some(command) = statement::command(&query) {
+        return Ok(command?.schema());
+    }
+    let Opened { _place, session } = open(shared, &query)?;
+    let state = session.context.state();
+    let logical = statement::plan(&state, &query.text, query.params, session.known.as_deref()).await?;
+    Ok(postgres::shown(&state.create_physical_plan(&logical).await?.schema()))
 }
 
 async fn describe(shared: &Shared, query: Query, declared: &[Option<DataType>]) -> Result<Description, Error> {
@@ -26,10 +60,7 @@ async fn describe(shared: &Shared, query: Query, declared: &[Option<DataType>]) 
         let command = command?;
         return Ok(Description { params: Vec::new(), schema: command.schema(), tag: Some(command.tag()) });
     }
-    let _place = shared.place()?;
-    let moment = shared.open_moment()?;
-    let world = shared.world(moment.state(), &query)?;
-    let session = shared.sessions.open(world, Arc::clone(&moment), query.postgres.as_ref())?;
+    let Opened { _place, session } = open(shared, &query)?;
     let state = session.context.state();
     let plan = statement::open_plan(&state, &query.text, session.known.as_deref()).await?;
     let inferred = plan.get_parameter_types()?;

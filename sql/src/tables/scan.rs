@@ -28,6 +28,7 @@ use super::files::{FileReaders, store_url};
 use super::named::NamedSource;
 use super::overlap::{Extent, overlap_sets};
 use super::prune::LeadingTag;
+use super::stored::typed;
 use crate::exec::{Input, MergeExec, OverlapSet, arrange};
 
 /// One scan of one table.
@@ -228,8 +229,8 @@ impl Scan<'_> {
     /// All tags and time, since they make the key, and of the fields those that are wanted.
     fn layout(&self, wanted: &SchemaRef) -> Layout {
         let tags = self.table.tags().count();
-        let stored = self.table.stored();
-        let (keys, fields) = stored.fields().split_at(tags + 1);
+        let stored = typed(self.table);
+        let (keys, fields) = stored.split_at(tags + 1);
         let fields = fields.iter().filter(|f| wanted.index_of(f.name()).is_ok());
         let seq = Arc::new(Field::new(SEQ_COLUMN, arrow_schema::DataType::UInt64, false));
         let columns: Vec<_> = keys.iter().chain(fields).cloned().chain([seq]).collect();

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -46,9 +47,23 @@ impl StoredTable {
     }
 }
 
+/// The name under which the metadata of a column says what it is, as clients of InfluxDB 3 look for it.
+const COLUMN_TYPE: &str = "iox::column::type";
+
+/// The columns as they are stored, and what each is.
+pub(super) fn typed(schema: &TableSchema) -> Vec<Arc<Field>> {
+    let typed = |field: &Arc<Field>| {
+        let kind =
+            schema.find(field.name()).map_or("iox::column_type::timestamp", |(_, column)| column.kind.full_name());
+        let metadata = HashMap::from([(COLUMN_TYPE.to_owned(), kind.to_owned())]);
+        Arc::new(field.as_ref().clone().with_metadata(metadata))
+    };
+    schema.stored().fields().iter().map(typed).collect()
+}
+
 /// The columns as users see them: in order of their names, `time` among them.
 pub(crate) fn user_schema(schema: &TableSchema) -> SchemaRef {
-    let mut fields: Vec<Arc<Field>> = schema.stored().fields().iter().cloned().collect();
+    let mut fields = typed(schema);
     fields.sort_by(|a, b| a.name().cmp(b.name()));
     debug_assert!(fields.iter().any(|f| f.name() == TIME_COLUMN), "every table has a time column");
     Arc::new(Schema::new(fields))

@@ -198,9 +198,15 @@ impl Arrival {
     }
 }
 
-/// For a request that is refused before its body is read; one that asks whether it may send it gets its answer at once.
+/// Whether the request is a call of gRPC.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// For a request that is refused before its body is read; one that asks whether it may send it gets its answer at once,
+/// and so does a call, which may wait for its answer before it says more.
 pub(super) async fn discard_unread(headers: &HeaderMap, mut body: Body) {
-    if !headers.contains_key(header::EXPECT) {
+    if !headers.contains_key(header::EXPECT) && !is_grpc(headers) {
         discard(&mut body).await;
     }
 }

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use storage::catalog;
 use storage::ingest::{self, LineError};
 use storage::model::ErrorKind;
+use tonic::{Code, Status};
 
-use super::body::discard_unread;
+use super::body::{discard_unread, is_grpc};
 use crate::api::auth;
 
 /// How the body of an error looks.
@@ -22,6 +23,21 @@ pub(super) enum Shape {
     JsonWith(Value),
     /// `{"code": …, "message": …}`, on `/api/v2` only.
     Coded,
+    /// A status of gRPC, in the headers of an answer without body.
+    Grpc,
+}
+
+impl Shape {
+    /// How who asks so wants to be told that it is not served.
+    pub(super) fn on(path: &str, headers: &HeaderMap) -> Self {
+        if is_grpc(headers) {
+            Self::Grpc
+        } else if path == "/api/v2/write" {
+            Self::Coded
+        } else {
+            Self::Json
+        }
+    }
 }
 
 /// An answer that says no.
@@ -76,6 +92,7 @@ impl IntoResponse for Refusal {
             Shape::Json => json_answer(status, &json!({ "error": message })),
             Shape::JsonWith(data) => json_answer(status, &json!({ "error": message, "data": data })),
             Shape::Coded => json_answer(status, &json!({ "code": code(status), "message": message })),
+            Shape::Grpc => return Status::new(grpc_code(status), message).into_http(),
         };
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
@@ -99,9 +116,34 @@ fn code(status: StatusCode) -> &'static str {
     }
 }
 
+/// The codes of gRPC, for refusals of requests that have not reached `flight`.
+fn grpc_code(status: StatusCode) -> Code {
+    match status.as_u16() {
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        405 => Code::FailedPrecondition,
+        429 => Code::ResourceExhausted,
+        503 => Code::Unavailable,
+        400..=499 => Code::InvalidArgument,
+        _ => Code::Internal,
+    }
+}
+
 pub(super) async fn not_found(headers: HeaderMap, body: Body) -> Refusal {
     discard_unread(&headers, body).await;
     Refusal::plain(StatusCode::NOT_FOUND, "Not found")
+}
+
+impl Refusal {
+    /// Without the permission for what is asked, in the shape of the path.
+    pub(super) fn of_auth(error: auth::Error, shape: Shape) -> Self {
+        let refusal = Self::from(error).shaped(shape);
+        match (error, &refusal.shape) {
+            // gRPC has one code for a token that is malformed and for one that is wrong.
+            (auth::Error::Malformed, Shape::Grpc) => Self { status: StatusCode::UNAUTHORIZED, ..refusal },
+            _ => refusal,
+        }
+    }
 }
 
 impl From<auth::Error> for Refusal {

@@ -8,6 +8,8 @@
 //!   told that the outcome is not known. (Sending a write again is safe: the same rows unite.)
 //! - An answer is waited for while the node that owes it lives; one that breaks off breaks the answer here too.
 //! - A sender that breaks off is answered and counted as such; the node that its request went to is not blamed for it.
+//! - Calls of Flight go on over HTTP/2, with what follows their bodies. A client that does not read its answer keeps
+//!   nobody else waiting.
 //! - When nobody can be asked, the answer says which mode is missing: 503, so that clients come back.
 //!
 //! # Not here
@@ -26,8 +28,10 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use hyper_util::client::legacy::Client;
+use hyper_rustls::builderstates::WantsProtocols1;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{self as client, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use metrics::{CounterVec, Registry};
 use parking_lot::Mutex;
@@ -37,8 +41,10 @@ use storage::model::{Mode, Modes, NodeId};
 use tokio::time::Instant;
 
 use super::Services;
-use super::body::discard_unread;
+use super::body::{discard_unread, is_grpc};
 use super::errors::{Refusal, Shape};
+use super::server::HTTP2_STREAMS_MAX;
+use super::tls::Trust;
 use crate::config::Forward;
 
 /// Says which node sent a request on.
@@ -58,6 +64,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// The shortest time between two looks at all nodes because nobody seems to be there.
 const SEARCH_EVERY: Duration = Duration::from_secs(1);
+
+/// What may wait here of the answer to one call of gRPC, until its client reads it.
+const CALL_BYTES_WAITING: u32 = 512 << 10;
 
 /// Headers that are about one connection, and those that are said anew for the next one.
 const NOT_FORWARDED: [HeaderName; 10] = [
@@ -87,18 +96,26 @@ pub(super) struct Origin {
 #[derive(Debug)]
 pub(super) struct Forwarder {
     origin: Origin,
-    client: Client<HttpConnector, Lent>,
+    client: NodeClient<Lent>,
+    /// For calls of gRPC.
+    http2: NodeClient<Lent>,
     turn: AtomicUsize,
     searched: tokio::sync::Mutex<Option<Instant>>,
     forwarded: CounterVec,
 }
 
 impl Forwarder {
-    pub(super) fn new(origin: Origin, registry: &Registry) -> Self {
+    pub(super) fn new(origin: Origin, trust: &Trust, registry: &Registry) -> Self {
         let help = "HTTP requests that this node does not serve, by the mode that does and what became of them";
         Self {
             origin,
-            client: client(),
+            client: client(trust),
+            http2: connections()
+                .http2_only(true)
+                .http2_initial_stream_window_size(CALL_BYTES_WAITING)
+                // All calls to a node share a connection, and one whose client does not read must not stop the others.
+                .http2_initial_connection_window_size(CALL_BYTES_WAITING * HTTP2_STREAMS_MAX)
+                .build(connector(trust).enable_http2().wrap_connector(tcp())),
             turn: AtomicUsize::new(0),
             searched: tokio::sync::Mutex::default(),
             forwarded: registry.counter_vec("http_requests_forwarded_total", help, &["mode", "outcome"]),
@@ -140,9 +157,10 @@ impl Forwarder {
         let lender = Lender::new(body);
         for node in candidates {
             let Some(outgoing) = self.outgoing(&parts, &node, &lender) else { continue };
+            let client = if is_grpc(&parts.headers) { &self.http2 } else { &self.client };
             let answered = tokio::select! {
                 biased;
-                answered = self.client.request(outgoing) => answered,
+                answered = client.request(outgoing) => answered,
                 // Whether anything of it was kept is not known.
                 () = self.gone(&node) => return Err(broken(&node, &"it does not show any more that it lives")),
             };
@@ -155,7 +173,7 @@ impl Forwarder {
                 }
                 Ok(answer) => return Ok(incoming(answer)),
                 Err(error) if error.is_connect() && lender.is_whole() => {
-                    tracing::info!(node = %node.id, %error, "a node that should serve cannot be reached");
+                    tracing::info!(node = %node.id, ?error, "a node that should serve cannot be reached");
                 }
                 Err(error) => return Err(lender.broke_off().unwrap_or_else(|| broken(&node, &error))),
             }
@@ -214,11 +232,14 @@ impl Forwarder {
 
     fn outgoing(&self, parts: &Parts, node: &Node, lender: &Lender) -> Option<Request<Lent>> {
         let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let uri: Uri = format!("http://{}{target}", node.description.http.as_ref()?).parse().ok()?;
+        let uri: Uri = url(node.description.http.as_ref()?, target).parse().ok()?;
         let mut request = Request::builder().method(parts.method.clone()).uri(uri).version(Version::HTTP_11);
         let headers = request.headers_mut()?;
         *headers = end_to_end(&parts.headers);
         headers.insert(FORWARDED_TO, HeaderValue::from_str(&addressee(&self.origin.catalog, &node.id)).ok()?);
+        if is_grpc(&parts.headers) {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
         headers.insert(FORWARDED_BY, HeaderValue::from_str(self.origin.member.node().as_str()).ok()?);
         request.body(lender.lend()).ok()
     }
@@ -257,24 +278,47 @@ pub(super) fn addressee(catalog: &Catalog, node: &NodeId) -> String {
     format!("{:032x}/{node}", catalog.cluster())
 }
 
-/// Connections to other nodes.
-pub(super) fn client<B>() -> Client<HttpConnector, B>
+/// Connections to other nodes, with TLS where their addresses say so.
+pub(super) type NodeClient<B> = Client<HttpsConnector<HttpConnector>, B>;
+
+pub(super) fn client<B>(trust: &Trust) -> NodeClient<B>
 where
     B: HttpBody<Data: Send> + Send,
 {
+    connections().build(connector(trust).enable_http1().wrap_connector(tcp()))
+}
+
+fn connector(trust: &Trust) -> HttpsConnectorBuilder<WantsProtocols1> {
+    HttpsConnectorBuilder::new().with_tls_config(trust.0.clone()).https_or_http()
+}
+
+/// Where a node is reached, by the address it tells: with a scheme, unless it has no TLS.
+pub(super) fn url(address: &str, target: &str) -> String {
+    let scheme = if address.contains("://") { "" } else { "http://" };
+    format!("{scheme}{address}{target}")
+}
+
+fn tcp() -> HttpConnector {
     let mut connector = HttpConnector::new();
     let (every, times) = KEEPALIVE;
+    connector.enforce_http(false);
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.set_nodelay(true);
     connector.set_keepalive(Some(every));
     connector.set_keepalive_interval(Some(every));
     connector.set_keepalive_retries(Some(times));
     connector.set_tcp_user_timeout(Some(every * times));
-    Client::builder(TokioExecutor::new())
+    connector
+}
+
+fn connections() -> client::Builder {
+    let mut connections = Client::builder(TokioExecutor::new());
+    connections
+        .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-        .build(connector)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX);
+    connections
 }
 
 /// What is said instead of an answer, and how that is counted.
@@ -295,7 +339,7 @@ fn broken(node: &Node, error: &dyn std::fmt::Display) -> Failed {
 
 /// Stands in the place of the handler of a route that takes `mode`.
 pub(super) async fn forward(services: Arc<Services>, mode: Mode, request: Request) -> Response {
-    let shape = if request.uri().path() == "/api/v2/write" { Shape::Coded } else { Shape::Json };
+    let shape = Shape::on(request.uri().path(), request.headers());
     let result = services.forwarder.forward(mode, request).await;
     let outcome = result.as_ref().map_or_else(|failed| failed.outcome, |_| "answered");
     services.forwarder.forwarded.with(&[mode.name(), outcome]).inc();
@@ -408,6 +452,12 @@ mod tests {
         let mut kept: Vec<&str> = kept.keys().map(HeaderName::as_str).collect();
         kept.sort_unstable();
         assert_eq!(kept, ["authorization", "content-encoding", "x-yours"]);
+    }
+
+    #[test]
+    fn an_address_says_whether_it_wants_tls() {
+        assert_eq!(url("a:1", "/x?y"), "http://a:1/x?y");
+        assert_eq!(url("https://a:1", "/x?y"), "https://a:1/x?y");
     }
 
     #[tokio::test]

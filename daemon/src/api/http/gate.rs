@@ -143,12 +143,12 @@ fn visitor(services: &Services, request: &Request, template: Option<&str>) -> Re
         Some(Needs::System(endpoint)) if services.auth.is_open(endpoint) => return Ok(Visitor::Anyone),
         _ => {}
     }
-    let shape = if path == "/api/v2/write" { Shape::Coded } else { Shape::Json };
+    let shape = Shape::on(path, request.headers());
     // Without authentication not even the form of a token is looked at.
     let token = if services.auth.is_off() { Ok(None) } else { presented(request) };
     match token {
         Ok(token) => Ok(Visitor::Bearer { token, needs, shape }),
-        Err(error) => Err(Refusal::from(error).shaped(shape)),
+        Err(error) => Err(Refusal::of_auth(error, shape)),
     }
 }
 
@@ -158,7 +158,7 @@ async fn admit(services: &Services, visitor: Visitor) -> Result<Access, Refusal>
         Visitor::Anyone => return Ok(nobody()),
         Visitor::Bearer { token, needs, shape } => (token, needs, shape),
     };
-    let refuse = |error: auth::Error| Refusal::from(error).shaped(shape.clone());
+    let refuse = |error: auth::Error| Refusal::of_auth(error, shape.clone());
     let access = services.auth.access(token.as_deref()).await.map_err(refuse)?;
     let granted = match needs {
         Some(Needs::Admin) => access.is_admin(),

@@ -1,4 +1,4 @@
-//! The HTTP API: one file for each resource.
+//! The HTTP API: one file for each resource. The calls of Flight are routes of it.
 //!
 //! # Promises
 //! - Each route declares what it needs of a token; nothing is served before that is checked (`gate`).
@@ -10,7 +10,7 @@
 //!   with the reason.
 //!
 //! # Not here
-//! - TLS, and any protocol but HTTP.
+//! - What a call of Flight does: `flight`.
 
 mod body;
 mod database;
@@ -22,13 +22,14 @@ mod health;
 mod memory;
 mod meter;
 mod node;
-mod position;
 mod pretty;
 mod query;
 mod query_request;
+mod rpc;
 mod server;
 mod system;
 mod table;
+mod tls;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -51,6 +52,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::auth::Auth;
+use super::flight::{self, Flight};
 use crate::config::{HttpConfig, OpenEndpoint};
 use body::Admission;
 use forward::Forwarder;
@@ -59,6 +61,7 @@ pub(crate) use health::{Readiness, VERSION};
 use meter::Meter;
 pub(crate) use server::{Server, ServerLimits};
 pub(crate) use system::Peers;
+pub(crate) use tls::Trust;
 
 /// What requests are served with.
 #[derive(Debug)]
@@ -80,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) readiness: Arc<Readiness>,
     /// The threads for work that takes longer than a millisecond.
     pub(crate) datafusion: Handle,
+    pub(crate) trust: Trust,
     /// Told to clients with every answer.
     pub(crate) cluster_uuid: Uuid,
 }
@@ -90,6 +94,7 @@ struct Services {
     catalog: Arc<Catalog>,
     ingest: Option<Ingest>,
     engine: Option<sql::Engine>,
+    flight: Option<Flight>,
     facts: Arc<sql::Facts>,
     operator: Arc<sql::Operator>,
     views: Option<Arc<Views>>,
@@ -136,21 +141,25 @@ impl Route {
 /// The whole HTTP API. Register it once for each `Registry`.
 pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
     let Parts { catalog, ingest, engine, facts, operator, views, query_timeout, member, modes, cluster, .. } = parts;
-    let Parts { registry, readiness, datafusion, cluster_uuid, .. } = parts;
+    let Parts { registry, readiness, datafusion, trust, cluster_uuid, .. } = parts;
     memory::register(&registry);
     let routes = routes();
     let origin =
         forward::Origin { how: config.forward, modes, cluster, catalog: Arc::clone(&catalog), member: member.clone() };
+    let flight = engine.clone().zip(views.clone()).map(|(engine, views)| {
+        Flight::new(flight::Parts { engine, views, query_timeout, datafusion: datafusion.clone() })
+    });
     let services = Arc::new(Services {
         auth: Auth::new(config.auth.clone(), Arc::clone(&catalog)),
         admission: Admission::new(config.request_bytes_max, config.in_flight_bytes_max),
-        forwarder: Forwarder::new(origin, &registry),
+        forwarder: Forwarder::new(origin, &trust, &registry),
         meter: Meter::new(&registry),
         needs: routes.iter().map(|route| ((route.method.clone(), route.path), route.needs)).collect(),
         process_id: Uuid::new_v4(),
         catalog,
         ingest,
         engine,
+        flight,
         facts,
         operator,
         views,
@@ -174,7 +183,8 @@ fn routes() -> Vec<Route> {
     use routing::{delete, get, post, put};
     let system = Needs::System;
     let route = |method, path, needs, handler| Route { method, path, needs, mode: None, handler };
-    vec![
+    let calls = flight::PATHS.map(|path| route(Method::POST, path, Needs::Token, post(rpc::call)).by(Mode::Query));
+    let requests = vec![
         route(Method::GET, "/health", system(OpenEndpoint::Health), get(health::health)),
         route(Method::GET, "/api/v1/health", system(OpenEndpoint::Health), get(health::health)),
         route(Method::GET, "/ping", system(OpenEndpoint::Ping), get(health::ping)),
@@ -208,5 +218,6 @@ fn routes() -> Vec<Route> {
         route(Method::GET, node::PATH, Needs::Admin, get(node::show)),
         route(Method::POST, node::STOP_PATH, Needs::Admin, post(node::stop)),
         route(Method::POST, node::REMOVE_PATH, Needs::Admin, post(node::remove)),
-    ]
+    ];
+    requests.into_iter().chain(calls).collect()
 }

@@ -9,7 +9,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use axum::body::{Body, Bytes};
@@ -29,7 +28,7 @@ use super::format::{Encoder, Format};
 use super::gate::Presented;
 use super::query_request::{Fields, Question};
 use super::write::parameters;
-use crate::api::auth;
+use crate::api::{auth, position};
 
 /// What may be asked, and what other nodes judge themselves.
 type Asker = (Extension<Access>, Extension<Presented>);
@@ -61,8 +60,6 @@ enum Piece {
     Failed(Refusal),
 }
 
-/// The longest a query waits for rows that it was told to show; its own time begins after that.
-const REACH_WITHIN: Duration = Duration::from_secs(10);
 /// So many pieces wait for a slow client before the query waits too.
 const PIECES_WAITING_MAX: usize = 4;
 /// Rows that are encoded as one piece.
@@ -74,13 +71,10 @@ async fn ask(
     question: Question,
 ) -> Result<Response, Refusal> {
     let Question { database, text, params, format, after } = question;
-    if !after.is_empty() {
-        // A client that goes away waits no more.
-        let within = services.query_timeout.map_or(REACH_WITHIN, |timeout| timeout.min(REACH_WITHIN));
-        let late = |error: view::Error| Refusal::plain(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
-        let views = services.views.as_ref().expect("a node without mode query forwards queries");
-        views.reach(&after, within).await.map_err(late)?;
-    }
+    // A client that goes away waits no more.
+    let late = |error: view::Error| Refusal::plain(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+    let views = services.views.as_ref().expect("a node without mode query forwards queries");
+    position::reach(views, &after, services.query_timeout).await.map_err(late)?;
     let token = presented.token();
     let query =
         Query { text, database, params, access, token, door: "http", postgres: None, timeout: None, patience: None };
@@ -188,6 +182,8 @@ fn query_error(error: sql::Error) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -10,7 +10,7 @@ use storage::wal::Mark;
 
 use super::errors::Refusal;
 use super::format::Format;
-use super::position;
+use crate::api::{params, position};
 
 /// The fields of a request, whichever way it came.
 #[derive(Deserialize, Default, PartialEq)]
@@ -55,42 +55,9 @@ impl Fields {
                 .get(header::ACCEPT)
                 .map_or(Ok(Format::Json), |accept| Format::accepted(accept.to_str().unwrap_or("not text")))?,
         };
-        let params = params.map_or_else(|| Ok(Vec::new()), self::params)?;
-        let after = position::asked(headers, after_position.as_deref())?;
+        let params = params.map_or_else(|| Ok(Vec::new()), params::from_json).map_err(Refusal::bad_request)?;
+        let after = position::asked(headers, after_position.as_deref()).map_err(Refusal::bad_request)?;
         Ok(Question { database, text, params, format, after })
-    }
-}
-
-fn params(value: Value) -> Result<Vec<(String, Param)>, Refusal> {
-    let value = match value {
-        Value::String(text) => {
-            serde_json::from_str(&text).map_err(|error| Refusal::bad_request(format!("serde json error: {error}")))?
-        }
-        other => other,
-    };
-    match value {
-        Value::Null => Ok(Vec::new()),
-        Value::Object(params) => {
-            params.into_iter().map(|(name, value)| Ok((name.clone(), param(&name, value)?))).collect()
-        }
-        _ => Err(Refusal::bad_request("params must be an object of names and values")),
-    }
-}
-
-fn param(name: &str, value: Value) -> Result<Param, Refusal> {
-    match value {
-        Value::Null => Ok(Param::Null),
-        Value::Bool(v) => Ok(Param::Bool(v)),
-        Value::String(v) => Ok(Param::String(v)),
-        Value::Number(v) => v
-            .as_i64()
-            .map(Param::Int)
-            .or_else(|| v.as_u64().map(Param::UInt))
-            .or_else(|| v.as_f64().map(Param::Float))
-            .ok_or_else(|| Refusal::bad_request(format!("the number of param '{name}' is out of range"))),
-        Value::Array(_) | Value::Object(_) => {
-            Err(Refusal::bad_request(format!("param '{name}' must be null, a boolean, a number or a string")))
-        }
     }
 }
 

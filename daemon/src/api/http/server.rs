@@ -1,31 +1,45 @@
-//! The listener: HTTP/1.1 and HTTP/2 without TLS on one port.
+//! The listener: HTTP/1.1 and HTTP/2 on one port, with TLS if there is a certificate.
 //!
 //! # Promises
 //! - `bind` takes the port and nothing else, so a node that cannot listen has touched nothing.
-//! - Connections are limited in number, in the size of their headers, and in how long they may take to send them.
+//! - Connections are limited in number, in the size of their headers, and in how long they may take to send them, with
+//!   all that comes before.
 //! - A stop lets requests that have begun end, for as long as it was told; then it closes their connections.
 
+use std::fmt;
 use std::future::Future;
-use std::io;
+use std::io::{self, Cursor};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use bytes::BufMut;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::tls;
+use crate::config::HttpTls;
+
 /// A port that is taken.
-#[derive(Debug)]
 pub(crate) struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +55,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long to wait for the rest of the first bytes when only a few have come.
 const PEEK_PAUSE: Duration = Duration::from_millis(10);
-const HTTP2_STREAMS_MAX: u32 = 256;
+pub(super) const HTTP2_STREAMS_MAX: u32 = 256;
 /// HTTP/2 connections are asked for a sign of life so often.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long to wait when the system gives no more sockets.
@@ -53,7 +67,13 @@ impl Server {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("listen on {address}: {error}"));
         let listener = TcpListener::bind(address).await.map_err(named)?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, tls: None })
+    }
+
+    /// The same port with TLS, if there are files for it.
+    pub(crate) fn with_tls(self, files: Option<&HttpTls>) -> Result<Self, String> {
+        let tls = files.map(tls::acceptor).transpose()?;
+        Ok(Self { tls, ..self })
     }
 
     /// Where it listens; tells the port when port 0 was asked for.
@@ -99,7 +119,7 @@ impl Server {
             };
             let Some((stream, permit)) = accepted else { break };
             let ends = Ends { finish: finish.clone(), close: close.clone(), _permit: permit };
-            connections.spawn(serve_speaker(stream, router.clone(), ends));
+            connections.spawn(serve_speaker((stream, self.tls.clone()), router.clone(), ends));
         }
         drop(self.listener);
         finish.cancel();
@@ -127,16 +147,50 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 /// Serves a connection once its client has said something: which version it speaks is found out without a timer.
-async fn serve_speaker(stream: TcpStream, router: Router, ends: Ends) {
-    let speaks = tokio::select! {
-        biased;
-        () = ends.close.cancelled() => false,
-        () = ends.finish.cancelled() => false,
-        speaks = begins(&stream, HEADER_TIMEOUT) => speaks,
+async fn serve_speaker((stream, tls): (TcpStream, Option<TlsAcceptor>), router: Router, ends: Ends) {
+    let ended = async {
+        tokio::select! {
+            biased;
+            () = ends.close.cancelled() => {}
+            () = ends.finish.cancelled() => {}
+        }
     };
-    if speaks {
+    let Some(tls) = tls else {
+        let speaks = tokio::select! {
+            biased;
+            () = ended => false,
+            speaks = begins(&stream, HEADER_TIMEOUT) => speaks,
+        };
+        return if speaks {
+            serve_connection(stream, router, ends).await
+        };
+    };
+    let begun = tokio::select! {
+        biased;
+        () = ended => None,
+        // A connection that is dropped in its handshake is closed like one that broke there.
+        begun = tokio::time::timeout(HEADER_TIMEOUT, begun(&tls, stream)) => begun.ok().flatten(),
+    };
+    if let Some(stream) = begun {
         serve_connection(stream, router, ends).await;
     }
+}
+
+/// The connection inside TLS, once enough has come to tell the version from. That cannot be looked at without taking it,
+/// so it is put before the rest again.
+async fn begun(tls: &TlsAcceptor, stream: TcpStream) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
+    let accepted = tls.accept(stream).await;
+    let mut stream =
+        accepted.inspect_err(|error| tracing::debug!(%error, "a client does not speak TLS as it must")).ok()?;
+    let mut first = Vec::with_capacity(HTTP2_PREFACE.len());
+    while first.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&first) {
+        let room = HTTP2_PREFACE.len() - first.len();
+        if stream.read_buf(&mut (&mut first).limit(room)).await.ok()? == 0 {
+            return None;
+        }
+    }
+    let (rest, answers) = tokio::io::split(stream);
+    Some(tokio::io::join(Cursor::new(first).chain(rest), answers))
 }
 
 /// Whether enough has come within `time` to tell the version from: all of what an HTTP/2 client says first, or another
@@ -159,7 +213,7 @@ async fn begins(stream: &TcpStream, time: Duration) -> bool {
     tokio::time::timeout(time, told).await.unwrap_or(false)
 }
 
-async fn serve_connection(stream: TcpStream, router: Router, ends: Ends) {
+async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, ends: Ends) {
     let builder = builder();
     let service = TowerToHyperService::new(router);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));

@@ -23,8 +23,6 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use futures::future::{self, BoxFuture};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use serde::Deserialize;
 use sql::{Heard, Told};
 use storage::bucket::Secret;
@@ -35,7 +33,8 @@ use uuid::Uuid;
 
 use super::Services;
 use super::errors::{Refusal, json_answer};
-use super::forward::{self, FORWARDED_TO};
+use super::forward::{self, FORWARDED_TO, NodeClient};
+use super::tls::Trust;
 use super::write::parameters;
 
 pub(super) const PATH: &str = "/api/v3/weir/system";
@@ -99,19 +98,19 @@ fn decode(bytes: &[u8]) -> Result<Vec<RecordBatch>, ArrowError> {
 pub(crate) struct Peers {
     catalog: Arc<Catalog>,
     member: Member,
-    client: Client<HttpConnector, Empty<Bytes>>,
+    client: NodeClient<Empty<Bytes>>,
 }
 
 impl Peers {
-    pub(crate) fn new(catalog: Arc<Catalog>, member: Member) -> Self {
-        Self { catalog, member, client: forward::client() }
+    pub(crate) fn new(catalog: Arc<Catalog>, member: Member, trust: &Trust) -> Self {
+        Self { catalog, member, client: forward::client(trust) }
     }
 
     /// What a node answers.
     async fn call(&self, node: &Node, (method, path): (Method, &str), token: Option<&Secret>) -> Result<Bytes, String> {
         let address = node.description.http.as_ref().ok_or("it has no address for HTTP")?;
         let addressee = forward::addressee(&self.catalog, &node.id);
-        let request = Request::builder().method(method).uri(format!("http://{address}{path}"));
+        let request = Request::builder().method(method).uri(forward::url(address, path));
         let mut request = request.header(FORWARDED_TO, addressee);
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()));

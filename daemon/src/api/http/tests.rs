@@ -77,10 +77,26 @@ struct Api {
     node: Node,
 }
 
+fn http_config(open: Vec<OpenEndpoint>) -> HttpConfig {
+    HttpConfig {
+        bind: String::new(),
+        advertise: None,
+        forward: Forward::On,
+        tls: None,
+        authority: None,
+        auth: AuthConfig::On { open },
+        request_bytes_max: 1 << 20,
+        in_flight_bytes_max: 4 << 20,
+        connections_max: 1,
+        shutdown_timeout: Duration::ZERO,
+    }
+}
+
 impl Api {
     /// The API of a node that asks for tokens, but for `open`.
     async fn start(open: Vec<OpenEndpoint>) -> Self {
-        let registry = Registry::new();
+        let (config, registry) = (http_config(open), Registry::new());
+        let trust = Trust::of(&config).expect("nobody is named");
         let world = World {
             store: Arc::new(InMemory::new()),
             clock: Clock::simulated(1_760_000_000_000_000, 1),
@@ -94,7 +110,7 @@ impl Api {
             catalog: Arc::clone(&node.catalog),
             member: node.member.clone(),
             facts: Arc::clone(&facts),
-            peers: Arc::new(Peers::new(Arc::clone(&node.catalog), node.member.clone())),
+            peers: Arc::new(Peers::new(Arc::clone(&node.catalog), node.member.clone(), &trust)),
         });
         let engine = sql::EngineConfig {
             memory_bytes: 64 << 20,
@@ -125,17 +141,8 @@ impl Api {
             registry,
             readiness: Arc::new(readiness),
             datafusion: Handle::current(),
+            trust,
             cluster_uuid: Uuid::nil(),
-        };
-        let config = HttpConfig {
-            bind: String::new(),
-            advertise: None,
-            forward: Forward::On,
-            auth: AuthConfig::On { open },
-            request_bytes_max: 1 << 20,
-            in_flight_bytes_max: 4 << 20,
-            connections_max: 1,
-            shutdown_timeout: Duration::ZERO,
         };
         let router = router(parts, &config);
         Self { service: TowerToHyperService::new(router.clone()), router, node }
@@ -200,6 +207,50 @@ async fn no_route_answers_without_a_token_but_the_creation_of_the_first() {
     // The two doors are one: the first token can be made once.
     assert_eq!(api.status(&Method::POST, open[0], None).await, 201);
     assert_eq!(api.status(&Method::POST, open[1], None).await, 409);
+}
+
+/// A call of Flight with a ticket of JSON, and the code it is answered with.
+async fn code_of_call(api: &Api, authorization: Option<&str>, ticket: &str) -> String {
+    let ticket = ["\u{a}", &char::from(u8::try_from(ticket.len()).expect("short")).to_string(), ticket].concat();
+    let frame = ["\0\0\0\0", &char::from(u8::try_from(ticket.len()).expect("short")).to_string(), &ticket].concat();
+    let path = "/arrow.flight.protocol.FlightService/DoGet";
+    let mut call = Request::post(path).header(header::CONTENT_TYPE, "application/grpc");
+    if let Some(value) = authorization {
+        call = call.header(header::AUTHORIZATION, value);
+    }
+    let answer = api.ask(call.body(Body::from(frame)).expect("a good request")).await;
+    assert_eq!(answer.status(), 200, "the status of a call is told beside");
+    let code = answer.headers().get("grpc-status").map(|code| code.to_str().expect("a number").to_owned());
+    code.unwrap_or_else(|| "none yet".to_owned())
+}
+
+#[tokio::test]
+async fn calls_of_flight_are_refused_with_codes_of_grpc() {
+    let api = Api::start(Vec::new()).await;
+    let operator = format!("Bearer {}", api.operator().await);
+    api.node.catalog.by(&Asked::default()).create_database("d", None).await.expect("a good name");
+    let ticket = r#"{"database":"d","sql_query":"SELECT 1"}"#;
+    for wrong in [None, Some("Bearer"), Some("bearer x"), Some("Bearer apiv3_nobody")] {
+        assert_eq!(code_of_call(&api, wrong, ticket).await, "16", "{wrong:?}");
+    }
+    let write = storage::catalog::PermissionText {
+        resource_type: "db".into(),
+        resource_names: vec!["*".into()],
+        actions: vec!["write".into()],
+    };
+    let writer = api
+        .node
+        .catalog
+        .by(&Asked::default())
+        .create_resource_token("writer", &[write], None)
+        .await
+        .expect("a good permission");
+    let writer = format!("Bearer {}", writer.secret.reveal());
+    assert_eq!(code_of_call(&api, Some(&writer), ticket).await, "7");
+    assert_eq!(code_of_call(&api, Some(&operator), r#"{"database":"e","sql_query":"SELECT 1"}"#).await, "5");
+    assert_eq!(code_of_call(&api, Some(&operator), r#"{"database":"d","sql_query":"SELEKT"}"#).await, "3");
+    assert_eq!(code_of_call(&api, Some(&operator), "no ticket").await, "3");
+    assert_eq!(code_of_call(&api, Some(&operator), ticket).await, "none yet");
 }
 
 #[tokio::test]

@@ -19,8 +19,8 @@ use super::Services;
 use super::body::discard_unread;
 use super::errors::{Refusal, Shape, partial_write};
 use super::gate::Presented;
-use super::position;
 use crate::api::auth;
+use crate::api::position;
 
 /// A write as one of the endpoints understood it.
 #[derive(Debug, PartialEq)]

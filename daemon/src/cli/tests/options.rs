@@ -147,7 +147,6 @@ fn what_has_no_effect_is_checked_all_the_same() {
     check_error(&["--parquet-mem-cache-prune-percentage=2"], &[], "is not a number from 0 to 1");
     check_error(&["--package-manager=npm"], &[], "discover, pip, uv, disabled");
     check_error(&[], &[("INFLUXDB3_QUERY_FILE_LIMIT", "many")], "INFLUXDB3_QUERY_FILE_LIMIT");
-    check_error(&["--tls-cert=/c"], &[], "a proxy with TLS");
 }
 
 #[test]

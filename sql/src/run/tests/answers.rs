@@ -181,3 +181,52 @@ async fn filters_on_time_and_tags_reach_the_files() {
         }
     }
 }
+
+/// Drivers of FlightSQL compare the columns they were told before with those of the rows.
+#[tokio::test]
+async fn the_columns_that_are_told_before_are_those_of_the_rows() {
+    let mut random = Random(17);
+    let versions = random.rows(200);
+    let params = || vec![("1".to_owned(), Param::Int(5)), ("2".to_owned(), Param::Null)];
+    let more = [
+        "SELECT $1 AS a, $2 AS b, usage > $1 AS c FROM cpu",
+        "SELECT a.host, b.usage FROM cpu a LEFT JOIN cpu b ON a.time = b.time WHERE b.usage > 1",
+        "SELECT coalesce(host, 'none') AS h, count(*) FROM cpu GROUP BY host",
+        "SELECT * FROM system.queries",
+    ];
+    for engine in
+        [engine(&Cluster::new().file(united(&versions)).await), engine(&Cluster::dealt(&versions, &mut random).await)]
+    {
+        for text in QUERIES.iter().chain(ORDERED).chain(&more) {
+            let query = Query { params: params(), ..query(text) };
+            let told = engine.schema(query.clone()).await.unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(told, engine.run(query).await.unwrap().schema, "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn columns_of_tables_say_what_they_are() {
+    let mut random = Random(18);
+    let versions = random.rows(100);
+    let engine = engine(&Cluster::dealt(&versions, &mut random).await);
+    let all = "count:field::integer host:tag note:field::string region:tag time:timestamp usage:field::float";
+    for (text, expected) in [
+        ("SELECT * FROM cpu", all),
+        ("SELECT * FROM (SELECT * FROM cpu WHERE usage > 1 ORDER BY time LIMIT 9)", all),
+        ("SELECT * FROM cpu UNION ALL SELECT * FROM cpu", all),
+        ("SELECT host AS h, count(*) AS n FROM cpu GROUP BY host", "h:tag n:"),
+        (
+            "SELECT a.time, b.usage AS u, 1 AS one FROM cpu a JOIN cpu b ON a.time = b.time",
+            "time:timestamp u:field::float one:",
+        ),
+    ] {
+        let answer = engine.run(query(text)).await.unwrap();
+        let kind = |field: &arrow_schema::FieldRef| {
+            let kind = field.metadata().get("iox::column::type").map_or("", String::as_str);
+            format!("{}:{}", field.name(), kind.trim_start_matches("iox::column_type::"))
+        };
+        let found: Vec<String> = answer.schema.fields().iter().map(kind).collect();
+        assert_eq!(found.join(" "), expected, "{text}");
+    }
+}

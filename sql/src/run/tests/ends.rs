@@ -51,8 +51,7 @@ async fn check_stops(text: &str, target_partitions: usize) {
     let cluster = Cluster::new();
     let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
     let call = engine.run(query(text));
-    let ended =
-        tokio::time::timeout(Duration::from_millis(500), async { call.await.unwrap().rows.next().await }).await;
+    let ended = tokio::time::timeout(Duration::from_millis(500), async { call.await.unwrap().rows.next().await }).await;
     assert!(ended.is_err(), "{text}: {ended:?}");
     let dropped = tokio::time::Instant::now();
     loop {

@@ -2,19 +2,24 @@
 //!
 //! `node:epoch:position`, several separated by commas: `ingest-1:3:1742`. A write tells it in the header `x-weir-position`.
 //! A query that carries it, in the same header or as `after_position`, waits until these rows are visible on its node. A
-//! token stays good for ever: positions are never used again, also when its node has left the cluster.
+//! token stays good for ever: positions are never used again, also when its node has left the cluster. Flight has it as
+//! metadata under the same name.
+
+use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use storage::model::{Epoch, NodeId, Position};
+use storage::view::{self, Views};
 use storage::wal::Mark;
-
-use super::errors::Refusal;
 
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-weir-position");
 
 /// More than the nodes of a large cluster.
 const MARKS_MAX: usize = 64;
+
+/// The longest a query waits for rows that it was told to show; its own time begins after that.
+const REACH_WITHIN: Duration = Duration::from_secs(10);
 
 /// Tells a writer where its rows stand.
 pub(super) fn tell(mut response: Response, stored: Option<&Mark>) -> Response {
@@ -26,23 +31,31 @@ pub(super) fn tell(mut response: Response, stored: Option<&Mark>) -> Response {
     response
 }
 
-/// What a query waits for, by its headers and its parameter.
-pub(super) fn asked(headers: &HeaderMap, parameter: Option<&str>) -> Result<Vec<Mark>, Refusal> {
+/// What a query waits for, by its headers and its parameter. The error says what is wrong with them.
+pub(super) fn asked(headers: &HeaderMap, parameter: Option<&str>) -> Result<Vec<Mark>, String> {
     let malformed = |text: &str| {
         let shown: String = text.escape_debug().take(100).collect();
-        Refusal::bad_request(format!("position '{shown}' is not node:epoch:position, as a write tells it"))
+        format!("position '{shown}' is not node:epoch:position, as a write tells it")
     };
     let lists = headers.get_all(HEADER).iter().map(|value| value.to_str().map_err(|_| malformed("not text")));
     let mut marks = Vec::new();
     for list in lists.chain(parameter.map(Ok)) {
         for text in list?.split(',') {
             if marks.len() == MARKS_MAX {
-                return Err(Refusal::bad_request(format!("a query may wait for {MARKS_MAX} positions, here are more")));
+                return Err(format!("a query may wait for {MARKS_MAX} positions, here are more"));
             }
             marks.push(mark(text.trim()).ok_or_else(|| malformed(text))?);
         }
     }
     Ok(marks)
+}
+
+/// Waits until the rows at these positions are visible here. `timeout` is that of the query.
+pub(super) async fn reach(views: &Views, marks: &[Mark], timeout: Option<Duration>) -> Result<(), view::Error> {
+    if marks.is_empty() {
+        return Ok(());
+    }
+    views.reach(marks, timeout.map_or(REACH_WITHIN, |timeout| timeout.min(REACH_WITHIN))).await
 }
 
 fn mark(text: &str) -> Option<Mark> {
@@ -66,7 +79,7 @@ mod tests {
     fn check(header: Option<&str>, parameter: Option<&str>, expected: Result<&[(&str, u32, u64)], &str>) {
         let mut headers = HeaderMap::new();
         headers.extend(header.map(|text| (HEADER, HeaderValue::from_str(text).expect("a header"))));
-        let found = asked(&headers, parameter).map_err(|refusal| refusal.message);
+        let found = asked(&headers, parameter);
         let found = found
             .as_ref()
             .map(|marks| marks.iter().map(|m| (m.node.to_string(), m.epoch.0, m.position.0)).collect::<Vec<_>>());
