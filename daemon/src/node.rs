@@ -139,18 +139,11 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
         tokio::join!(server.serve(router, limits, end), postgres);
         leave(node, &tasks).await
     };
-    let second_signal = async {
-        signals.next().await;
-        asked.notify_one();
-        tokio::time::sleep(SAME_SIGNAL).await;
-        signals.forget();
-        signals.next().await;
-    };
     let left = tokio::select! {
         biased;
         left = serving => left,
         // Everything that is dropped here may be cut off anywhere: the next start replays the log.
-        () = second_signal => {
+        () = second(&mut signals, &asked) => {
             tracing::warn!("left at once; the next start replays the log");
             return Ok(());
         }
@@ -159,6 +152,15 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
         Some(reason) => Err(Error::Failed(reason)),
         None => Ok(()),
     }
+}
+
+/// Tells that the first signal came, and waits for the second.
+async fn second(signals: &mut Signals, asked: &Notify) {
+    signals.next().await;
+    asked.notify_one();
+    tokio::time::sleep(SAME_SIGNAL).await;
+    signals.forget();
+    signals.next().await;
 }
 
 /// The HTTP API over what this node has.
