@@ -183,6 +183,24 @@ fn cursors_that_wait_keep_nobody_waiting() {
 }
 
 #[test]
+fn a_login_needs_no_place_of_a_query() {
+    let served = with_rows_on(Options::open().option("--max-concurrent-queries", "1"));
+    let mut busy: Vec<Postgres> = (0..5).map(|_| served.session()).collect();
+    for client in &mut busy {
+        client.send(&query(LONG));
+    }
+    eventually("all places to be taken", || match served.session().refused("SELECT 1").as_deref() {
+        Some("53300") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(served.session().value("SHOW jit"), "off");
+    for client in &mut busy {
+        client.cancel();
+        assert_eq!(codes(&client.until(b'Z')), ["57014"]);
+    }
+}
+
+#[test]
 fn silent_peers_keep_nobody_out() {
     let served = with_rows();
     let silent: Vec<Postgres> = (0..1_150).map(|_| Postgres::silent(served.port)).collect();

@@ -71,7 +71,7 @@ pub(super) struct Shared {
     peers: Option<Arc<dyn Peers>>,
     member: Option<Member>,
     moments: Arc<dyn Moments>,
-    default_timeout: Option<Duration>,
+    pub(super) default_timeout: Option<Duration>,
     pub(super) runtime: tokio::runtime::Handle,
 }
 

@@ -8,11 +8,8 @@ use bytes::Bytes;
 use sql::{Param, PgType, Scalar};
 
 use super::errors::Refusal;
+use super::values::{EPOCH_DAYS, EPOCH_MICROSECONDS};
 use super::wire::{Body, Format};
-
-/// Microseconds and days from 1970 to 2000.
-const EPOCH_MICROSECONDS: i64 = 946_684_800_000_000;
-const EPOCH_DAYS: i32 = 10_957;
 
 /// Items of a list.
 const ITEMS_MAX: usize = 65_535;

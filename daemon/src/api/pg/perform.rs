@@ -235,7 +235,7 @@ impl Session {
         if open.has_begun() && !formats.is_empty() && open.formats != formats {
             return Err(Refusal::unsupported("fetching rows of one cursor in two formats").into());
         }
-        if open.asleep.is_none() {
+        if !open.has_begun() && count < usize::MAX {
             self.check_asleep()?;
         }
         // Taken out, so that a failure leaves nothing half-run behind.

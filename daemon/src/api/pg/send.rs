@@ -6,14 +6,14 @@
 //!   then stays, so that its error comes after whole messages.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::command::Scope;
-use super::errors::{Refusal, Severity};
+use super::errors::{Refusal, Severity, stopping};
 use super::rows::{PATIENCE, Rows};
 use super::session::{Failure, Running, Session, Transaction};
 
@@ -27,16 +27,6 @@ const AWAKE: Duration = Duration::from_secs(1);
 const LAST_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Session {
-    /// Without BEGIN a transaction ends with the statements that came together.
-    pub(super) fn end_implicit_transaction(&mut self) {
-        if self.transaction == Transaction::Idle {
-            self.before = None;
-            self.end_local_settings();
-            self.portals.retain(|_, portal| portal.life == Scope::Session);
-            self.report();
-        }
-    }
-
     pub(super) fn ready(&mut self) {
         let state = match self.transaction {
             Transaction::Idle => b'I',
@@ -84,7 +74,7 @@ impl Session {
         tokio::select! {
             biased;
             // Whatever ends the wait, what was not sent is still there.
-            () = close.cancelled() => Err(Failure::Fatal(super::errors::stopping())),
+            () = close.cancelled() => Err(Failure::Fatal(stopping())),
             refusal = stopped => Err(refusal.into()),
             written = self.write() => Ok(written?),
         }
@@ -125,7 +115,7 @@ impl Session {
         while sent < rows_max {
             let Some(chunk) = self.watched(running, rows.next(rows_max - sent)).await? else { break };
             sent += chunk.rows;
-            let (sleepers, fate) = (std::sync::Arc::clone(&self.services.sleepers), std::sync::Arc::clone(&rows.fate));
+            let (sleepers, fate) = (Arc::clone(&self.services.sleepers), Arc::clone(&rows.fate));
             let sleep = async {
                 tokio::time::sleep(AWAKE).await;
                 let _asleep = sleepers.sleep(fate);

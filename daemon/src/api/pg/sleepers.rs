@@ -1,8 +1,9 @@
-//! Cursors that wait for their clients to ask for more rows, all of this node.
+//! Answers that wait for their clients, all of this node: cursors that nobody asks for more rows, and rows that a client
+//! does not read.
 //!
 //! # Promises
 //! - There are few: for a further one, the one that has waited longest is ended, and says so when it is asked.
-//! - Nobody waits for them: a cursor that waits holds memory, and neither a place nor a permit of the query engine.
+//! - Nobody waits for them: an answer that waits holds memory, and neither a place nor a permit of the query engine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,9 +39,7 @@ impl Sleepers {
         while asleep.by_number.len() >= SLEEPERS_MAX
             && let Some((_, longest)) = asleep.by_number.pop_first()
         {
-            let message = format!(
-                "the cursor was ended: {SLEEPERS_MAX} cursors wait for their clients, and it had waited longest"
-            );
+            let message = format!("{SLEEPERS_MAX} answers wait for their clients, and this one had waited longest");
             longest.end(Refusal::new("53400", message));
         }
         asleep.last += 1;

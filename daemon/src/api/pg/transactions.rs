@@ -116,7 +116,17 @@ impl Session {
         self.portals.retain(|_, portal| portal.life == Scope::Session);
     }
 
-    pub(super) fn end_local_settings(&mut self) {
+    /// Without BEGIN a transaction ends with the statements that came together.
+    pub(super) fn end_implicit_transaction(&mut self) {
+        if self.transaction == Transaction::Idle {
+            self.before = None;
+            self.end_local_settings();
+            self.portals.retain(|_, portal| portal.life == Scope::Session);
+            self.report();
+        }
+    }
+
+    fn end_local_settings(&mut self) {
         if self.settings.has_local() {
             Arc::make_mut(&mut self.settings).end_transaction();
         }

@@ -13,8 +13,8 @@ use super::settings::Zone;
 use super::wire::Format;
 
 /// Microseconds and days from 1970 to 2000, where the binary format begins to count.
-const EPOCH_MICROSECONDS: i64 = 946_684_800_000_000;
-const EPOCH_DAYS: i32 = 10_957;
+pub(super) const EPOCH_MICROSECONDS: i64 = 946_684_800_000_000;
+pub(super) const EPOCH_DAYS: i32 = 10_957;
 
 /// Writes the value in `row`, which is not null. A value the binary format cannot hold is refused.
 pub(super) fn put(
