@@ -189,10 +189,12 @@ fn a_login_needs_no_place_of_a_query() {
     for client in &mut busy {
         client.send(&query(LONG));
     }
-    eventually("all places to be taken", || match served.session().refused("SELECT 1").as_deref() {
-        Some("53300") => Ok(()),
-        other => Err(format!("{other:?}")),
+    eventually("one to run and four to wait", || {
+        let metrics = served.node.client().ask(Request::get("/metrics")).text();
+        let is = |phase, count| metrics.contains(&format!("phase_current{{phase=\"{phase}\"}} {count}\n"));
+        if is("permit", 1) && is("planned", 4) { Ok(()) } else { Err("they do not") }
     });
+    assert_eq!(served.session().refused("SELECT 1").as_deref(), Some("53300"));
     assert_eq!(served.session().value("SHOW jit"), "off");
     for client in &mut busy {
         client.cancel();
