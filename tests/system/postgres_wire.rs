@@ -358,14 +358,16 @@ fn a_value_that_does_not_fit_is_an_error_and_no_null() {
     let served = with_rows();
     let mut client = served.session();
     let late = "SELECT to_timestamp_seconds(9223372036855)";
-    for (text, format, expected) in [
-        (late, 0, vec!["22008"]),
-        (late, 1, vec!["22008"]),
-        ("SELECT CAST('NaN' AS DOUBLE), n, NULL FROM room", 1, vec![]),
-    ] {
+    for (text, format, expected) in [(late, 0, vec!["22008"]), (late, 1, vec!["22008"])] {
         let asked = [parse("", text, &[]), bind(("", ""), &[], format), execute("", 0), sync()].concat();
         assert_eq!(codes(&client.ask(&asked)), expected, "{text}");
     }
+    // What has no digits, no sign and no value, in binary.
+    let text = "SELECT CAST('NaN' AS DOUBLE), n, NULL FROM room";
+    let said = client.ask(&[parse("", text, &[]), bind(("", ""), &[], 1), execute("", 0), sync()].concat());
+    let seven = [&10_u32.to_be_bytes()[..], &[0, 1, 0, 0, 0, 0, 0, 0, 0, 7]].concat();
+    let row = [&[0, 3, 0, 0, 0, 8][..], &f64::NAN.to_be_bytes(), &seven, &[255; 4]].concat();
+    assert_eq!(said.iter().find(|said| said.kind == b'D').map(|said| &said.body), Some(&row));
     // Open ends of other databases.
     for (of, value, expected) in [
         (1082, 2_921_939_i32.to_be_bytes().to_vec(), vec![]),
@@ -376,4 +378,23 @@ fn a_value_that_does_not_fit_is_an_error_and_no_null() {
             [parse("", "SELECT $1", &[of]), bind(("", ""), &[Some(&value)], 1), execute("", 0), sync()].concat();
         assert_eq!(codes(&client.ask(&asked)), expected, "{of} {value:?}");
     }
+}
+
+#[test]
+fn a_transaction_that_failed_gives_no_more_rows_and_its_cursors_go_with_it() {
+    let served = with_rows();
+    let mut client = served.session();
+    let hold = |name: &str| format!("DECLARE {name} CURSOR WITH HOLD FOR SELECT v FROM seq");
+    client.ask(&query(&hold("kept")));
+    client.ask(&query(&format!("{}; SELECT 1/0", hold("undone"))));
+    client.ask(&query(&format!("BEGIN; {}; DECLARE c CURSOR FOR SELECT v FROM seq", hold("gone"))));
+    assert_eq!(client.refused("FETCH 1 FROM c; SELECT 1/0").as_deref(), Some("22012"));
+    assert_eq!(client.refused("FETCH 1 FROM c").as_deref(), Some("25P02"));
+    let asked = [parse("", "SELECT 1", &[]), sync()].concat();
+    assert_eq!(codes(&client.ask(&asked)), ["25P02"]);
+    assert_eq!(client.refused("ROLLBACK"), None);
+    for name in ["c", "gone", "undone"] {
+        assert_eq!(client.refused(&format!("FETCH 1 FROM {name}")).as_deref(), Some("34000"), "{name}");
+    }
+    assert_eq!(client.value("FETCH 1 FROM kept"), "0");
 }

@@ -51,6 +51,8 @@ pub(super) struct Portal {
     pub(super) asleep: Option<Sleep>,
     pub(super) is_done: bool,
     pub(super) life: Scope,
+    /// Its transaction was committed: a later one that is rolled back leaves it there.
+    pub(super) has_outlived: bool,
     pub(super) bytes: usize,
 }
 
@@ -67,7 +69,8 @@ impl Portal {
     pub(super) fn new(prepared: Prepared, params: Vec<Param>, (formats, life): (Vec<Format>, Scope)) -> Self {
         let Prepared { command, params: _, columns, bytes } = prepared;
         let bytes = bytes + formats.len() + params.iter().map(bytes_of).sum::<usize>();
-        Self { command, params, formats, columns, rows: None, asleep: None, is_done: false, life, bytes }
+        let (rows, asleep, is_done, has_outlived) = (None, None, false, false);
+        Self { command, params, formats, columns, rows, asleep, is_done, life, has_outlived, bytes }
     }
 
     /// A statement of the simple protocol, which is not kept.

@@ -314,12 +314,8 @@ impl Session {
         refusal.write_to(&mut self.out, Severity::Error);
         match self.transaction {
             Transaction::Open => self.transaction = Transaction::Failed,
-            // What the statements before it set is undone with it.
-            Transaction::Idle => {
-                if let Some(before) = self.before.take() {
-                    self.settings = before;
-                }
-            }
+            // What the statements before it did is undone with it.
+            Transaction::Idle => self.undo(),
             Transaction::Failed => {}
         }
     }

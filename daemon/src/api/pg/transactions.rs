@@ -3,6 +3,7 @@
 //! # Promises
 //! - A rollback brings back the settings of the beginning, one to a savepoint those of the savepoint.
 //! - Statements that came together without BEGIN and failed have set nothing.
+//! - A cursor WITH HOLD lives on when its transaction is committed, and only then.
 
 use std::sync::Arc;
 
@@ -102,10 +103,16 @@ impl Session {
         if self.transaction == Transaction::Idle {
             self.notice("25P01", "there is no transaction in progress");
         }
+        self.undo();
+        self.end_transaction();
+    }
+
+    /// What was set and declared since the transaction began, if only by a statement without BEGIN, is as before.
+    pub(super) fn undo(&mut self) {
         if let Some(before) = self.before.take() {
             self.settings = before;
         }
-        self.end_transaction();
+        self.portals.retain(|_, portal| portal.has_outlived);
     }
 
     fn end_transaction(&mut self) {
@@ -114,14 +121,13 @@ impl Session {
         self.savepoints.clear();
         self.end_local_settings();
         self.portals.retain(|_, portal| portal.life == Scope::Session);
+        self.portals.values_mut().for_each(|portal| portal.has_outlived = true);
     }
 
     /// Without BEGIN a transaction ends with the statements that came together.
     pub(super) fn end_implicit_transaction(&mut self) {
         if self.transaction == Transaction::Idle {
-            self.before = None;
-            self.end_local_settings();
-            self.portals.retain(|_, portal| portal.life == Scope::Session);
+            self.end_transaction();
             self.report();
         }
     }
