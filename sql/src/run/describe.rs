@@ -1,4 +1,4 @@
-//! What a statement would answer, for clients that ask before they run it.
+//! What a statement would answer, found without running it.
 
 use std::sync::Arc;
 
