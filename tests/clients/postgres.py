@@ -142,6 +142,16 @@ def asyncpg():
                 async for row in db.cursor("SELECT v FROM seq ORDER BY v", prefetch=700):
                     seen.append(row[0])
                 check(seen, list(range(ROWS)))
+            for text, error in [
+                ("SELECT * FROM nope", library.UndefinedTableError),
+                ("SELEKT 1", library.PostgresSyntaxError),
+                ("SELECT 1 / 0", library.DivisionByZeroError),
+            ]:
+                try:
+                    await db.fetch(text, timeout=10)
+                except error:
+                    continue
+                raise SystemExit(f"{text} was not refused with {error}")
             try:
                 await db.fetch(LONG, timeout=0.5)
             except asyncio.TimeoutError:

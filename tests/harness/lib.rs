@@ -17,6 +17,7 @@ pub mod node;
 pub mod packages;
 pub mod server;
 pub mod wire;
+pub mod postgres;
 pub mod command;
 pub mod data;
 pub mod tsbs;

@@ -23,6 +23,8 @@ mod bad_input;
 mod fuzz;
 mod auth;
 mod postgres;
+mod postgres_wire;
+mod postgres_fuzz;
 mod flight;
 mod tls;
 mod peers;

@@ -1,38 +1,38 @@
-//! Postgres clients: real ones, and bytes that no client sends.
+//! Postgres clients: real ones.
 //!
 //! # Promises
 //! - psql, psycopg, asyncpg, pg8000, ADBC and SQLAlchemy ask, cancel, fetch and copy, and see the tables there are.
 //! - A password is a token, and opens what the token may read.
-//! - A node that stops says so to sessions that wait; no bytes end a node.
+//! - A node that stops says so to sessions that wait.
 //!
 //! The libraries are those of `tests/clients/requirements.txt`, as `harness::packages` brings them.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use harness::folder::package;
 use harness::http::Request;
 use harness::node::{Node, Options, free_port};
 use harness::packages::python_clients;
-use harness::random::Random;
-use harness::wait::eventually;
+use harness::postgres::Postgres;
 use serde_json::json;
 
-struct Served {
-    node: Node,
-    port: u16,
+pub(crate) struct Served {
+    pub(crate) node: Node,
+    pub(crate) port: u16,
 }
 
-fn serve(options: Options) -> Served {
+pub(crate) fn serve(options: Options) -> Served {
     let port = free_port();
     Served { node: Node::start(options.option("--pg-bind", &format!("127.0.0.1:{port}"))), port }
 }
 
 /// One row of every kind of column, and many rows of one number.
-fn with_rows() -> Served {
-    let served = serve(Options::open());
+pub(crate) fn with_rows() -> Served {
+    with_rows_on(Options::open())
+}
+
+pub(crate) fn with_rows_on(options: Options) -> Served {
+    let served = serve(options);
     let client = served.node.client();
     client.write("plant", "room,name=a temp=20.5,hum=40i,n=7u,on=true,s=\"x \\\"y\\\"\" 1737392500690067123");
     let lines: Vec<String> =
@@ -122,7 +122,7 @@ fn psql_shows_what_there_is() {
     served.says("\\du", "me|");
     served.says("\\dp", "public|room|table");
     for nothing in ["\\df", "\\di", "\\dT", "\\ds", "\\dx", "\\ddp", "\\dRp"] {
-        served.says(nothing, "");
+        assert_eq!(served.psql(("plant", "x"), nothing).as_deref(), Ok(""), "{nothing}");
     }
     served.says("COPY room (name, temp) TO STDOUT WITH CSV HEADER", "name,temp\na,20.5");
     served.says("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'", "room\nseq");
@@ -174,75 +174,11 @@ fn a_password_is_a_token_and_opens_what_it_may_read() {
     assert!(!log.contains(&reader) && !log.contains(&operator), "a token stands in the log");
 }
 
-/// The first message of a session.
-fn opening() -> Vec<u8> {
-    let parameters = b"user\0me\0database\0plant\0\0";
-    let len = u32::try_from(8 + parameters.len()).expect("short");
-    [&len.to_be_bytes()[..], &196_608_u32.to_be_bytes()[..], parameters].concat()
-}
-
-fn connect(port: u16) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the node listens");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-    stream
-}
-
 #[test]
 fn a_session_that_waits_is_told_of_the_stop() {
     let mut served = with_rows();
-    let mut stream = connect(served.port);
-    stream.write_all(&opening()).expect("it is read");
-    let mut said = vec![0; 4096];
-    let mut len = 0;
-    while !said[..len].ends_with(b"Z\0\0\0\x05I") {
-        len += stream.read(&mut said[len..]).expect("it answers");
-    }
+    let mut client = Postgres::session(served.port, ("plant", "x"));
     served.node.stop();
-    let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).expect("the connection is closed in order");
-    assert!(String::from_utf8_lossy(&rest).contains("57P01"), "{rest:?}");
-}
-
-#[test]
-fn no_bytes_end_a_node() {
-    let served = with_rows();
-    let mut random = Random::new(5433);
-    for round in 0..200 {
-        let mut stream = connect(served.port);
-        // Half of them begin as a client does.
-        if round % 2 == 0 {
-            stream.write_all(&opening()).expect("it is read");
-        }
-        let kinds = b"QPBDECSHXpdcf!";
-        let len = random.below(60);
-        let mut message = vec![kinds[usize::try_from(random.below(14)).expect("small")]];
-        message.extend(u32::try_from(len / 2 + 4).expect("small").to_be_bytes());
-        message.extend((0..len).map(|_| if random.below(3) == 0 { 0 } else { random.next_u64().to_le_bytes()[0] }));
-        // The node may have hung up by then, as it should.
-        let _ = stream.write_all(&message);
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        let mut rest = Vec::new();
-        let _ = stream.read_to_end(&mut rest);
-    }
-    served.says("SELECT 1", "1");
-    let log = served.node.log();
-    assert!(!log.contains("panicked"), "{log}");
-    eventually("all sessions to end", || {
-        let metrics = served.node.client().ask(Request::get("/metrics")).text();
-        if metrics.contains("\npg_sessions 0\n") { Ok(()) } else { Err("some are open") }
-    });
-}
-
-#[test]
-fn rows_are_streamed_and_not_kept() {
-    let served = with_rows();
-    served.says("SELECT 1", "1");
-    let before = served.node.usage().rss_peak_bytes;
-    let mut psql = Command::new("psql");
-    psql.args(["-X", "-h", "127.0.0.1", "-p", &served.port.to_string(), "-U", "me", "-d", "plant", "-c"]);
-    psql.arg("COPY (SELECT a.v, b.v FROM seq a CROSS JOIN (SELECT v FROM seq WHERE v < 50) b) TO STDOUT");
-    let output = run(&mut psql, "a million rows");
-    assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), 1_000_000);
-    let grown = served.node.usage().rss_peak_bytes.saturating_sub(before);
-    assert!(grown < 200 << 20, "{} MiB", grown >> 20);
+    assert_eq!(client.until(b'E').pop().and_then(|said| said.code()).as_deref(), Some("57P01"));
+    assert_eq!(client.hear().expect("the connection is closed in order"), None);
 }

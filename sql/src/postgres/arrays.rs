@@ -1,20 +1,33 @@
 //! Lists as Postgres writes them: `{a,"b c",NULL}`.
 
+/// How many items an array may have.
+pub const ARRAY_ITEMS_MAX: usize = 65_535;
+
+/// Why a text is no array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArrayError {
+    Malformed,
+    TooMany,
+}
+
 /// The items of a list of one dimension; `None` when the text is no such list.
 #[must_use]
-pub fn array_items(text: &str) -> Option<Vec<Option<String>>> {
-    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
+pub fn array_items(text: &str) -> Result<Vec<Option<String>>, ArrayError> {
+    let inner = text.trim().strip_prefix('{').and_then(|text| text.strip_suffix('}')).ok_or(ArrayError::Malformed)?;
     if inner.trim().is_empty() {
-        return Some(Vec::new());
+        return Ok(Vec::new());
     }
     let mut items = Vec::new();
     let mut rest = inner;
     loop {
-        let (item, after) = item(rest.trim_start())?;
+        let (item, after) = item(rest.trim_start()).ok_or(ArrayError::Malformed)?;
         items.push(item);
+        if items.len() > ARRAY_ITEMS_MAX {
+            return Err(ArrayError::TooMany);
+        }
         match after.trim_start() {
-            "" => return Some(items),
-            after => rest = after.strip_prefix(',')?,
+            "" => return Ok(items),
+            after => rest = after.strip_prefix(',').ok_or(ArrayError::Malformed)?,
         }
     }
 }
@@ -79,10 +92,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_list_has_so_many_items_and_no_more() {
+        let list = |items: usize| format!("{{{}}}", vec!["a"; items].join(","));
+        assert_eq!(array_items(&list(ARRAY_ITEMS_MAX)).map(|items| items.len()), Ok(ARRAY_ITEMS_MAX));
+        assert_eq!(array_items(&list(ARRAY_ITEMS_MAX + 1)), Err(ArrayError::TooMany));
+    }
+
     #[track_caller]
     fn check(text: &str, expected: Option<&[Option<&str>]>) {
         let found = array_items(text);
-        let found = found.as_ref().map(|items| items.iter().map(Option::as_deref).collect::<Vec<_>>());
+        let found = found.as_ref().ok().map(|items| items.iter().map(Option::as_deref).collect::<Vec<_>>());
         assert_eq!(found.as_deref(), expected, "{text}");
     }
 }

@@ -152,7 +152,7 @@ fn plain_type(name: &str) -> Option<DataType> {
 pub(super) fn list(text: &str) -> Option<Result<Expr>> {
     let item =
         |item: Option<String>| item.map_or_else(|| "NULL".to_owned(), |item| format!("'{}'", item.replace('\'', "''")));
-    let items: Vec<String> = array_items(text)?.into_iter().map(item).collect();
+    let items: Vec<String> = array_items(text).ok()?.into_iter().map(item).collect();
     Some(match items.as_slice() {
         [] => parse("arrow_cast(make_array(), 'List(Utf8)')"),
         items => parse(&format!("ARRAY[{}]", items.join(", "))),

@@ -54,7 +54,7 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::sql::sqlparser::ast::Statement;
 
-pub use arrays::array_items;
+pub use arrays::{ARRAY_ITEMS_MAX, ArrayError, array_items};
 pub(crate) use dialect::ClientDialect;
 pub(crate) use directory::Directory;
 pub(crate) use emptiness::settled;

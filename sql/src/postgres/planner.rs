@@ -42,7 +42,7 @@ fn alike(value: Expr, other: &Expr, schema: &DFSchema) -> Result<Expr> {
     match other.get_type(schema) {
         Ok(of) if of.is_numeric() => Ok(Expr::Literal(number(text, &of)?, None)),
         Ok(DataType::List(item)) => {
-            let Some(items) = array_items(text) else { return plan_err!("malformed array literal: \"{text}\"") };
+            let Ok(items) = array_items(text) else { return plan_err!("malformed array literal: \"{text}\"") };
             let items = items.into_iter().map(|text| ScalarValue::Utf8(text).cast_to(item.data_type()));
             let items = items.collect::<Result<Vec<_>>>()?;
             Ok(Expr::Literal(ScalarValue::List(ScalarValue::new_list_nullable(&items, item.data_type())), None))

@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::engine::Shared;
 use super::statement::{self, PARAMS_MAX};
+use super::work::panicked;
 use super::{Description, Engine, Error, Query, lists};
 use crate::postgres;
 use crate::session::Session;
@@ -18,8 +19,18 @@ impl Engine {
     /// client knows them; a parameter nothing is known of is a text.
     pub async fn describe(&self, query: Query, declared: Vec<Option<DataType>>) -> Result<Description, Error> {
         let shared = Arc::clone(&self.shared);
+        let timeout = query.timeout.or(self.shared.default_timeout.get());
         let task = self.shared.runtime.spawn(async move { describe(&shared, query, &declared).await });
-        AbortOnDropHandle::new(task).await.unwrap_or(Err(Error::Cancelled))
+        let described = async {
+            AbortOnDropHandle::new(task).await.unwrap_or_else(|ended| match ended.try_into_panic() {
+                Ok(panic) => Err(panicked(&*panic)),
+                Err(_) => Err(Error::Cancelled),
+            })
+        };
+        match timeout {
+            Some(timeout) => tokio::time::timeout(timeout, described).await.unwrap_or(Err(Error::Timeout(timeout))),
+            None => described.await,
+        }
     }
 
     /// The columns that `run` would answer with, to the last detail: `describe` stops before the plan is optimized, which

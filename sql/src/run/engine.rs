@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use object_store::ObjectStore;
-use storage::catalog::{Action, State};
+use storage::catalog::{Access, Action, Database, State};
 use storage::cluster::HEARTBEAT_EVERY;
 use storage::knob::Knob;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -22,6 +22,9 @@ const BATCHES_WAITING_MAX: usize = 2;
 
 /// How many queries may wait for each that may run. What waits is planned already and holds what it planned with.
 const WAITING_PER_RUNNING: usize = 4;
+
+/// Queries that wait for their readers; at least so many, however few may run. More keep what they hold.
+const SLEEPING_MIN: usize = 200;
 
 /// How long a client may take to ask for more rows. One that has stopped reading would hold files and memory for ever.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -61,11 +64,13 @@ pub(super) struct Shared {
     /// For queries that run, wait to run, or are planned.
     places: Arc<Semaphore>,
     places_max: usize,
+    /// For queries that wait for their readers, without a place or a permit.
+    pub(super) sleeping: Arc<Semaphore>,
     pub(super) read_timeout: Duration,
     pub(super) metrics: Metrics,
     pub(super) operator: Option<Arc<Operator>>,
     moments: Arc<dyn Moments>,
-    default_timeout: Knob<Option<Duration>>,
+    pub(super) default_timeout: Knob<Option<Duration>>,
     pub(super) runtime: tokio::runtime::Handle,
 }
 
@@ -96,6 +101,7 @@ impl Engine {
             permits: Arc::new(Semaphore::new(permits)),
             places: Arc::new(Semaphore::new(places_max)),
             places_max,
+            sleeping: Arc::new(Semaphore::new(places_max.max(SLEEPING_MIN))),
             read_timeout: READ_TIMEOUT,
             metrics,
             operator,
@@ -127,6 +133,29 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Whether `database` is there and its bearer may read it. Takes no place among the queries, so whoever only begins
+    /// or goes on is told also while too many wait.
+    pub fn check(&self, database: &str, access: &Access) -> Result<(), Error> {
+        let moment = self.shared.open_moment()?;
+        readable(moment.state(), database, access).map(drop)
+    }
+}
+
+/// The database that may be read; `None` is the one of the node itself.
+fn readable(state: &State, name: &str, access: &Access) -> Result<Option<Arc<Database>>, Error> {
+    let database = match state.database(name) {
+        _ if name == INTERNAL_DATABASE => None,
+        Some(database) => Some(Arc::clone(database)),
+        None => return Err(Error::DatabaseNotFound(name.to_owned())),
+    };
+    let is_allowed = match &database {
+        Some(database) => access.allows(Some(database.id), Action::Read),
+        None => access.is_admin(),
+    };
+    if is_allowed { Ok(database) } else { Err(Error::Denied(name.to_owned())) }
+}
+
 impl Shared {
     /// A place among the queries that run or wait.
     pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
@@ -147,19 +176,7 @@ impl Shared {
 
     /// What the query may look at: whether the database exists and may be read is known before the text is parsed.
     pub(super) fn world(&self, state: &Arc<State>, query: &Query) -> Result<World, Error> {
-        let denied = || Err(Error::Denied(query.database.clone()));
-        let database = match state.database(&query.database) {
-            _ if query.database == INTERNAL_DATABASE => None,
-            Some(database) => Some(Arc::clone(database)),
-            None => return Err(Error::DatabaseNotFound(query.database.clone())),
-        };
-        let is_allowed = match &database {
-            Some(database) => query.access.allows(Some(database.id), Action::Read),
-            None => query.access.is_admin(),
-        };
-        if !is_allowed {
-            return denied();
-        }
+        let database = readable(state, &query.database, &query.access)?;
         let operator = self.operator.as_ref();
         Ok(World {
             state: Arc::clone(state),

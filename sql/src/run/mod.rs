@@ -6,6 +6,8 @@
 //!   before it runs.
 //! - Rows are streamed as they come; dropping the answer, or the call that waits for it, cancels the query.
 //! - What a query holds goes when it ends; a client that stops reading ends its query. Few enough queries wait to run.
+//! - A query whose rows nobody takes lets others run meanwhile. Few enough queries sleep so; further ones keep what they
+//!   hold.
 //! - Planning and execution run on the threads they were given, never on the caller's.
 //! - A panic in a query is an error of that query.
 //!

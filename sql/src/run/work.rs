@@ -9,10 +9,10 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{FutureExt, StreamExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::engine::Shared;
 use super::{Error, Query, statement};
@@ -40,6 +40,9 @@ pub(super) struct Work {
     rows: mpsc::Sender<RecordBatch>,
     progress: Progress,
 }
+
+/// A place among the queries that run or wait, until it has slept once; and a permit to run.
+type Held = (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit);
 
 /// The log entry of a query. Dropped before it is closed, which is how a query is cancelled, it says so.
 struct Progress {
@@ -106,7 +109,7 @@ impl Work {
         if let Some(command) = statement::command(&self.query) {
             return self.perform(&command?).await;
         }
-        let _place = self.progress.shared.place()?;
+        let place = self.progress.shared.place()?;
         self.progress.shared.observe(&self.query.database).await;
         let moment = self.progress.shared.open_moment()?;
         let world = self.progress.shared.world(moment.state(), &self.query)?;
@@ -120,11 +123,11 @@ impl Work {
         self.progress.planned(session, Arc::clone(&plan));
 
         let permits = Arc::clone(&self.progress.shared.permits);
-        let _permit = permits.acquire_owned().await.map_err(|_| Error::Cancelled)?;
+        let permit = permits.acquire_owned().await.map_err(|_| Error::Cancelled)?;
         self.progress.permitted();
         let rows = execute_stream(plan, state.task_ctx())?;
         self.send_head(Head { schema: postgres::shown(&rows.schema()), tag: None })?;
-        self.send(rows).await
+        self.send(rows, (Some(place), permit)).await
         // The moment lives until here: no file it names is deleted before.
     }
 
@@ -140,7 +143,8 @@ impl Work {
         let done = operator.perform(command, &asker).await?;
         let row = command.row(&done).map_err(|error| Error::Execution(error.to_string()))?;
         self.send_head(Head { schema: row.schema(), tag: Some(command.tag()) })?;
-        self.send(Box::pin(MemoryStream::try_new(vec![row], command.schema(), None)?)).await
+        self.progress.rows = row.num_rows();
+        self.rows.send(row).await.map_err(|_| Error::Cancelled)
     }
 
     fn send_head(&mut self, head: Head) -> Result<(), Error> {
@@ -148,13 +152,26 @@ impl Work {
         self.head.take().map_or(Ok(()), |sender| sender.send(Ok(head)).map_err(gone))
     }
 
-    async fn send(&mut self, mut rows: SendableRecordBatchStream) -> Result<(), Error> {
+    /// While nobody takes its rows a query does nothing, so others may run in its stead: it gives its place and its
+    /// permit back, and waits for a permit again before it goes on.
+    async fn send(&mut self, mut rows: SendableRecordBatchStream, held: Held) -> Result<(), Error> {
+        let mut held = Some(held);
         while let Some(batch) = rows.next().await.transpose()? {
             self.progress.rows += batch.num_rows();
             self.progress.entry.answered(self.progress.rows);
+            let Err(TrySendError::Full(batch)) = self.rows.try_send(batch) else { continue };
+            // Too many sleepers would take more memory than queries that run: the next one keeps what it holds.
+            let asleep = Arc::clone(&self.progress.shared.sleeping).try_acquire_owned();
+            if asleep.is_ok() {
+                held = None;
+            }
             let patience = self.query.patience.unwrap_or(self.progress.shared.read_timeout);
             let sent = tokio::time::timeout(patience, self.rows.send(batch)).await;
             sent.map_err(|_| Error::Cancelled)?.map_err(|_| Error::Cancelled)?;
+            if held.is_none() {
+                let permit = Arc::clone(&self.progress.shared.permits).acquire_owned().await;
+                held = Some((None, permit.map_err(|_| Error::Cancelled)?));
+            }
         }
         Ok(())
     }
@@ -208,7 +225,7 @@ fn compute(plan: &Arc<dyn ExecutionPlan>) -> Duration {
     plan.children().into_iter().map(compute).fold(own, Duration::saturating_add)
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Error {
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let message = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     Error::Execution(format!("the query panicked: {}", message.unwrap_or("no message")))
 }

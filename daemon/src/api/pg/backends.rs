@@ -1,4 +1,7 @@
 //! Sessions by their numbers, so that a second connection can cancel what a first one waits for.
+//!
+//! # Promises
+//! - Numbers and secrets are random: 63 bits that somebody else would have to guess.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +17,6 @@ pub(super) struct Backends {
 
 #[derive(Debug, Default)]
 struct Known {
-    last: i32,
     by_number: HashMap<i32, (i32, Arc<Switch>)>,
 }
 
@@ -47,19 +49,12 @@ pub(super) struct Backend {
 
 impl Backends {
     pub(super) fn enter(self: &Arc<Self>) -> Backend {
-        // Its bits are random, which is all that is asked of a secret.
-        let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
-        let secret = i32::try_from(low & 0x7fff_ffff).expect("it has 31 bits");
         let switch = Arc::new(Switch::default());
         let mut known = self.known.lock();
-        let mut number = known.last;
-        loop {
-            number = number.checked_add(1).unwrap_or(1);
-            if !known.by_number.contains_key(&number) {
-                break;
-            }
+        let (mut number, mut secret) = chance();
+        while known.by_number.contains_key(&number) {
+            (number, secret) = chance();
         }
-        known.last = number;
         known.by_number.insert(number, (secret, Arc::clone(&switch)));
         Backend { all: Arc::clone(self), number, secret, switch }
     }
@@ -73,6 +68,14 @@ impl Backends {
             switch.throw();
         }
     }
+}
+
+/// A number, and a secret: whoever guesses has to guess both.
+fn chance() -> (i32, i32) {
+    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+    // The low bits of both halves are random.
+    let number = i32::try_from((high >> 32) & 0x7fff_ffff).expect("it has 31 bits");
+    (number.max(1), (low & 0xffff_ffff).try_into().map_or(0, u32::cast_signed))
 }
 
 impl Drop for Backend {

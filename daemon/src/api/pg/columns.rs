@@ -2,7 +2,9 @@
 //!
 //! # Promises
 //! - Times are cut to microseconds, downwards, and that some were cut is known (`Cut`).
+//! - A value that its type cannot hold is an error, and never a null.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,10 +19,12 @@ use arrow_array::{
     Int64Array, IntervalMonthDayNanoArray, ListArray, RecordBatch, StringArray, Time64MicrosecondArray,
     TimestampMicrosecondArray,
 };
-use arrow_cast::cast;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, DataType, IntervalUnit, TimeUnit};
 use sql::{PgType, Scalar};
+
+use super::errors::Refusal;
 
 /// Whether a time lost nanoseconds.
 #[derive(Debug, Clone, Default)]
@@ -58,12 +62,45 @@ pub(super) enum Column {
     /// What a clock shows, whatever its zone.
     Clock(TimestampMicrosecondArray),
     Interval(IntervalMonthDayNanoArray),
+    /// Its items alone: they begin with the first one of the first list.
     List(ListArray, Scalar, Box<Column>),
 }
 
+/// The items of the list in `row`.
+pub(super) fn items(list: &ListArray, row: usize) -> Range<usize> {
+    let offsets = list.value_offsets();
+    index(offsets[row] - offsets[0])..index(offsets[row + 1] - offsets[0])
+}
+
+fn index(offset: i32) -> usize {
+    usize::try_from(offset).expect("offsets are not negative")
+}
+
 /// The columns of `batch` as these types.
-pub(super) fn columns(batch: &RecordBatch, types: &[PgType], cut: &Cut) -> Result<Vec<Column>, ArrowError> {
-    batch.columns().iter().zip(types).map(|(array, of)| Column::new(array, *of, cut)).collect()
+pub(super) fn columns(batch: &RecordBatch, types: &[PgType], cut: &Cut) -> Result<Vec<Column>, Refusal> {
+    let column = |(array, of): (&ArrayRef, &PgType)| Column::new(array, *of, cut).map_err(|error| refused(*of, &error));
+    batch.columns().iter().zip(types).map(column).collect()
+}
+
+/// A value that has no form as this type.
+fn refused(of: PgType, error: &ArrowError) -> Refusal {
+    let (PgType::One(scalar) | PgType::Array(scalar)) = of;
+    let code = match (error, scalar) {
+        (ArrowError::MemoryError(_), _) => "53200",
+        (ArrowError::CastError(_) | ArrowError::ComputeError(_) | ArrowError::ArithmeticOverflow(_), scalar) => {
+            match scalar {
+                Scalar::Date | Scalar::Time | Scalar::Timestamp | Scalar::Timestamptz | Scalar::Interval => "22008",
+                _ => "22003",
+            }
+        }
+        _ => "XX000",
+    };
+    Refusal::new(code, format!("a value cannot be shown as {}: {error}", of.sql_name()))
+}
+
+fn cast(array: &dyn Array, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    // What does not fit is an error; the default is a null.
+    cast_with_options(array, to, &CastOptions { safe: false, format_options: FormatOptions::default() })
 }
 
 impl Column {
@@ -77,8 +114,10 @@ impl Column {
                 };
                 let list = cast(array, &DataType::List(Arc::clone(item)))?;
                 let list = list.as_list::<i32>().clone();
-                let items = Box::new(Self::scalar(list.values(), scalar, cut)?);
-                Ok(Self::List(list, scalar, items))
+                // A slice of a long column has all items of the column.
+                let (first, last) = (index(list.value_offsets()[0]), index(list.value_offsets()[list.len()]));
+                let items = list.values().slice(first, last - first);
+                Ok(Self::List(list, scalar, Box::new(Self::scalar(&items, scalar, cut)?)))
             }
         }
     }
@@ -141,10 +180,15 @@ fn microseconds(array: &ArrayRef, cut: &Cut) -> Result<TimestampMicrosecondArray
     let DataType::Timestamp(unit, _) = array.data_type() else {
         return Err(ArrowError::CastError(format!("{} is no time", array.data_type())));
     };
-    let times = |factor: i64| move |value: i64| value.checked_mul(factor);
+    let times = |factor: i64| {
+        move |value: i64| {
+            let large = || ArrowError::ArithmeticOverflow(format!("{value} is too late or too early"));
+            value.checked_mul(factor).ok_or_else(large)
+        }
+    };
     Ok(match unit {
-        TimeUnit::Second => array.as_primitive::<TimestampSecondType>().unary_opt(times(1_000_000)),
-        TimeUnit::Millisecond => array.as_primitive::<TimestampMillisecondType>().unary_opt(times(1_000)),
+        TimeUnit::Second => array.as_primitive::<TimestampSecondType>().try_unary(times(1_000_000))?,
+        TimeUnit::Millisecond => array.as_primitive::<TimestampMillisecondType>().try_unary(times(1_000))?,
         TimeUnit::Microsecond => array.as_primitive::<TimestampMicrosecondType>().clone(),
         TimeUnit::Nanosecond => array.as_primitive::<TimestampNanosecondType>().unary(|value: i64| {
             if value % 1_000 != 0 {

@@ -1,8 +1,12 @@
 //! What a statement is: rows to be asked for, or something about the session.
 
 use super::errors::Refusal;
-use super::lex::{Lexeme, Token};
+use super::lex::{Kind, Token};
 use super::wire::Format;
+use super::words::Words;
+
+mod copied;
+mod settings;
 
 /// One statement.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +27,13 @@ pub(super) enum Command {
     Show(String),
     Reset(Option<String>),
     Discard(&'static str),
+    /// `SELECT set_config(…)`: sets, and answers with the value.
+    Configure {
+        name: String,
+        value: Value,
+        scope: Scope,
+        column: String,
+    },
     Prepare {
         name: String,
         types: Vec<String>,
@@ -91,15 +102,37 @@ pub(super) enum CopyForm {
     Csv { delimiter: char, quote: char, null: String, header: bool },
 }
 
+/// What may be said of a transaction; all there is to say of one here is that it reads.
+const MODES: [&str; 12] = [
+    "isolation",
+    "level",
+    "serializable",
+    "repeatable",
+    "read",
+    "committed",
+    "uncommitted",
+    "write",
+    "only",
+    "not",
+    "deferrable",
+    "transaction",
+];
+
 impl Command {
-    /// What the statement with these tokens is.
-    pub(super) fn parse(tokens: &[Lexeme], text: &str) -> Result<Self, Refusal> {
-        let mut words = Words { tokens, at: 0, text };
+    /// What the statement `text` is.
+    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
+        let mut words = Words::new(text);
         let Some(first) = words.word() else { return Ok(Self::Query(text.to_owned())) };
-        match first.as_str() {
-            "begin" => Ok(Self::Begin),
-            "start" if words.is("transaction") => Ok(Self::Begin),
-            "commit" | "end" => Ok(Self::Commit),
+        let command = match first.as_str() {
+            "begin" => {
+                words.is("work");
+                words.modes(Self::Begin)
+            }
+            "start" => {
+                words.expect("transaction")?;
+                words.modes(Self::Begin)
+            }
+            "commit" | "end" => words.commit(),
             "rollback" | "abort" => words.rollback(),
             "savepoint" => words.name().map(Self::Savepoint),
             "release" => {
@@ -110,208 +143,111 @@ impl Command {
             "show" => words.show(),
             "reset" => words.reset(),
             "discard" => words.discard(),
-            "prepare" => words.prepare(),
+            "prepare" => return words.prepare(),
             "execute" => words.execute(),
             "deallocate" => {
                 words.is("prepare");
                 words.name_or_all().map(Self::Deallocate)
             }
-            "declare" => words.declare().map(Self::Declare),
+            "declare" => return words.declare().map(Self::Declare),
             "fetch" => words.fetch(Takes::Rows),
             "move" => words.fetch(Takes::Nothing),
             "close" => words.name_or_all().map(Self::Close),
             "copy" => words.copy().map(Self::Copy),
-            "unlisten" => Ok(Self::Nothing("UNLISTEN")),
-            "listen" | "notify" | "lock" | "checkpoint" | "vacuum" | "analyze" | "cluster" | "reindex" => {
-                Err(Refusal::unsupported(&first.to_uppercase()))
+            "unlisten" => {
+                if !words.is_symbol('*') {
+                    words.name()?;
+                }
+                Ok(Self::Nothing("UNLISTEN"))
             }
-            "table" => Ok(Self::Query(format!("SELECT * FROM {}", words.rest()))),
-            _ => Ok(Self::Query(text.to_owned())),
+            "listen" | "notify" | "lock" | "checkpoint" | "vacuum" | "analyze" | "cluster" | "reindex" => {
+                return Err(Refusal::unsupported(&first.to_uppercase()));
+            }
+            "table" => return Ok(Self::Query(format!("SELECT * FROM {}", words.rest()))),
+            "select" => return Ok(words.set_config().unwrap_or_else(|| Self::Query(text.to_owned()))),
+            _ => return Ok(Self::Query(text.to_owned())),
+        }?;
+        // SHOW TABLES is for the query engine, all of it.
+        if words.is_done() || matches!(command, Self::Query(_)) { Ok(command) } else { Err(words.unexpected()) }
+    }
+}
+
+impl Command {
+    /// What its texts take.
+    pub(super) fn bytes(&self) -> usize {
+        let all = |texts: &[String]| texts.iter().map(|text| size_of::<String>() + text.len()).sum::<usize>();
+        match self {
+            Self::Query(text) => text.len(),
+            Self::Set { name, value, .. } => name.len() + value.bytes(),
+            Self::Configure { name, value, column, .. } => name.len() + value.bytes() + column.len(),
+            Self::Prepare { name, types, text } => name.len() + all(types) + text.len(),
+            Self::ExecutePrepared { name, values } => name.len() + all(values),
+            Self::Declare(cursor) => cursor.name.len() + cursor.text.len(),
+            Self::Copy(copy) => copy.text.len() + copy.form.bytes(),
+            Self::Savepoint(name) | Self::Release(name) | Self::RollbackTo(name) | Self::Show(name) => name.len(),
+            Self::Fetch { name, .. } => name.len(),
+            Self::Reset(name) | Self::Deallocate(name) | Self::Close(name) => name.as_ref().map_or(0, String::len),
+            Self::Begin | Self::Commit | Self::Rollback | Self::Discard(_) | Self::Nothing(_) => 0,
         }
     }
 }
 
-/// The tokens that are left.
-struct Words<'a> {
-    tokens: &'a [Lexeme],
-    at: usize,
-    text: &'a str,
+impl Value {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Default => 0,
+            Self::Text(text) => text.len(),
+        }
+    }
+}
+
+impl CopyForm {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Binary => 0,
+            Self::Text { null, .. } | Self::Csv { null, .. } => null.len(),
+        }
+    }
 }
 
 impl Words<'_> {
-    fn peek(&self) -> Option<&Token> {
-        self.tokens.get(self.at).map(|lexeme| &lexeme.token)
-    }
-
-    fn next(&mut self) -> Option<Token> {
-        let token = self.peek().cloned();
-        self.at += 1;
-        token
-    }
-
-    fn word(&mut self) -> Option<String> {
-        match self.peek() {
-            Some(Token::Word(word)) => {
-                let word = word.clone();
-                self.at += 1;
-                Some(word)
+    /// Passes what is said of a transaction.
+    fn modes(&mut self, command: Command) -> Result<Command, Refusal> {
+        while !self.is_done() {
+            if !self.is_symbol(',') && !MODES.iter().any(|mode| self.is(mode)) {
+                return Err(self.unexpected());
             }
-            _ => None,
         }
+        Ok(command)
     }
 
-    /// Passes `word` when it is next.
-    fn is(&mut self, word: &str) -> bool {
-        let found = matches!(self.peek(), Some(Token::Word(next)) if next == word);
-        self.at += usize::from(found);
-        found
-    }
-
-    fn is_symbol(&mut self, symbol: char) -> bool {
-        let found = self.peek() == Some(&Token::Symbol(symbol));
-        self.at += usize::from(found);
-        found
-    }
-
-    /// What was not expected.
-    fn unexpected(&self) -> Refusal {
-        match self.tokens.get(self.at) {
-            Some(lexeme) => Refusal::syntax(&self.text[lexeme.at.clone()]),
-            None => Refusal::new("42601", "syntax error at end of input"),
+    /// `AND CHAIN` would begin the next transaction with the end of this one.
+    fn no_chain(&mut self, command: Command) -> Result<Command, Refusal> {
+        if self.is("prepared") {
+            return Err(Refusal::unsupported("a prepared transaction"));
         }
-    }
-
-    fn expect(&mut self, word: &str) -> Result<(), Refusal> {
-        if self.is(word) { Ok(()) } else { Err(self.unexpected()) }
-    }
-
-    /// The text from here on.
-    fn rest(&self) -> &str {
-        self.tokens.get(self.at).map_or("", |lexeme| &self.text[lexeme.at.start..])
-    }
-
-    fn name(&mut self) -> Result<String, Refusal> {
-        match self.peek().cloned() {
-            Some(Token::Word(name) | Token::Quoted(name)) => {
-                self.at += 1;
-                Ok(name)
+        if self.is("and") {
+            if self.is("chain") {
+                return Err(Refusal::unsupported("AND CHAIN"));
             }
-            _ => Err(self.unexpected()),
+            self.expect("no")?;
+            self.expect("chain")?;
         }
+        Ok(command)
     }
 
-    fn name_or_all(&mut self) -> Result<Option<String>, Refusal> {
-        if self.is("all") { Ok(None) } else { self.name().map(Some) }
+    fn commit(&mut self) -> Result<Command, Refusal> {
+        let _ = self.is("work") || self.is("transaction");
+        self.no_chain(Command::Commit)
     }
 
     fn rollback(&mut self) -> Result<Command, Refusal> {
         let _ = self.is("work") || self.is("transaction");
         if !self.is("to") {
-            return Ok(Command::Rollback);
+            return self.no_chain(Command::Rollback);
         }
         self.is("savepoint");
         self.name().map(Command::RollbackTo)
-    }
-
-    fn set(&mut self) -> Result<Command, Refusal> {
-        let scope = if self.is("local") { Scope::Transaction } else { Scope::Session };
-        self.is("session");
-        // All there is to say of a transaction here: it reads.
-        if self.is("transaction") || self.is("characteristics") || self.is("constraints") {
-            return Ok(Command::Nothing("SET"));
-        }
-        if self.is("time") {
-            self.expect("zone")?;
-            return Ok(Command::Set { name: "timezone".to_owned(), value: self.values()?, scope });
-        }
-        if self.is("names") {
-            return Ok(Command::Set { name: "client_encoding".to_owned(), value: self.values()?, scope });
-        }
-        if self.is("role") || self.is("authorization") {
-            return match self.values()? {
-                Value::Text(name) if name != "none" => Err(Refusal::unsupported("SET ROLE")),
-                _ => Ok(Command::Nothing("SET")),
-            };
-        }
-        let name = self.dotted_name()?;
-        if !self.is_symbol('=') && !self.is("to") {
-            return Err(self.unexpected());
-        }
-        Ok(Command::Set { name, value: self.values()?, scope })
-    }
-
-    fn dotted_name(&mut self) -> Result<String, Refusal> {
-        let mut name = self.name()?;
-        while self.is_symbol('.') {
-            name = format!("{name}.{}", self.name()?);
-        }
-        Ok(name.to_lowercase())
-    }
-
-    /// Values parted by commas.
-    fn values(&mut self) -> Result<Value, Refusal> {
-        if matches!(self.peek(), Some(Token::Word(word)) if word == "default" || word == "local") {
-            return Ok(Value::Default);
-        }
-        let mut values = Vec::new();
-        loop {
-            let sign = if self.is_symbol('-') { "-" } else { "" };
-            // `INTERVAL '+00:00' HOUR TO MINUTE` is how some drivers write a time zone.
-            self.is("interval");
-            match self.next() {
-                Some(Token::Word(text) | Token::Quoted(text) | Token::Text(text) | Token::Number(text)) => {
-                    values.push(format!("{sign}{text}"));
-                }
-                _ => {
-                    self.at -= 1;
-                    return Err(self.unexpected());
-                }
-            }
-            if !self.is_symbol(',') {
-                return Ok(Value::Text(values.join(", ")));
-            }
-        }
-    }
-
-    fn show(&mut self) -> Result<Command, Refusal> {
-        if matches!(self.peek(), Some(Token::Word(word)) if ["tables", "columns", "functions"].contains(&word.as_str()))
-        {
-            return Ok(Command::Query(self.text.to_owned()));
-        }
-        if self.is("time") {
-            self.expect("zone")?;
-            return Ok(Command::Show("timezone".to_owned()));
-        }
-        if self.is("transaction") {
-            self.expect("isolation")?;
-            self.expect("level")?;
-            return Ok(Command::Show("transaction_isolation".to_owned()));
-        }
-        self.dotted_name().map(Command::Show)
-    }
-
-    fn reset(&mut self) -> Result<Command, Refusal> {
-        if self.is("all") {
-            return Ok(Command::Reset(None));
-        }
-        if self.is("time") {
-            self.expect("zone")?;
-            return Ok(Command::Reset(Some("timezone".to_owned())));
-        }
-        if self.is("role") || self.is("session") {
-            return Ok(Command::Nothing("RESET"));
-        }
-        self.dotted_name().map(|name| Command::Reset(Some(name)))
-    }
-
-    fn discard(&mut self) -> Result<Command, Refusal> {
-        match self.word().as_deref() {
-            Some("all") => Ok(Command::Discard("DISCARD ALL")),
-            Some("plans") => Ok(Command::Nothing("DISCARD PLANS")),
-            Some("sequences") => Ok(Command::Nothing("DISCARD SEQUENCES")),
-            Some("temp" | "temporary") => Ok(Command::Nothing("DISCARD TEMP")),
-            _ => Err(self.unexpected()),
-        }
     }
 
     fn prepare(&mut self) -> Result<Command, Refusal> {
@@ -328,36 +264,6 @@ impl Words<'_> {
         let name = self.name()?;
         let values = if self.is_symbol('(') { self.listed()? } else { Vec::new() };
         Ok(Command::ExecutePrepared { name, values })
-    }
-
-    /// What stands between commas, up to the closing parenthesis.
-    fn listed(&mut self) -> Result<Vec<String>, Refusal> {
-        let (mut items, mut depth) = (Vec::new(), 0_usize);
-        let mut start = self.at;
-        loop {
-            let here = self.at;
-            let part = |items: &mut Vec<String>, start: usize| {
-                if let (Some(first), true) = (self.tokens.get(start), here > start) {
-                    items.push(self.text[first.at.start..self.tokens[here - 1].at.end].to_owned());
-                }
-            };
-            match self.peek() {
-                None => return Err(self.unexpected()),
-                Some(Token::Symbol(')')) if depth == 0 => {
-                    part(&mut items, start);
-                    self.at += 1;
-                    return Ok(items);
-                }
-                Some(Token::Symbol(',')) if depth == 0 => {
-                    part(&mut items, start);
-                    start = here + 1;
-                }
-                Some(Token::Symbol('(')) => depth += 1,
-                Some(Token::Symbol(')')) => depth -= 1,
-                Some(_) => {}
-            }
-            self.at += 1;
-        }
     }
 
     fn declare(&mut self) -> Result<Cursor, Refusal> {
@@ -377,174 +283,49 @@ impl Words<'_> {
 
     /// Forward only: rows that have passed are gone.
     fn fetch(&mut self, takes: Takes) -> Result<Command, Refusal> {
-        let mut count = 1;
-        match self.peek().cloned() {
-            Some(Token::Word(word)) => match word.as_str() {
-                "next" => self.at += 1,
-                "all" => (count, self.at) = (usize::MAX, self.at + 1),
-                "forward" => {
-                    self.at += 1;
-                    if self.is("all") {
-                        count = usize::MAX;
-                    } else if let Some(Token::Number(number)) = self.peek().cloned() {
-                        (count, self.at) = (self.rows(&number)?, self.at + 1);
-                    }
-                }
-                "backward" | "prior" | "first" | "last" | "absolute" | "relative" => {
-                    return Err(Refusal::new("55000", "cursor can only scan forward"));
-                }
-                _ => {}
-            },
-            Some(Token::Number(number)) => (count, self.at) = (self.rows(&number)?, self.at + 1),
-            Some(Token::Symbol('-')) => return Err(Refusal::new("55000", "cursor can only scan forward")),
-            _ => {}
+        for backwards in ["backward", "prior", "first", "last", "absolute", "relative"] {
+            if self.is_next(backwards) {
+                return Err(Refusal::new("55000", "cursor can only scan forward"));
+            }
         }
+        let count = if self.is("next") {
+            1
+        } else {
+            self.is("forward");
+            if self.is("all") { usize::MAX } else { self.rows()?.unwrap_or(1) }
+        };
         let _ = self.is("from") || self.is("in");
         Ok(Command::Fetch { name: self.name()?, count, takes })
     }
 
-    fn rows(&self, number: &str) -> Result<usize, Refusal> {
-        number.parse().map_err(|_| self.unexpected())
-    }
-
-    fn copy(&mut self) -> Result<Copy, Refusal> {
-        let text = if self.is_symbol('(') {
-            let start = self.tokens.get(self.at).map_or(0, |lexeme| lexeme.at.start);
-            let mut depth = 1_usize;
-            loop {
-                let here = self.tokens.get(self.at).map(|lexeme| lexeme.at.start);
-                match self.next() {
-                    Some(Token::Symbol('(')) => depth += 1,
-                    Some(Token::Symbol(')')) => depth -= 1,
-                    Some(_) => {}
-                    None => return Err(self.unexpected()),
-                }
-                if depth == 0 {
-                    break self.text[start..here.unwrap_or(start)].to_owned();
-                }
+    fn rows(&mut self) -> Result<Option<usize>, Refusal> {
+        match self.kind() {
+            Some(Kind::Number) => {
+                let Some(Token::Number(number)) = self.peek() else { return Ok(None) };
+                let rows = number.parse().map_err(|_| self.unexpected())?;
+                self.advance();
+                Ok(Some(rows))
             }
-        } else {
-            self.copied_table()?
-        };
-        if self.is("from") {
-            return Err(Refusal::new("25006", "COPY FROM is not supported: queries can only read"));
-        }
-        self.expect("to")?;
-        if !self.is("stdout") {
-            return Err(Refusal::new("42501", "COPY can only write to STDOUT"));
-        }
-        Ok(Copy { text, form: self.copy_form()? })
-    }
-
-    /// `schema.table (a, b)` as a query.
-    fn copied_table(&mut self) -> Result<String, Refusal> {
-        let start = self.tokens.get(self.at).map_or(0, |lexeme| lexeme.at.start);
-        self.name()?;
-        while self.is_symbol('.') {
-            self.name()?;
-        }
-        let table = self.text[start..self.tokens[self.at - 1].at.end].to_owned();
-        let columns = if self.is_symbol('(') { self.listed()?.join(", ") } else { "*".to_owned() };
-        Ok(format!("SELECT {columns} FROM {table}"))
-    }
-
-    /// Both ways to say it: `(FORMAT csv, HEADER)` and `WITH CSV HEADER`.
-    fn copy_form(&mut self) -> Result<CopyForm, Refusal> {
-        let mut said = CopyOptions::default();
-        self.is("with");
-        let in_parentheses = self.is_symbol('(');
-        while let Some(option) = self.word() {
-            self.is("as");
-            match option.as_str() {
-                "format" => said.format = self.name()?,
-                "binary" | "csv" | "text" => said.format = option,
-                "header" => said.header = !self.is("false") && !self.is("off"),
-                "delimiter" => said.delimiter = Some(self.character()?),
-                "quote" => said.quote = Some(self.character()?),
-                "null" => said.null = Some(self.copy_text()?),
-                "encoding" => drop(self.copy_text()?),
-                "escape" if self.character()? == said.quote.unwrap_or('"') => {}
-                _ => return Err(Refusal::unsupported(&format!("COPY option {}", option.to_uppercase()))),
-            }
-            if in_parentheses {
-                let _ = self.is("true") || self.is("on");
-                self.is_symbol(',');
-            }
-        }
-        if in_parentheses && !self.is_symbol(')') || self.peek().is_some() {
-            return Err(self.unexpected());
-        }
-        said.form()
-    }
-
-    fn copy_text(&mut self) -> Result<String, Refusal> {
-        match self.next() {
-            Some(Token::Text(text)) => Ok(text),
-            _ => {
-                self.at -= 1;
-                Err(self.unexpected())
-            }
-        }
-    }
-
-    fn character(&mut self) -> Result<char, Refusal> {
-        let text = self.copy_text()?;
-        let mut chars = text.chars();
-        match (chars.next(), chars.next()) {
-            (Some(one), None) if one.is_ascii() && !matches!(one, '\n' | '\r') => Ok(one),
-            _ => Err(Refusal::new("22023", "COPY delimiter and quote must be a single one-byte character")),
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct CopyOptions {
-    format: String,
-    delimiter: Option<char>,
-    quote: Option<char>,
-    null: Option<String>,
-    header: bool,
-}
-
-impl CopyOptions {
-    fn form(self) -> Result<CopyForm, Refusal> {
-        let Self { format, delimiter, quote, null, header } = self;
-        match format.as_str() {
-            "binary" => Ok(CopyForm::Binary),
-            "csv" => Ok(CopyForm::Csv {
-                delimiter: delimiter.unwrap_or(','),
-                quote: quote.unwrap_or('"'),
-                null: null.unwrap_or_default(),
-                header,
-            }),
-            "" | "text" => Ok(CopyForm::Text {
-                delimiter: delimiter.unwrap_or('\t'),
-                null: null.unwrap_or_else(|| "\\N".to_owned()),
-                header,
-            }),
-            other => Err(Refusal::new("22023", format!("COPY format \"{other}\" not recognized"))),
+            Some(Kind::Symbol('-')) => Err(Refusal::new("55000", "cursor can only scan forward")),
+            _ => Ok(None),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::settings::VALUES_MAX;
     use super::*;
-    use crate::api::pg::lex::statements;
-
-    fn parse(text: &str) -> Result<Command, Refusal> {
-        let (tokens, text) = statements(text).remove(0);
-        Command::parse(&tokens, text)
-    }
+    use crate::api::pg::words::ITEMS_MAX;
 
     #[track_caller]
     fn check(text: &str, expected: Command) {
-        assert_eq!(parse(text), Ok(expected), "{text}");
+        assert_eq!(Command::parse(text), Ok(expected), "{text}");
     }
 
     #[track_caller]
     fn refused(text: &str, code: &str) {
-        assert_eq!(parse(text).map_err(|refusal| refusal.code), Err(code), "{text}");
+        assert_eq!(Command::parse(text).map_err(|refusal| refusal.code), Err(code), "{text}");
     }
 
     fn set(name: &str, value: &str) -> Command {
@@ -561,18 +342,30 @@ mod tests {
 
     #[test]
     fn transactions_are_known_by_their_words() {
-        check("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", Command::Begin);
+        check("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", Command::Begin);
+        check("BEGIN TRANSACTION", Command::Begin);
         check("start transaction", Command::Begin);
         check("END", Command::Commit);
         check("ROLLBACK WORK", Command::Rollback);
         check("rollback to savepoint \"A b\"", Command::RollbackTo("A b".into()));
         check("RELEASE SAVEPOINT s", Command::Release("s".into()));
+        check(&format!("SAVEPOINT {}", "s".repeat(100)), Command::Savepoint("s".repeat(63)));
+        check("COMMIT AND NO CHAIN", Command::Commit);
+        for text in ["COMMIT PREPARED 'x'", "ROLLBACK PREPARED 'x'", "COMMIT AND CHAIN", "SET TRANSACTION SNAPSHOT 'x'"]
+        {
+            refused(text, "0A000");
+        }
+        for text in ["COMMIT nonsense", "BEGIN nonsense", "ROLLBACK TO a b", "RELEASE a b", "DEALLOCATE a b"] {
+            refused(text, "42601");
+        }
     }
 
     #[test]
     fn settings_are_set_in_many_ways() {
         check("SET extra_float_digits = 3", set("extra_float_digits", "3"));
-        check("set search_path to system, \"Pub\"", set("search_path", "system, Pub"));
+        check("set search_path to system, \"Pub\"", set("search_path", "system, \"Pub\""));
+        check("SET search_path TO \"$user\", 'a,b', \"c\"\"\"", set("search_path", "\"$user\", \"a,b\", \"c\"\"\""));
+        check("SET TIME ZONE INTERVAL '+02:00' HOUR TO MINUTE", set("timezone", "+02:00"));
         check("SET SESSION statement_timeout TO '5s'", set("statement_timeout", "5s"));
         check("SET TIME ZONE 'Europe/Berlin'", set("timezone", "Europe/Berlin"));
         check("SET x.y = -1", set("x.y", "-1"));
@@ -583,6 +376,29 @@ mod tests {
         check("SHOW TABLES", Command::Query("SHOW TABLES".into()));
         refused("SET x", "42601");
         refused("SET x = ;", "42601");
+        refused("SET jit = on nonsense", "42601");
+        refused("SHOW jit nonsense", "42601");
+        refused("SET a.b.c.d.e = 1", "42601");
+        refused(&format!("SET search_path = {}a", "a,".repeat(VALUES_MAX)), "54000");
+    }
+
+    #[test]
+    fn a_select_that_only_sets_is_known() {
+        let configure = |name: &str, value, scope, column: &str| Command::Configure {
+            name: name.into(),
+            value,
+            scope,
+            column: column.into(),
+        };
+        let nothing = || Value::Text(String::new());
+        let expected = configure("search_path", nothing(), Scope::Session, "set_config");
+        check("SELECT pg_catalog.set_config('search_path', '', false)", expected);
+        let expected = configure("a.b", Value::Default, Scope::Transaction, "x");
+        check("select set_config('a.b', NULL, true) AS x", expected);
+        for text in ["SELECT set_config('a.b', v, true)", "SELECT set_config('a.b', '1', true), 1", "SELECT set_config"]
+        {
+            check(text, Command::Query(text.into()));
+        }
     }
 
     #[test]
@@ -630,6 +446,9 @@ mod tests {
         check("PREPARE p (int, numeric(1, 2)) AS SELECT $1, $2", prepare);
         let execute = Command::ExecutePrepared { name: "p".into(), values: vec!["1 + 1".into(), "'a,b'".into()] };
         check("EXECUTE p(1 + 1, 'a,b')", execute);
+        let execute = Command::ExecutePrepared { name: "p".into(), values: vec!["f(1, 2)".into(), "3".into()] };
+        check("EXECUTE p(f(1, 2), 3)", execute);
+        refused(&format!("EXECUTE p({}1)", "1,".repeat(ITEMS_MAX)), "54000");
         check("DEALLOCATE PREPARE p", Command::Deallocate(Some("p".into())));
         check("DEALLOCATE ALL", Command::Deallocate(None));
     }

@@ -4,6 +4,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::columns::Column;
 use super::command::CopyForm;
+use super::errors::Refusal;
+use super::rows::check;
 use super::settings::Zone;
 use super::values::{put, put_sized};
 use super::wire::{ColumnInfo, Format, Outbox, count};
@@ -63,15 +65,14 @@ impl CopyWriter {
         (columns, row): (&[Column], usize),
         zone: Zone,
         out: &mut Outbox,
-    ) -> Result<(), String> {
-        let mut result = Ok(());
+    ) -> Result<(), Refusal> {
         let head = self.binary_head();
-        out.message(b'd', |body| match &self.form {
+        out.try_message(b'd', |body| match &self.form {
             CopyForm::Binary => {
                 body.put_slice(head);
                 body.put_i16(count(columns.len()));
                 let how = (Format::Binary, zone);
-                result = columns.iter().try_for_each(|column| put_sized((column, row), how, body));
+                columns.iter().try_for_each(|column| put_sized((column, row), how, body).and_then(|()| check(body)))
             }
             CopyForm::Text { delimiter, null, .. } | CopyForm::Csv { delimiter, null, .. } => {
                 let mut value = BytesMut::new();
@@ -81,14 +82,15 @@ impl CopyWriter {
                         body.put_slice(null.as_bytes());
                     } else {
                         value.clear();
-                        result = put(column, row, (Format::Text, zone), &mut value);
+                        put(column, row, (Format::Text, zone), &mut value)?;
                         self.text(&value, body);
+                        check(body)?;
                     }
                 }
                 body.put_u8(b'\n');
+                Ok(())
             }
-        });
-        result
+        })
     }
 
     fn binary_head(&mut self) -> &'static [u8] {

@@ -8,6 +8,9 @@ use storage::model::ErrorKind;
 
 use super::wire::{Outbox, put_text};
 
+/// So much of a word that was not expected is shown.
+const NEAR_BYTES_MAX: usize = 100;
+
 /// What a client is told instead of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
@@ -30,6 +33,8 @@ impl Refusal {
     }
 
     pub(super) fn syntax(near: &str) -> Self {
+        // A whole text may stand there.
+        let near = &near[..near.floor_char_boundary(NEAR_BYTES_MAX)];
         Self::new("42601", format!("syntax error at or near \"{near}\""))
     }
 

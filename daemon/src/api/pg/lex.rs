@@ -1,10 +1,17 @@
 //! The text of a client, cut into statements and words.
 //!
+//! # Promises
+//! - A text is read word by word, and no word is kept: whatever a client sends, cutting takes no more memory than that.
+//! - Names are cut to 63 bytes, as in Postgres.
+//!
 //! # Why
 //! What is about the session is told apart by its first words, before any parser: the parser of the query engine knows
 //! only a part of it, and one of several statements that cannot be parsed must not keep those before it from being run.
 
 use std::ops::Range;
+
+/// The longest name of a statement, a cursor, a savepoint.
+const NAME_BYTES_MAX: usize = 63;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Token {
@@ -18,77 +25,112 @@ pub(super) enum Token {
     Symbol(char),
 }
 
-/// A token and where it stands.
-#[derive(Debug, Clone, PartialEq)]
+/// What kind of word it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Word,
+    Quoted,
+    Text(Escapes),
+    Dollar,
+    Number,
+    Symbol(char),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Escapes {
+    Yes,
+    No,
+}
+
+/// A word and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Lexeme {
-    pub(super) token: Token,
+    pub(super) kind: Kind,
     pub(super) at: Range<usize>,
 }
 
-/// The statements of `text`, their tokens first; those without any are left out.
-pub(super) fn statements(text: &str) -> Vec<(Vec<Lexeme>, &str)> {
-    let mut statements = Vec::new();
-    let mut tokens: Vec<Lexeme> = Vec::new();
-    let mut depth = 0_usize;
-    let mut end_of = |tokens: &mut Vec<Lexeme>| {
-        if let (Some(first), Some(last)) = (tokens.first(), tokens.last()) {
-            let (start, end) = (first.at.start, last.at.end);
-            let shifted = std::mem::take(tokens).into_iter();
-            let shifted = shifted.map(|l| Lexeme { token: l.token, at: l.at.start - start..l.at.end - start });
-            statements.push((shifted.collect(), &text[start..end]));
-        }
-    };
-    let mut lexer = Lexer { text, at: 0 };
-    while let Some(lexeme) = lexer.next() {
-        match lexeme.token {
-            Token::Symbol('(') => depth += 1,
-            Token::Symbol(')') => depth = depth.saturating_sub(1),
-            Token::Symbol(';') if depth == 0 => {
-                end_of(&mut tokens);
-                continue;
+impl Lexeme {
+    /// What it says in `text`, from which it was read.
+    pub(super) fn token(&self, text: &str) -> Token {
+        let raw = &text[self.at.clone()];
+        let plain = |raw: &str, quote, escapes| {
+            let mut value = String::new();
+            quoted(raw, (quote, escapes), |c| value.push(c));
+            value
+        };
+        match self.kind {
+            Kind::Word => Token::Word(raw.to_lowercase()),
+            Kind::Quoted => Token::Quoted(plain(raw, '"', Escapes::No)),
+            Kind::Text(Escapes::No) => Token::Text(plain(raw, '\'', Escapes::No)),
+            Kind::Text(Escapes::Yes) => Token::Text(plain(&raw[1..], '\'', Escapes::Yes)),
+            Kind::Dollar => {
+                let tag = dollar_tag(raw).unwrap_or_default();
+                let inner = &raw[tag.len()..];
+                Token::Text(inner.strip_suffix(tag).unwrap_or(inner).to_owned())
             }
-            _ => {}
+            Kind::Number => Token::Number(raw.to_owned()),
+            Kind::Symbol(symbol) => Token::Symbol(symbol),
         }
-        tokens.push(lexeme);
     }
-    end_of(&mut tokens);
-    statements
 }
 
-struct Lexer<'a> {
+/// A name as it is kept.
+pub(super) fn cut(mut name: String) -> String {
+    name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
+    name
+}
+
+/// The statements of `text`; those without any word are left out.
+pub(super) fn statements(text: &str) -> impl Iterator<Item = &str> {
+    let mut lexer = Lexer::new(text);
+    std::iter::from_fn(move || {
+        let (mut depth, mut found) = (0_usize, None::<Range<usize>>);
+        loop {
+            let Some(Lexeme { kind, at }) = lexer.next() else { return found.map(|range| &text[range]) };
+            match kind {
+                Kind::Symbol('(') => depth += 1,
+                Kind::Symbol(')') => depth = depth.saturating_sub(1),
+                Kind::Symbol(';') if depth == 0 => match found {
+                    Some(range) => return Some(&text[range]),
+                    None => continue,
+                },
+                _ => {}
+            }
+            found = Some(found.map_or(at.start, |range| range.start)..at.end);
+        }
+    })
+}
+
+#[derive(Debug)]
+pub(super) struct Lexer<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl Lexer<'_> {
-    fn next(&mut self) -> Option<Lexeme> {
+impl<'a> Lexer<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    pub(super) fn next(&mut self) -> Option<Lexeme> {
         self.skip_blanks();
         let start = self.at;
         let rest = &self.text[start..];
         let first = rest.chars().next()?;
-        let token = match first {
-            '\'' => Token::Text(self.quoted('\'', Escapes::No)),
-            '"' => Token::Quoted(self.quoted('"', Escapes::No)),
+        let nothing = |_| {};
+        let (kind, len) = match first {
+            '\'' => (Kind::Text(Escapes::No), quoted(rest, ('\'', Escapes::No), nothing)),
+            '"' => (Kind::Quoted, quoted(rest, ('"', Escapes::No), nothing)),
             'e' | 'E' if rest[1..].starts_with('\'') => {
-                self.at += 1;
-                Token::Text(self.quoted('\'', Escapes::Yes))
+                (Kind::Text(Escapes::Yes), 1 + quoted(&rest[1..], ('\'', Escapes::Yes), nothing))
             }
-            '$' if dollar_tag(rest).is_some() => Token::Text(self.dollar_quoted()),
-            c if c.is_alphabetic() || c == '_' => Token::Word(self.run(is_word_part).to_lowercase()),
-            c if c.is_ascii_digit() => Token::Number(self.run(|c| c.is_ascii_alphanumeric() || c == '.')),
-            symbol => {
-                self.at += symbol.len_utf8();
-                Token::Symbol(symbol)
-            }
+            '$' if dollar_tag(rest).is_some() => (Kind::Dollar, dollar_len(rest)),
+            c if c.is_alphabetic() || c == '_' => (Kind::Word, run_len(rest, is_word_part)),
+            c if c.is_ascii_digit() => (Kind::Number, run_len(rest, |c| c.is_ascii_alphanumeric() || c == '.')),
+            symbol => (Kind::Symbol(symbol), symbol.len_utf8()),
         };
-        Some(Lexeme { token, at: start..self.at })
-    }
-
-    fn run(&mut self, belongs: impl Fn(char) -> bool) -> String {
-        let rest = &self.text[self.at..];
-        let len = rest.find(|c| !belongs(c)).unwrap_or(rest.len());
         self.at += len;
-        rest[..len].to_owned()
+        Some(Lexeme { kind, at: start..self.at })
     }
 
     /// White space and comments; those between `/*` and `*/` nest.
@@ -98,7 +140,7 @@ impl Lexer<'_> {
             let trimmed = rest.trim_start();
             self.at += rest.len() - trimmed.len();
             if trimmed.starts_with("--") {
-                self.at += trimmed.find('\n').unwrap_or(trimmed.len());
+                self.at += trimmed.find(['\n', '\r']).unwrap_or(trimmed.len());
             } else if trimmed.starts_with("/*") {
                 self.at += comment_len(trimmed);
             } else {
@@ -106,42 +148,37 @@ impl Lexer<'_> {
             }
         }
     }
-
-    /// What stands between `quote` and the next one; a doubled one is one of the text. What has no end goes to the end.
-    fn quoted(&mut self, quote: char, escapes: Escapes) -> String {
-        let mut value = String::new();
-        let mut chars = self.text[self.at..].char_indices().skip(1).peekable();
-        while let Some((at, c)) = chars.next() {
-            if c == '\\' && escapes == Escapes::Yes {
-                value.extend(chars.next().map(|(_, escaped)| unescaped(escaped)));
-            } else if c == quote {
-                if chars.next_if(|(_, next)| *next == quote).is_none() {
-                    self.at += at + 1;
-                    return value;
-                }
-                value.push(quote);
-            } else {
-                value.push(c);
-            }
-        }
-        self.at = self.text.len();
-        value
-    }
-
-    fn dollar_quoted(&mut self) -> String {
-        let rest = &self.text[self.at..];
-        let tag = dollar_tag(rest).unwrap_or_default();
-        let inner = &rest[tag.len()..];
-        let end = inner.find(tag).unwrap_or(inner.len());
-        self.at = (self.at + tag.len() + end + tag.len()).min(self.text.len());
-        inner[..end].to_owned()
-    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Escapes {
-    Yes,
-    No,
+fn run_len(text: &str, belongs: impl Fn(char) -> bool) -> usize {
+    text.find(|c| !belongs(c)).unwrap_or(text.len())
+}
+
+/// Hands on what stands between the quote `text` begins with and the next one, and returns how long it is, quotes
+/// included; a doubled one is one of the text. What has no end goes to the end.
+fn quoted(text: &str, (quote, escapes): (char, Escapes), mut each: impl FnMut(char)) -> usize {
+    let mut chars = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        if c == '\\' && escapes == Escapes::Yes {
+            if let Some((_, escaped)) = chars.next() {
+                each(unescaped(escaped));
+            }
+        } else if c == quote {
+            if chars.next_if(|(_, next)| *next == quote).is_none() {
+                return at + 1;
+            }
+            each(quote);
+        } else {
+            each(c);
+        }
+    }
+    text.len()
+}
+
+fn dollar_len(text: &str) -> usize {
+    let tag = dollar_tag(text).unwrap_or_default();
+    let inner = &text[tag.len()..];
+    inner.find(tag).map_or(text.len(), |end| tag.len() + end + tag.len())
 }
 
 fn unescaped(c: char) -> char {
@@ -190,7 +227,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {
-        assert_eq!(statements(text).into_iter().map(|(_, text)| text).collect::<Vec<_>>(), expected, "{text}");
+        assert_eq!(statements(text).collect::<Vec<_>>(), expected, "{text}");
     }
 
     #[test]
@@ -202,12 +239,15 @@ mod tests {
         check("SELECT (1;2)", &["SELECT (1;2)"]);
         check("SELECT $1; SELECT 'open; ", &["SELECT $1", "SELECT 'open; "]);
         check("SELECT 'é'; SELECT é", &["SELECT 'é'", "SELECT é"]);
+        check("-- x\rSELECT 1", &["SELECT 1"]);
     }
 
     #[test]
     fn words_are_small_and_quotes_are_taken_off() {
-        let (tokens, _) = statements("SET \"A\" = 'b''c', E'\\n', $$d$$, 1.5e3, $1").remove(0);
-        let tokens: Vec<Token> = tokens.into_iter().map(|l| l.token).filter(|t| *t != Token::Symbol(',')).collect();
+        let text = "SET \"A\" = 'b''c', E'\\n', $$d$$, 1.5e3, $1, 'open''";
+        let mut lexer = Lexer::new(text);
+        let tokens = std::iter::from_fn(|| lexer.next()).map(|lexeme| lexeme.token(text));
+        let tokens: Vec<Token> = tokens.filter(|token| *token != Token::Symbol(',')).collect();
         let expected = [
             Token::Word("set".into()),
             Token::Quoted("A".into()),
@@ -218,7 +258,14 @@ mod tests {
             Token::Number("1.5e3".into()),
             Token::Symbol('$'),
             Token::Number("1".into()),
+            Token::Text("open'".into()),
         ];
         assert_eq!(tokens, expected);
+    }
+
+    #[test]
+    fn a_name_is_cut_where_a_letter_ends() {
+        assert_eq!(cut("a".repeat(70)), "a".repeat(63));
+        assert_eq!(cut("é".repeat(40)), "é".repeat(31));
     }
 }

@@ -1,10 +1,10 @@
 //! Doing what a statement says.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use sql::{Param, PgType};
 
-use super::command::{Command, Copy, Cursor, Scope, Takes, Value};
+use super::command::{Command, Copy, Cursor, Scope, Takes};
 use super::copy::CopyWriter;
 use super::errors::Refusal;
 use super::lex;
@@ -13,12 +13,7 @@ use super::portal::{Portal, no_portal};
 use super::rows::{Form, Rows};
 use super::session::{Failure, Running, Session, Transaction};
 use super::wire::{ColumnInfo, Format};
-
-/// How long a client may take to fetch more rows of a cursor.
-const CURSOR_PATIENCE: Duration = Duration::from_secs(600);
-
-/// Savepoints cost nothing but their names.
-const SAVEPOINTS_MAX: usize = 10_000;
+use super::words::Words;
 
 /// How the rows of a statement are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +31,7 @@ impl Command {
             Self::Query(_) => "query",
             Self::Begin | Self::Commit | Self::Rollback => "transaction",
             Self::Savepoint(_) | Self::Release(_) | Self::RollbackTo(_) => "savepoint",
-            Self::Set { .. } | Self::Show(_) | Self::Reset(_) | Self::Discard(_) => "setting",
+            Self::Set { .. } | Self::Show(_) | Self::Reset(_) | Self::Discard(_) | Self::Configure { .. } => "setting",
             Self::Prepare { .. } | Self::ExecutePrepared { .. } | Self::Deallocate(_) => "prepare",
             Self::Declare(_) | Self::Fetch { .. } | Self::Close(_) => "cursor",
             Self::Copy(_) => "copy",
@@ -64,30 +59,9 @@ fn tag_of_query(text: &str, rows: usize) -> String {
 }
 
 impl Session {
-    /// In a transaction that failed nothing but its end is done.
-    pub(super) fn check_transaction(&self) -> Result<(), Refusal> {
-        match self.transaction {
-            Transaction::Failed => {
-                let message = "current transaction is aborted, commands ignored until end of transaction block";
-                Err(Refusal::new("25P02", message))
-            }
-            Transaction::Idle | Transaction::Open => Ok(()),
-        }
-    }
-
     /// A statement of the simple protocol: its columns, all its rows, its tag.
     pub(super) async fn perform_simply(&mut self, command: Command, running: &Running) -> Result<(), Failure> {
-        let mut portal = Portal {
-            command: Some(command),
-            params: Vec::new(),
-            formats: Vec::new(),
-            columns: None,
-            rows: None,
-            sent: 0,
-            is_done: false,
-            life: Scope::Transaction,
-            bytes: 0,
-        };
+        let mut portal = Portal::once(command);
         self.advance(&mut portal, (usize::MAX, Told::Columns), running).await
     }
 
@@ -110,19 +84,23 @@ impl Session {
         if !matches!(command, Command::Commit | Command::Rollback | Command::RollbackTo(_)) {
             self.check_transaction()?;
         }
+        if let Command::Query(text) = &command {
+            return self.advance_query(portal, text, (rows_max, told), running).await;
+        }
+        // Only the rows of a query can be asked for again.
+        if std::mem::replace(&mut portal.is_done, true) {
+            return Err(Refusal::new("55000", "the portal cannot be run again").into());
+        }
         match &command {
-            Command::Query(text) => self.advance_query(portal, text, (rows_max, told), running).await,
             Command::ExecutePrepared { name, values } => {
-                if portal.rows.is_none() {
-                    let prepared = self.statement(name)?.clone();
-                    portal.params = literals(values, &prepared.params)?;
-                    if !matches!(prepared.command, Some(Command::Query(_))) {
-                        return Err(Refusal::unsupported("EXECUTE of this statement").into());
-                    }
-                    portal.command = prepared.command;
-                }
-                let Some(Command::Query(text)) = portal.command.clone() else { return Ok(()) };
-                self.advance_query(portal, &text, (rows_max, told), running).await
+                let prepared = self.statement(name)?.clone();
+                let Some(Command::Query(text)) = &prepared.command else {
+                    return Err(Refusal::unsupported("EXECUTE of this statement").into());
+                };
+                portal.params = literals(values, &prepared.params)?;
+                portal.command.clone_from(&prepared.command);
+                portal.is_done = false;
+                self.advance_query(portal, text, (rows_max, told), running).await
             }
             Command::Copy(copy) => self.copy(copy, std::mem::take(&mut portal.params), running).await,
             Command::Fetch { name, count, takes } => {
@@ -131,6 +109,14 @@ impl Session {
                 self.fetch((name, formats), (*count, *takes, told), running).await
             }
             Command::Show(name) => self.show(name, told),
+            Command::Configure { name, value, scope, column } => {
+                self.set(name, value, *scope)?;
+                let value = self.settings.get(name)?.to_owned();
+                self.report();
+                self.say((show_columns(column), vec![vec![value]]), told);
+                self.out.complete("SELECT 1");
+                Ok(())
+            }
             Command::Declare(cursor) => self.declare(cursor, std::mem::take(&mut portal.params)).await,
             Command::Prepare { name, types, text } => self.prepare(name, types, text).await,
             other => {
@@ -142,18 +128,16 @@ impl Session {
         }
     }
 
-    /// Begins to run what a portal asks, unless it runs.
-    async fn start(
-        &mut self,
-        portal: &mut Portal,
-        (text, patience): (&str, Option<Duration>),
-        running: &Running,
-    ) -> Result<Rows, Failure> {
+    /// Begins to run what a portal asks, or wakes it up.
+    async fn start(&mut self, portal: &mut Portal, text: &str, running: &Running) -> Result<Rows, Failure> {
+        if portal.rows.is_some() {
+            self.check_access(running).await?;
+        }
+        portal.asleep = None;
         if let Some(rows) = portal.rows.take() {
             return Ok(rows);
         }
-        let query = self.query(text, portal.params.clone()).await?;
-        let query = sql::Query { patience, ..query };
+        let query = self.query((text, portal.params.clone()), running).await?;
         let form = Form::Rows(portal.formats.clone());
         let rows = self.begin_rows(query, form, running).await?;
         if let Some(expected) = &portal.columns {
@@ -163,6 +147,12 @@ impl Session {
             }
         }
         Ok(rows)
+    }
+
+    /// The client has so many rows that it did not ask for more.
+    fn put_to_sleep(&self, portal: &mut Portal, rows: Rows) {
+        portal.asleep = Some(self.services.sleepers.sleep(Arc::clone(&rows.fate)));
+        portal.rows = Some(rows);
     }
 
     async fn begin_rows(&mut self, query: sql::Query, form: Form, running: &Running) -> Result<Rows, Failure> {
@@ -182,25 +172,26 @@ impl Session {
             self.out.complete(&tag_of_query(text, 0));
             return Ok(());
         }
-        let patience = (rows_max < usize::MAX).then_some(CURSOR_PATIENCE);
-        let mut rows = self.start(portal, (text, patience), running).await?;
+        if rows_max < usize::MAX {
+            self.check_asleep()?;
+        }
+        let mut rows = self.start(portal, text, running).await?;
         if told == Told::Columns {
             self.out.row_description(&rows.columns, &portal.formats);
         }
         let sent = self.stream(&mut rows, rows_max, running).await?;
-        portal.sent += sent;
         if sent == rows_max {
-            portal.rows = Some(rows);
+            self.put_to_sleep(portal, rows);
             self.out.empty(b's');
         } else {
             portal.is_done = true;
-            self.out.complete(&tag_of_query(text, portal.sent));
+            self.out.complete(&tag_of_query(text, sent));
         }
         Ok(())
     }
 
     async fn copy(&mut self, copy: &Copy, params: Vec<Param>, running: &Running) -> Result<(), Failure> {
-        let query = self.query(&copy.text, params).await?;
+        let query = self.query((&copy.text, params), running).await?;
         let writer = CopyWriter::new(copy.form.clone());
         let format = writer.format();
         let mut rows = self.begin_rows(query, Form::Copy(writer), running).await?;
@@ -225,19 +216,8 @@ impl Session {
         if params.len() != prepared.params.len() {
             return Err(Refusal::new("42P02", "the cursor has parameters without values").into());
         }
-        let bytes = text.len() + 256;
-        self.check_room(bytes)?;
-        let portal = Portal {
-            command: prepared.command,
-            params,
-            formats: vec![*format],
-            columns: prepared.columns,
-            rows: None,
-            sent: 0,
-            is_done: false,
-            life: *life,
-            bytes,
-        };
+        let portal = Portal::new(prepared, params, (vec![*format], *life));
+        self.check_room(portal.bytes + name.len())?;
         self.portals.insert(name.clone(), portal);
         self.out.complete("DECLARE CURSOR");
         Ok(())
@@ -250,13 +230,18 @@ impl Session {
         (count, takes, told): (usize, Takes, Told),
         running: &Running,
     ) -> Result<(), Failure> {
-        let mut portal = self.portals.remove(name).ok_or_else(|| no_portal(name))?;
-        let Some(Command::Query(text)) = portal.command.clone() else { return Err(no_portal(name).into()) };
-        if portal.rows.is_none() && portal.sent == 0 && !formats.is_empty() {
-            portal.formats.clone_from(&formats);
-        }
-        if !formats.is_empty() && portal.formats != formats {
+        let open = self.portal(name)?;
+        let Some(Command::Query(text)) = open.command.clone() else { return Err(no_portal(name).into()) };
+        if open.has_begun() && !formats.is_empty() && open.formats != formats {
             return Err(Refusal::unsupported("fetching rows of one cursor in two formats").into());
+        }
+        if !open.has_begun() && count < usize::MAX {
+            self.check_asleep()?;
+        }
+        // Taken out, so that a failure leaves nothing half-run behind.
+        let mut portal = self.portals.remove(name).ok_or_else(|| no_portal(name))?;
+        if !portal.has_begun() && !formats.is_empty() {
+            portal.formats = formats;
         }
         if told == Told::Columns
             && let Some(columns) = &portal.columns
@@ -265,14 +250,15 @@ impl Session {
         }
         let mut moved = 0;
         if !portal.is_done && count > 0 {
-            let mut rows = self.start(&mut portal, (&text, Some(CURSOR_PATIENCE)), running).await?;
+            let mut rows = self.start(&mut portal, &text, running).await?;
             moved = match takes {
                 Takes::Rows => self.stream(&mut rows, count, running).await?,
                 Takes::Nothing => self.pass(&mut rows, count, running).await?,
             };
             portal.is_done = moved < count;
-            portal.sent += moved;
-            portal.rows = (!portal.is_done).then_some(rows);
+            if !portal.is_done {
+                self.put_to_sleep(&mut portal, rows);
+            }
         }
         self.portals.insert(name.to_owned(), portal);
         let word = if takes == Takes::Rows { "FETCH" } else { "MOVE" };
@@ -294,14 +280,18 @@ impl Session {
             "all" => self.settings.all().map(|(n, v)| vec![n.to_owned(), v.to_owned(), String::new()]).collect(),
             name => vec![vec![self.settings.get(name)?.to_owned()]],
         };
-        let columns = show_columns(name);
+        self.say((show_columns(name), rows), told);
+        self.out.complete("SHOW");
+        Ok(())
+    }
+
+    /// Rows that are there already.
+    fn say(&mut self, (columns, rows): (Vec<ColumnInfo>, Vec<Vec<String>>), told: Told) {
         if told == Told::Columns {
             self.out.row_description(&columns, &[]);
         }
         let chunk = super::rows::of_texts(&rows);
         self.out.0.extend_from_slice(&chunk.bytes);
-        self.out.complete("SHOW");
-        Ok(())
     }
 
     async fn prepare(&mut self, name: &str, types: &[String], text: &str) -> Result<(), Failure> {
@@ -311,7 +301,7 @@ impl Session {
         let missing = |of: &String| Refusal::new("42704", format!("type \"{of}\" does not exist"));
         let declared = types.iter().map(|of| PgType::by_name(of).map(Some).ok_or_else(|| missing(of)));
         let declared: Vec<Option<PgType>> = declared.collect::<Result<_, _>>()?;
-        let command = lex::statements(text).pop().map(|(tokens, text)| Command::parse(&tokens, text)).transpose()?;
+        let command = lex::statements(text).next().map(Command::parse).transpose()?;
         let prepared = Box::pin(self.prepared(command, &declared)).await?;
         self.keep_statement(name.to_owned(), prepared)?;
         self.out.complete("PREPARE");
@@ -321,36 +311,19 @@ impl Session {
     /// What needs no query; returns the tag.
     fn perform(&mut self, command: &Command) -> Result<String, Refusal> {
         let tag = match command {
-            Command::Begin => {
-                self.begin();
-                "BEGIN"
-            }
-            Command::Commit if self.transaction == Transaction::Open => {
-                self.end_transaction();
-                "COMMIT"
-            }
-            Command::Commit if self.transaction == Transaction::Idle => {
-                self.notice("25P01", "there is no transaction in progress");
-                "COMMIT"
-            }
-            Command::Commit | Command::Rollback => {
-                self.rollback();
-                "ROLLBACK"
-            }
-            Command::Savepoint(_) | Command::Release(_) | Command::RollbackTo(_) => self.perform_savepoint(command)?,
             Command::Set { name, value, scope } => {
                 self.set(name, value, *scope)?;
                 "SET"
             }
             Command::Reset(name) => {
-                self.settings.reset(name.as_deref())?;
+                self.settings_mut().reset(name.as_deref())?;
                 "RESET"
             }
             Command::Discard(tag) => {
                 if self.transaction != Transaction::Idle {
                     return Err(Refusal::new("25001", "DISCARD ALL cannot run inside a transaction block"));
                 }
-                self.settings.reset(None)?;
+                self.settings_mut().reset(None)?;
                 self.statements.clear();
                 self.portals.clear();
                 tag
@@ -373,89 +346,9 @@ impl Session {
                 "CLOSE CURSOR"
             }
             Command::Nothing(tag) => tag,
-            _ => return Err(Refusal::unsupported("this statement")),
+            other => self.perform_transaction(other)?,
         };
         Ok(tag.to_owned())
-    }
-
-    fn perform_savepoint(&mut self, command: &Command) -> Result<&'static str, Refusal> {
-        match command {
-            Command::Savepoint(name) => {
-                self.check_in_transaction("SAVEPOINT")?;
-                if self.savepoints.len() >= SAVEPOINTS_MAX {
-                    return Err(Refusal::new(
-                        "53400",
-                        format!("a transaction has at most {SAVEPOINTS_MAX} savepoints"),
-                    ));
-                }
-                self.savepoints.push(name.clone());
-                Ok("SAVEPOINT")
-            }
-            Command::Release(name) => {
-                let at = self.savepoint(name, "RELEASE SAVEPOINT")?;
-                self.savepoints.truncate(at);
-                Ok("RELEASE")
-            }
-            Command::RollbackTo(name) => {
-                let at = self.savepoint(name, "ROLLBACK TO SAVEPOINT")?;
-                self.savepoints.truncate(at + 1);
-                self.transaction = Transaction::Open;
-                Ok("ROLLBACK")
-            }
-            _ => Err(Refusal::unsupported("this statement")),
-        }
-    }
-
-    fn begin(&mut self) {
-        if self.transaction == Transaction::Idle {
-            self.before = Some(self.settings.clone());
-            self.transaction = Transaction::Open;
-        } else {
-            self.notice("25001", "there is already a transaction in progress");
-        }
-    }
-
-    fn rollback(&mut self) {
-        if self.transaction == Transaction::Idle {
-            self.notice("25P01", "there is no transaction in progress");
-        }
-        if let Some(before) = self.before.take() {
-            self.settings = before;
-        }
-        self.end_transaction();
-    }
-
-    fn end_transaction(&mut self) {
-        self.transaction = Transaction::Idle;
-        self.before = None;
-        self.savepoints.clear();
-        self.settings.end_transaction();
-        self.portals.retain(|_, portal| portal.life == Scope::Session);
-    }
-
-    fn check_in_transaction(&self, what: &str) -> Result<(), Refusal> {
-        match self.transaction {
-            Transaction::Idle => Err(Refusal::new("25P01", format!("{what} can only be used in transaction blocks"))),
-            Transaction::Open | Transaction::Failed => Ok(()),
-        }
-    }
-
-    fn savepoint(&self, name: &str, what: &str) -> Result<usize, Refusal> {
-        self.check_in_transaction(what)?;
-        let found = self.savepoints.iter().rposition(|known| known == name);
-        found.ok_or_else(|| Refusal::new("3B001", format!("savepoint \"{name}\" does not exist")))
-    }
-
-    fn set(&mut self, name: &str, value: &Value, scope: Scope) -> Result<(), Refusal> {
-        match scope {
-            Scope::Session => self.settings.set(name, value),
-            Scope::Transaction => {
-                if self.transaction == Transaction::Idle {
-                    self.notice("25P01", "SET LOCAL can only be used in transaction blocks");
-                }
-                self.settings.set_local(name, value)
-            }
-        }
     }
 }
 
@@ -466,19 +359,19 @@ fn literals(values: &[String], types: &[PgType]) -> Result<Vec<Param>, Refusal> 
         return Err(Refusal::new("42601", message));
     }
     let one = |((number, value), of): ((usize, &String), &PgType)| {
-        let tokens = lex::statements(value).pop().map(|(tokens, _)| tokens).unwrap_or_default();
-        let text = match tokens.as_slice() {
-            [lex::Lexeme { token: lex::Token::Word(word), .. }] if word == "null" => return Ok(Param::Null),
-            [one] => match &one.token {
-                lex::Token::Text(text) | lex::Token::Number(text) | lex::Token::Word(text) => text.clone(),
-                _ => return Err(Refusal::unsupported("an EXECUTE value that is no literal")),
-            },
-            [minus, number] if minus.token == lex::Token::Symbol('-') => match &number.token {
-                lex::Token::Number(text) => format!("-{text}"),
-                _ => return Err(Refusal::unsupported("an EXECUTE value that is no literal")),
-            },
-            _ => return Err(Refusal::unsupported("an EXECUTE value that is no literal")),
+        let no_literal = || Refusal::unsupported("an EXECUTE value that is no literal");
+        let mut words = Words::new(value);
+        let sign = if words.is_symbol('-') { "-" } else { "" };
+        let text = match words.peek() {
+            Some(lex::Token::Word(word)) if word == "null" && sign.is_empty() => return Ok(Param::Null),
+            Some(lex::Token::Number(number)) => format!("{sign}{number}"),
+            Some(lex::Token::Text(text) | lex::Token::Word(text)) if sign.is_empty() => text,
+            _ => return Err(no_literal()),
         };
+        words.advance();
+        if !words.is_done() {
+            return Err(no_literal());
+        }
         param(number, Some(&text.into()), (*of, Format::Text))
     };
     (1..).zip(values).zip(types).map(one).collect()

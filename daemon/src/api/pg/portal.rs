@@ -3,6 +3,9 @@
 //! # Promises
 //! - A prepared statement is planned anew each time it runs; when its columns are other ones by then, and the client was
 //!   told of the old ones, it is refused.
+//! - A portal whose client asks for a part of its rows sleeps between two parts. Sleepers hold no place and no permit of
+//!   the query engine, so nobody waits for them, no login and no other door. A session has few of them, and so has the
+//!   node: for a further one, the one that has slept longest is ended.
 
 use bytes::Bytes;
 use sql::{Param, PgType};
@@ -10,11 +13,19 @@ use tokio::time::Instant;
 
 use super::command::{Command, Scope};
 use super::errors::Refusal;
-use super::lex;
+use super::lex::{self, cut};
 use super::params::param;
 use super::rows::{Rows, described};
-use super::session::{Failure, Session};
+use super::session::{Failure, Session, check_text, unreadable};
+use super::sleepers::Sleep;
 use super::wire::{Bind, ColumnInfo, Format, Message, Target, format_at};
+
+/// Portals of one session that have begun and have rows left.
+const ASLEEP_MAX: usize = 16;
+/// What a statement or a portal takes besides its texts.
+const KEPT_BYTES: usize = 256;
+/// What a value takes besides its bytes; one within another takes as much again.
+const VALUE_BYTES: usize = size_of::<Param>();
 
 /// A statement that can be run many times.
 #[derive(Debug, Clone)]
@@ -36,35 +47,77 @@ pub(super) struct Portal {
     pub(super) columns: Option<Vec<ColumnInfo>>,
     /// Once it runs.
     pub(super) rows: Option<Rows>,
-    /// Rows that were sent.
-    pub(super) sent: usize,
+    /// While its client asks for nothing.
+    pub(super) asleep: Option<Sleep>,
     pub(super) is_done: bool,
     pub(super) life: Scope,
+    /// Its transaction was committed: a later one that is rolled back leaves it there.
+    pub(super) has_outlived: bool,
     pub(super) bytes: usize,
+}
+
+impl Prepared {
+    fn new(command: Option<Command>, params: Vec<PgType>, columns: Option<Vec<ColumnInfo>>) -> Self {
+        let texts = command.as_ref().map_or(0, Command::bytes);
+        let columns_bytes = columns.iter().flatten().map(|column| column.name.len() + size_of::<ColumnInfo>());
+        let bytes = KEPT_BYTES + texts + columns_bytes.sum::<usize>() + params.len() * size_of::<PgType>();
+        Self { command, params, columns, bytes }
+    }
+}
+
+impl Portal {
+    pub(super) fn new(prepared: Prepared, params: Vec<Param>, (formats, life): (Vec<Format>, Scope)) -> Self {
+        let Prepared { command, params: _, columns, bytes } = prepared;
+        let bytes = bytes + formats.len() + params.iter().map(bytes_of).sum::<usize>();
+        let (rows, asleep, is_done, has_outlived) = (None, None, false, false);
+        Self { command, params, formats, columns, rows, asleep, is_done, life, has_outlived, bytes }
+    }
+
+    /// A statement of the simple protocol, which is not kept.
+    pub(super) fn once(command: Command) -> Self {
+        Self::new(Prepared::new(Some(command), Vec::new(), None), Vec::new(), (Vec::new(), Scope::Transaction))
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.rows.is_some() || self.is_done
+    }
+}
+
+fn bytes_of(param: &Param) -> usize {
+    VALUE_BYTES
+        + match param {
+            Param::String(text) => text.len(),
+            Param::Bytes(bytes) => bytes.len(),
+            Param::Cast(param, _) => bytes_of(param),
+            Param::List(items, _) => items.iter().map(bytes_of).sum(),
+            Param::Null | Param::Bool(_) | Param::Int(_) | Param::UInt(_) | Param::Float(_) | Param::Time(_) => 0,
+        }
 }
 
 impl Session {
     /// A message of the extended protocol.
     pub(super) async fn extended(&mut self, message: Message) -> Result<(), Failure> {
         match message {
-            Message::Parse { name, text, types } => self.parse(name, &text, &types).await,
+            Message::Parse { name, text, types } => self.parse(cut(name), &text, &types).await,
             Message::Bind(bind) => self.bind(bind),
-            Message::Describe(Target::Statement, name) => self.describe_statement(&name),
-            Message::Describe(Target::Portal, name) => self.describe_portal(&name),
-            Message::Execute { portal, rows_max } => self.execute(portal, rows_max).await,
+            Message::Describe(Target::Statement, name) => self.describe_statement(&cut(name)),
+            Message::Describe(Target::Portal, name) => self.describe_portal(&cut(name)),
+            Message::Execute { portal, rows_max } => self.execute(cut(portal), rows_max).await,
             Message::Close(target, name) => {
                 match target {
-                    Target::Statement => drop(self.statements.remove(&name)),
-                    Target::Portal => drop(self.portals.remove(&name)),
+                    Target::Statement => drop(self.statements.remove(&cut(name))),
+                    Target::Portal => drop(self.portals.remove(&cut(name))),
                 }
                 self.out.empty(b'3');
                 Ok(())
             }
+            Message::Unreadable(_, error) => Err(unreadable(error).into()),
             _ => Err(Failure::Fatal(Refusal::new("08P01", "a message that has no place here"))),
         }
     }
 
     async fn parse(&mut self, name: String, text: &str, types: &[u32]) -> Result<(), Failure> {
+        check_text(text)?;
         let declared = types.iter().map(|oid| match oid {
             0 | 705 => Ok(None),
             oid => {
@@ -76,10 +129,11 @@ impl Session {
             return Err(Refusal::new("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }
         let mut statements = lex::statements(text);
-        if statements.len() > 1 {
+        let first = statements.next();
+        if statements.next().is_some() {
             return Err(Refusal::new("42601", "cannot insert multiple commands into a prepared statement").into());
         }
-        let command = statements.pop().map(|(tokens, text)| Command::parse(&tokens, text)).transpose()?;
+        let command = first.map(Command::parse).transpose()?;
         let prepared = self.prepared(command, &declared).await?;
         self.keep_statement(name, prepared)?;
         self.out.empty(b'1');
@@ -89,7 +143,7 @@ impl Session {
     pub(super) fn keep_statement(&mut self, name: String, prepared: Prepared) -> Result<(), Refusal> {
         // The statement without a name makes room for the next one.
         self.statements.remove("");
-        self.check_room(prepared.bytes)?;
+        self.check_room(prepared.bytes + name.len())?;
         self.statements.insert(name, prepared);
         Ok(())
     }
@@ -106,13 +160,11 @@ impl Session {
             Some(Command::Copy(copy)) => Some(&copy.text),
             _ => None,
         };
-        let bytes = asked.map_or(64, |text| text.len() + 256);
         let (mut params, mut columns) = (Vec::new(), None);
         if let Some(text) = asked {
             self.check_transaction()?;
-            let text = text.clone();
-            let query = self.query(&text, Vec::new()).await?;
             let running = self.begin_running();
+            let query = self.query((text, Vec::new()), &running).await?;
             let engine = self.services.runner.engine.clone();
             let types = declared.iter().map(|of| of.map(PgType::arrow)).collect();
             let describe = async move { engine.describe(query, types).await.map_err(Refusal::from) };
@@ -128,12 +180,13 @@ impl Session {
         } else if let Some(command) = &command {
             columns = self.columns_of(command)?;
         }
-        Ok(Prepared { command, params, columns, bytes })
+        Ok(Prepared::new(command, params, columns))
     }
 
     fn columns_of(&self, command: &Command) -> Result<Option<Vec<ColumnInfo>>, Refusal> {
         Ok(match command {
             Command::Show(name) => Some(super::perform::show_columns(name)),
+            Command::Configure { column, .. } => Some(super::perform::show_columns(column)),
             Command::Fetch { name, takes: super::command::Takes::Rows, .. } => self.portal(name)?.columns.clone(),
             Command::ExecutePrepared { name, .. } => self.statement(name)?.columns.clone(),
             _ => None,
@@ -141,8 +194,7 @@ impl Session {
     }
 
     pub(super) fn statement(&self, name: &str) -> Result<&Prepared, Refusal> {
-        let missing = || Refusal::new("26000", format!("prepared statement \"{name}\" does not exist"));
-        self.statements.get(name).ok_or_else(missing)
+        self.statements.get(name).ok_or_else(|| no_statement(name))
     }
 
     pub(super) fn portal(&self, name: &str) -> Result<&Portal, Refusal> {
@@ -151,10 +203,10 @@ impl Session {
 
     fn bind(&mut self, bind: Bind) -> Result<(), Failure> {
         let Bind { portal, statement, formats, values, result_formats } = bind;
+        let (portal, statement) = (cut(portal), cut(statement));
         if !portal.is_empty() && self.portals.contains_key(&portal) {
             return Err(Refusal::new("42P03", format!("portal \"{portal}\" already exists")).into());
         }
-        let bytes = 256 + values.iter().flatten().map(Bytes::len).sum::<usize>();
         let prepared = self.statement(&statement)?;
         if values.len() != prepared.params.len() {
             let wanted = prepared.params.len();
@@ -165,42 +217,44 @@ impl Session {
             let how = (prepared.params[index], format_at(&formats, index));
             param(index + 1, value.as_ref(), how)
         };
-        let params = values.iter().enumerate().map(value).collect::<Result<_, _>>()?;
-        let bound = Portal {
-            command: prepared.command.clone(),
-            params,
-            formats: result_formats,
-            columns: prepared.columns.clone(),
-            rows: None,
-            sent: 0,
-            is_done: false,
-            life: Scope::Transaction,
-            bytes: bytes + prepared.bytes,
-        };
+        let params: Vec<Param> = values.iter().enumerate().map(value).collect::<Result<_, _>>()?;
+        let bound = Portal::new(prepared.clone(), params, (result_formats, Scope::Transaction));
         self.portals.remove("");
-        self.check_room(bound.bytes)?;
+        self.check_room(bound.bytes + portal.len())?;
         self.portals.insert(portal, bound);
         self.out.empty(b'2');
         Ok(())
     }
 
     fn describe_statement(&mut self, name: &str) -> Result<(), Failure> {
-        let Prepared { params, columns, .. } = self.statement(name)?.clone();
-        self.out.parameter_description(&params);
+        let Prepared { params, columns, .. } = self.statements.get(name).ok_or_else(|| no_statement(name))?;
+        self.out.parameter_description(params);
         match columns {
-            Some(columns) => self.out.row_description(&columns, &[]),
+            Some(columns) => self.out.row_description(columns, &[]),
             None => self.out.empty(b'n'),
         }
         Ok(())
     }
 
     fn describe_portal(&mut self, name: &str) -> Result<(), Failure> {
-        let portal = self.portal(name)?;
-        match (portal.columns.clone(), portal.formats.clone()) {
-            (Some(columns), formats) => self.out.row_description(&columns, &formats),
-            (None, _) => self.out.empty(b'n'),
+        let Portal { columns, formats, .. } = self.portals.get(name).ok_or_else(|| no_portal(name))?;
+        match columns {
+            Some(columns) => self.out.row_description(columns, formats),
+            None => self.out.empty(b'n'),
         }
         Ok(())
+    }
+
+    /// Fails when the session has enough portals that sleep.
+    pub(super) fn check_asleep(&self) -> Result<(), Refusal> {
+        let asleep = self.portals.values().filter(|portal| portal.asleep.is_some()).count();
+        if asleep < ASLEEP_MAX {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            "53400",
+            format!("a session has at most {ASLEEP_MAX} cursors that have begun and have rows left"),
+        ))
     }
 
     async fn execute(&mut self, name: String, rows_max: usize) -> Result<(), Failure> {
@@ -221,4 +275,8 @@ impl Session {
 
 pub(super) fn no_portal(name: &str) -> Refusal {
     Refusal::new("34000", format!("cursor \"{name}\" does not exist"))
+}
+
+fn no_statement(name: &str) -> Refusal {
+    Refusal::new("26000", format!("prepared statement \"{name}\" does not exist"))
 }

@@ -1,12 +1,16 @@
 //! The rows of one answer, on their way from the query engine to the socket.
 //!
 //! # Promises
-//! - Rows are encoded on the threads for long work, piece by piece; between them and the socket wait a few pieces. When
-//!   nobody takes them, the query waits.
-//! - Dropping the rows cancels their query.
+//! - Rows are encoded on the threads for long work, piece by piece; between them and the socket wait a few pieces of few
+//!   bytes. When nobody takes them, the query waits, though not for ever.
+//! - Dropping the rows cancels their query. Rows that wait can be ended from outside; whoever asks for more of them is
+//!   told why there are none.
 //! - An answer that was cut off has no end, so it never looks like a whole one.
 
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::Schema;
@@ -15,8 +19,10 @@ use futures::StreamExt;
 use sql::{Engine, PgType, Query};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendTimeoutError;
+use tokio_util::sync::CancellationToken;
 
-use super::columns::{Cut, columns};
+use super::columns::{Column, Cut, columns};
 use super::copy::CopyWriter;
 use super::errors::Refusal;
 use super::settings::Zone;
@@ -25,8 +31,14 @@ use super::wire::{ColumnInfo, Format, Outbox, count, format_at};
 
 /// So many pieces wait for a slow client before the query waits too.
 const PIECES_WAITING_MAX: usize = 4;
-/// Rows that are encoded as one piece.
-const PIECE_ROWS: usize = 1024;
+/// Rows that are made ready to be encoded together.
+const ROWS_READY: usize = 1024;
+/// A piece ends with the row that brings it to so much.
+const PIECE_BYTES: usize = 256 << 10;
+/// The largest row.
+const ROW_BYTES_MAX: usize = 256 << 20;
+/// How long rows wait for a client to take them.
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 /// The protocol counts columns in two bytes; Postgres has at most so many.
 const COLUMNS_MAX: usize = 1664;
 
@@ -68,6 +80,27 @@ pub(super) struct Rows {
     waiting: VecDeque<Chunk>,
     pieces: Option<mpsc::Receiver<Piece>>,
     pub(super) cut: Cut,
+    pub(super) fate: Arc<Fate>,
+}
+
+/// How rows end before their end.
+#[derive(Debug, Default)]
+pub(super) struct Fate {
+    ended: CancellationToken,
+    why: OnceLock<Refusal>,
+}
+
+impl Fate {
+    /// Ends them, unless they have ended.
+    pub(super) fn end(&self, why: Refusal) {
+        // The first reason is the true one.
+        let _ = self.why.set(why);
+        self.ended.cancel();
+    }
+
+    pub(super) fn why(&self) -> Option<&Refusal> {
+        self.why.get()
+    }
 }
 
 impl std::fmt::Debug for Piece {
@@ -96,22 +129,34 @@ impl Runner {
     /// Begins to run `query`. Returns once its columns are known.
     pub(super) async fn run(&self, query: Query, form: Form, zone: Zone) -> Result<Rows, Refusal> {
         let (sent, mut pieces) = mpsc::channel(PIECES_WAITING_MAX);
-        let (engine, cut) = (self.engine.clone(), Cut::default());
-        let mut encoder = Encoder { form, zone, cut: cut.clone(), types: Vec::new() };
+        let (engine, cut, fate) = (self.engine.clone(), Cut::default(), Arc::<Fate>::default());
+        let mut encoder = Encoder { form, zone, cut: cut.clone(), types: Vec::new(), fate: Arc::clone(&fate) };
+        let ended = fate.ended.clone();
         self.datafusion.spawn(async move {
             tokio::select! {
                 biased;
-                // Dropping the other future cancels the query, which is what nobody waiting for it means.
+                // Dropping the last future cancels the query, which is what nobody waiting for it means.
                 () = sent.closed() => {}
+                () = ended.cancelled() => {}
                 () = encoder.run(&engine, query, &sent) => {}
             }
         });
         match pieces.recv().await {
-            Some(Piece::Columns(columns)) => Ok(Rows { columns, waiting: VecDeque::new(), pieces: Some(pieces), cut }),
+            Some(Piece::Columns(columns)) => {
+                Ok(Rows { columns, waiting: VecDeque::new(), pieces: Some(pieces), cut, fate })
+            }
             Some(Piece::Failed(refusal)) => Err(refusal),
             Some(Piece::Rows(..) | Piece::End) | None => Err(ended_early()),
         }
     }
+}
+
+/// Fails when a row has become too large.
+pub(super) fn check(row: &BytesMut) -> Result<(), Refusal> {
+    if row.len() <= ROW_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Refusal::new("54000", format!("a row has more than {} MiB and cannot be sent", ROW_BYTES_MAX >> 20)))
 }
 
 fn ended_early() -> Refusal {
@@ -134,7 +179,7 @@ impl Rows {
                 // Whoever encoded is gone without a word: what was sent is not whole.
                 None => {
                     self.pieces = None;
-                    return Err(ended_early());
+                    return Err(self.fate.why().cloned().unwrap_or_else(ended_early));
                 }
             }
         }
@@ -176,6 +221,7 @@ struct Encoder {
     zone: Zone,
     cut: Cut,
     types: Vec<PgType>,
+    fate: Arc<Fate>,
 }
 
 impl Encoder {
@@ -197,16 +243,30 @@ impl Encoder {
             Form::Copy(copy) => copy.head(&columns),
             Form::Rows(_) => Bytes::new(),
         };
-        let send = async |piece| pieces.send(piece).await.map_err(|_| Refusal::from(sql::Error::Cancelled));
+        let fate = Arc::clone(&self.fate);
+        let send = async |piece| match pieces.send_timeout(piece, PATIENCE).await {
+            Ok(()) => Ok(()),
+            Err(SendTimeoutError::Closed(_)) => Err(Refusal::from(sql::Error::Cancelled)),
+            Err(SendTimeoutError::Timeout(_)) => {
+                let refusal = not_taken();
+                fate.end(refusal.clone());
+                Err(refusal)
+            }
+        };
         send(Piece::Columns(columns)).await?;
         if !first.is_empty() {
             send(Piece::Rows(first, 0)).await?;
         }
         while let Some(batch) = answer.rows.next().await {
             let batch = batch?;
-            for start in (0..batch.num_rows()).step_by(PIECE_ROWS) {
-                let rows = batch.slice(start, PIECE_ROWS.min(batch.num_rows() - start));
-                send(Piece::Rows(self.piece(&rows)?, rows.num_rows())).await?;
+            for start in (0..batch.num_rows()).step_by(ROWS_READY) {
+                let ready = batch.slice(start, ROWS_READY.min(batch.num_rows() - start));
+                let (columns, mut row) = (self.ready(&ready)?, 0);
+                while row < ready.num_rows() {
+                    let (piece, count) = self.piece(&columns, row..ready.num_rows())?;
+                    row += count;
+                    send(Piece::Rows(piece, count)).await?;
+                }
             }
         }
         if let Form::Copy(copy) = &mut self.form {
@@ -215,37 +275,55 @@ impl Encoder {
         Ok(())
     }
 
-    fn piece(&mut self, batch: &RecordBatch) -> Result<Bytes, Refusal> {
-        let failed = |error: String| Refusal::new("XX000", format!("encode rows: {error}"));
-        let columns = columns(batch, &self.types, &self.cut).map_err(|error| failed(error.to_string()))?;
-        let mut out = Outbox(BytesMut::with_capacity(batch.num_rows() * (16 + 12 * columns.len())));
-        for row in 0..batch.num_rows() {
+    fn ready(&self, batch: &RecordBatch) -> Result<Vec<Column>, Refusal> {
+        columns(batch, &self.types, &self.cut)
+    }
+
+    /// As many of these rows as make a piece, and their number.
+    fn piece(&mut self, columns: &[Column], rows: Range<usize>) -> Result<(Bytes, usize), Refusal> {
+        let expected = rows.len() * (16 + 12 * columns.len());
+        let mut out = Outbox(BytesMut::with_capacity(expected.min(PIECE_BYTES)));
+        for row in rows.clone() {
+            let zone = self.zone;
             match &mut self.form {
-                Form::Copy(copy) => copy.row((&columns, row), self.zone, &mut out).map_err(failed)?,
-                Form::Rows(formats) => {
-                    let (mut result, zone) = (Ok(()), self.zone);
-                    out.message(b'D', |body| {
-                        body.put_i16(count(columns.len()));
-                        result = columns.iter().enumerate().try_for_each(|(index, column)| {
-                            put_sized((column, row), (format_at(formats, index), zone), body)
-                        });
-                    });
-                    result.map_err(failed)?;
-                }
+                Form::Copy(copy) => copy.row((columns, row), zone, &mut out)?,
+                Form::Rows(formats) => out.try_message(b'D', |body| {
+                    body.put_i16(count(columns.len()));
+                    columns.iter().enumerate().try_for_each(|(index, column)| {
+                        put_sized((column, row), (format_at(formats, index), zone), body)?;
+                        check(body)
+                    })
+                })?,
+            }
+            if out.0.len() >= PIECE_BYTES {
+                return Ok((out.0.freeze(), row + 1 - rows.start));
             }
         }
-        Ok(out.0.freeze())
+        Ok((out.0.freeze(), rows.len()))
     }
+}
+
+fn not_taken() -> Refusal {
+    let message = format!("canceling statement as its client took no rows for {} seconds", PATIENCE.as_secs());
+    Refusal::new("57014", message)
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::{ArrayRef, StringArray};
+
     use super::*;
 
     fn rows(count: usize) -> Rows {
         let texts: Vec<Vec<String>> = (0..count).map(|number| vec![number.to_string()]).collect();
         let columns = vec![ColumnInfo { name: "c".into(), data_type: PgType::TEXT }];
-        Rows { columns, waiting: VecDeque::from([of_texts(&texts)]), pieces: None, cut: Cut::default() }
+        Rows {
+            columns,
+            waiting: VecDeque::from([of_texts(&texts)]),
+            pieces: None,
+            cut: Cut::default(),
+            fate: Arc::default(),
+        }
     }
 
     #[tokio::test]
@@ -270,5 +348,41 @@ mod tests {
         drop(sent);
         assert_eq!(rows.next(9).await.map(|chunk| chunk.map(|chunk| chunk.rows)), Ok(Some(1)));
         assert_eq!(rows.next(9).await, Err(ended_early()));
+    }
+
+    #[tokio::test]
+    async fn rows_that_were_ended_say_why() {
+        let (sent, pieces) = mpsc::channel(1);
+        let mut rows = Rows { pieces: Some(pieces), ..rows(0) };
+        rows.waiting.clear();
+        rows.fate.end(Refusal::new("53400", "others waited"));
+        rows.fate.end(not_taken());
+        drop(sent);
+        assert_eq!(rows.next(9).await, Err(Refusal::new("53400", "others waited")));
+    }
+
+    #[test]
+    fn a_piece_has_few_bytes_whatever_its_rows_are() {
+        let texts: StringArray = (0..1000).map(|_| Some("x".repeat(64 << 10))).collect();
+        let batch = RecordBatch::try_from_iter([("c", Arc::new(texts) as ArrayRef)]).expect("one column");
+        let types = vec![PgType::TEXT];
+        let form = Form::Rows(Vec::new());
+        let mut encoder = Encoder { form, zone: Zone::Utc, cut: Cut::default(), types, fate: Arc::default() };
+        let columns = encoder.ready(&batch).expect("texts");
+        let (piece, rows) = encoder.piece(&columns, 0..1000).expect("rows");
+        assert_eq!((rows, piece.len()), (4, 4 * (11 + (64 << 10))));
+        let (_, rows) = encoder.piece(&columns, 998..1000).expect("rows");
+        assert_eq!(rows, 2);
+    }
+
+    #[test]
+    fn a_row_that_is_too_large_is_refused_and_leaves_nothing() {
+        let texts = StringArray::from(vec!["x".repeat(ROW_BYTES_MAX)]);
+        let batch = RecordBatch::try_from_iter([("c", Arc::new(texts) as ArrayRef)]).expect("one column");
+        let form = Form::Rows(Vec::new());
+        let types = vec![PgType::TEXT];
+        let mut encoder = Encoder { form, zone: Zone::Utc, cut: Cut::default(), types, fate: Arc::default() };
+        let columns = encoder.ready(&batch).expect("texts");
+        assert_eq!(encoder.piece(&columns, 0..1).map_err(|refusal| refusal.code), Err("54000"));
     }
 }

@@ -1,9 +1,16 @@
 //! One connection after its login: statements one after the other, and what they leave behind.
 //!
 //! # Promises
-//! - What a session keeps is bounded: statements, portals, their texts, and what its client sends ahead.
-//! - Whether the token still grants reading is asked anew for every statement.
-//! - Everything that takes time ends when the client hangs up, when it is cancelled, or when its time is over.
+//! - What a session keeps is bounded: statements, portals, savepoints, their names, texts, values and columns, what its
+//!   client sends ahead, and what waits to be sent.
+//! - Whether the token still grants reading is asked anew for every statement, and whenever more rows of one are asked.
+//! - Everything that takes time ends when the client hangs up, when it is cancelled, or when its time is over; between
+//!   two statements and two messages others get their turn.
+//! - A client that is silent within a transaction for longer than it set itself is sent away.
+//!
+//! # Why
+//! A client that has closed its half of the connection is taken for gone: one that was ended by force looks the same,
+//! and what it asked would run on for nobody.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,33 +18,32 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use sql::{Param, PgSession, Query};
 use storage::bucket::Secret;
 use storage::catalog::Access;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWrite;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backends::Backend;
-use super::command::{Command, Scope};
+use super::command::Command;
 use super::errors::{Refusal, Severity, cancelled, stopping};
 use super::lex;
 use super::portal::{Portal, Prepared};
-use super::rows::Rows;
+use super::rows::PATIENCE;
 use super::settings::Settings;
-use super::wire::{Message, Outbox, ReadError, Reader};
+use super::transactions::Savepoint;
+use super::wire::{Malformed, Message, Outbox, ReadError, Reader};
 use super::{Ends, Services};
 
-/// What is written is sent when there is so much of it.
-const OUT_BYTES_MAX: usize = 32 << 10;
-/// How long a client may not read before it is taken for gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Prepared statements, and portals, of one session.
 const KEPT_MAX: usize = 1000;
-/// The texts and values of all of them.
+/// All they hold, and the savepoints.
 const KEPT_BYTES_MAX: usize = 16 << 20;
+/// The longest text that is looked at; it may hold several statements.
+const TEXT_BYTES_MAX: usize = 2 << 20;
 
 /// Who is logged in.
 #[derive(Debug)]
@@ -82,7 +88,7 @@ impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Io(_) => Self::Gone,
-            // Where the next message begins is not known any more.
+            // Where the next message begins is not known any more, or what it means for those after it.
             other => Self::Fatal(Refusal::new("08P01", other.to_string())),
         }
     }
@@ -91,13 +97,16 @@ impl From<ReadError> for Failure {
 pub(super) struct Session {
     pub(super) reader: Reader,
     pub(super) writer: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Rows on their way, before all that is in `out`.
+    pub(super) piece: Bytes,
     pub(super) out: Outbox,
     pub(super) login: Login,
-    pub(super) settings: Settings,
-    /// The settings before the transaction.
-    pub(super) before: Option<Settings>,
+    /// Shared with those of savepoints, as long as they are the same.
+    pub(super) settings: Arc<Settings>,
+    /// The settings before the transaction; one that nobody began has some when it sets.
+    pub(super) before: Option<Arc<Settings>>,
     pub(super) transaction: Transaction,
-    pub(super) savepoints: Vec<String>,
+    pub(super) savepoints: Vec<Savepoint>,
     pub(super) statements: BTreeMap<String, Prepared>,
     pub(super) portals: BTreeMap<String, Portal>,
     pub(super) backend: Backend,
@@ -105,8 +114,10 @@ pub(super) struct Session {
     pub(super) ends: Ends,
     _permit: OwnedSemaphorePermit,
     /// What the client was told of settings.
-    reported: BTreeMap<&'static str, String>,
-    has_told_of_cut: bool,
+    pub(super) reported: BTreeMap<&'static str, String>,
+    pub(super) has_told_of_cut: bool,
+    /// Ends what the message under way asked for.
+    cancel: CancellationToken,
     /// After an error nothing is done until the client says Sync.
     skipping: bool,
 }
@@ -116,6 +127,24 @@ pub(super) struct Session {
 pub(super) struct Running {
     cancel: CancellationToken,
     deadline: Option<Instant>,
+}
+
+impl Running {
+    /// Waits until the statement is to stop, and says why.
+    pub(super) async fn stopped(&self) -> Refusal {
+        let late = async {
+            match self.deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            // Both are only waits.
+            () = self.cancel.cancelled() => cancelled(),
+            () = late => Refusal::new("57014", "canceling statement due to statement timeout"),
+        }
+    }
 }
 
 /// Where a session is served, and what it may hold there.
@@ -134,12 +163,14 @@ impl Session {
         place: Place,
     ) -> Self {
         let Place { backend, services, ends, permit } = place;
+        let cancel = backend.switch.begin();
         Self {
             reader,
             writer,
+            piece: Bytes::new(),
             out: Outbox::default(),
             login,
-            settings,
+            settings: Arc::new(settings),
             before: None,
             transaction: Transaction::Idle,
             savepoints: Vec::new(),
@@ -151,6 +182,7 @@ impl Session {
             _permit: permit,
             reported: BTreeMap::new(),
             has_told_of_cut: false,
+            cancel,
             skipping: false,
         }
     }
@@ -170,69 +202,86 @@ impl Session {
             Err(Failure::Gone | Failure::Refused(_)) => "aborted",
             Err(Failure::Fatal(refusal)) => {
                 refusal.write_to(&mut self.out, Severity::Fatal);
-                // Whoever does not read any more misses nothing.
-                let _ = timeout(Duration::from_secs(1), self.flush()).await;
+                self.send_last().await;
                 if refusal.code == stopping().code { "stopped" } else { "failed" }
             }
         }
     }
 
     async fn serve(&mut self) -> Result<(), Failure> {
-        self.flush().await?;
+        self.flush(None).await?;
         loop {
-            let finish = self.ends.finish.clone();
+            let (finish, idle) = (self.ends.finish.clone(), self.idle_limit());
             let message = tokio::select! {
                 biased;
                 // What was read of a message stays in the buffer, which nobody reads again.
                 () = finish.cancelled() => return Err(Failure::Fatal(stopping())),
+                () = wait(idle) => return Err(Failure::Fatal(idle_too_long())),
                 message = self.reader.message(usize::MAX) => message?,
             };
             match message {
                 None | Some(Message::Terminate) => return Ok(()),
                 Some(message) => self.answer(message).await?,
             }
+            // Messages that came together are no reason to keep a thread, or their answers.
+            self.drain(None).await?;
+            tokio::task::yield_now().await;
         }
     }
 
+    fn idle_limit(&self) -> Option<Duration> {
+        self.settings.idle_timeout().filter(|_| self.transaction != Transaction::Idle)
+    }
+
     async fn answer(&mut self, message: Message) -> Result<(), Failure> {
+        self.cancel = self.backend.switch.begin();
         match message {
             Message::Sync => {
                 self.skipping = false;
                 self.end_implicit_transaction();
                 self.ready();
-                self.flush().await
-            }
-            Message::Query(text) => {
-                self.skipping = false;
-                self.simple(&text).await?;
-                self.end_implicit_transaction();
-                self.ready();
-                self.flush().await
+                self.flush(None).await
             }
             _ if self.skipping => Ok(()),
-            Message::Flush => self.flush().await,
+            Message::Query(text) => {
+                let result = self.simple(&text).await;
+                self.end_simple(result).await
+            }
+            Message::Unreadable(b'Q', error) => self.end_simple(Err(unreadable(error).into())).await,
+            Message::Flush => self.flush(None).await,
             Message::Copy => Ok(()),
             other => match self.extended(other).await {
                 Err(Failure::Refused(refusal)) => {
                     self.fail(&refusal);
                     self.skipping = true;
-                    Ok(())
+                    // Some clients say Sync only once they have seen the error.
+                    self.flush(None).await
                 }
                 result => result,
             },
         }
     }
 
+    async fn end_simple(&mut self, result: Result<(), Failure>) -> Result<(), Failure> {
+        match result {
+            Ok(()) => {}
+            Err(Failure::Refused(refusal)) => self.fail(&refusal),
+            Err(failure) => return Err(failure),
+        }
+        self.end_implicit_transaction();
+        self.ready();
+        self.flush(None).await
+    }
+
     /// Statements that come as one text; the first that fails is the last.
     async fn simple(&mut self, text: &str) -> Result<(), Failure> {
-        let statements = lex::statements(text);
-        if statements.is_empty() {
-            self.out.empty(b'I');
-        }
-        for (tokens, text) in statements {
+        check_text(text)?;
+        let mut is_empty = true;
+        for text in lex::statements(text) {
+            is_empty = false;
             let begun = Instant::now();
             let running = self.begin_running();
-            let command = Command::parse(&tokens, text);
+            let command = Command::parse(text);
             let word = command.as_ref().map_or("other", Command::word);
             let result = match command {
                 Ok(command) => self.perform_simply(command, &running).await,
@@ -240,86 +289,35 @@ impl Session {
             };
             let status = if result.is_ok() { "ok" } else { "error" };
             self.services.meter.statement(word, begun, status);
-            match result {
-                Ok(()) => {}
-                Err(Failure::Refused(refusal)) => {
-                    self.fail(&refusal);
-                    return Ok(());
-                }
-                Err(failure) => return Err(failure),
-            }
+            result?;
+            // Its time counts no more, a request to cancel does.
+            let between = Running { deadline: None, ..running };
+            self.drain(Some(&between)).await?;
+            let turn = async {
+                tokio::task::yield_now().await;
+                Ok(())
+            };
+            self.watched(&between, turn).await?;
+        }
+        if is_empty {
+            self.out.empty(b'I');
         }
         Ok(())
     }
 
     pub(super) fn begin_running(&self) -> Running {
         let deadline = self.settings.statement_timeout().map(|duration| Instant::now() + duration);
-        Running { cancel: self.backend.switch.begin(), deadline }
+        Running { cancel: self.cancel.clone(), deadline }
     }
 
     fn fail(&mut self, refusal: &Refusal) {
         refusal.write_to(&mut self.out, Severity::Error);
-        if self.transaction == Transaction::Open {
-            self.transaction = Transaction::Failed;
+        match self.transaction {
+            Transaction::Open => self.transaction = Transaction::Failed,
+            // What the statements before it did is undone with it.
+            Transaction::Idle => self.undo(),
+            Transaction::Failed => {}
         }
-    }
-
-    /// Without BEGIN a transaction ends with the statements that came together.
-    fn end_implicit_transaction(&mut self) {
-        if self.transaction == Transaction::Idle {
-            self.settings.end_transaction();
-            self.portals.retain(|_, portal| portal.life == Scope::Session);
-            self.report();
-        }
-    }
-
-    fn ready(&mut self) {
-        let state = match self.transaction {
-            Transaction::Idle => b'I',
-            Transaction::Open => b'T',
-            Transaction::Failed => b'E',
-        };
-        self.out.message(b'Z', |body| body.extend_from_slice(&[state]));
-    }
-
-    /// Tells of settings that are not what the client was told.
-    pub(super) fn report(&mut self) {
-        let now = self.settings.reported();
-        for (name, value) in now.iter().filter(|(name, value)| self.reported.get(*name) != Some(value)) {
-            self.out.texts(b'S', &[name, value]);
-        }
-        self.reported = now;
-    }
-
-    pub(super) fn notice(&mut self, code: &'static str, message: &str) {
-        Refusal::new(code, message).write_to(&mut self.out, Severity::Notice);
-    }
-
-    /// A session is told once that its times have more digits than it is shown.
-    pub(super) fn tell_of_cut(&mut self, rows: &Rows) {
-        if rows.cut.happened() && !self.has_told_of_cut {
-            self.has_told_of_cut = true;
-            self.notice("01004", "times were cut to microseconds; CAST(time AS BIGINT) is the exact nanosecond");
-        }
-    }
-
-    pub(super) async fn flush(&mut self) -> Result<(), Failure> {
-        if self.out.0.is_empty() {
-            return Ok(());
-        }
-        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-        let close = self.ends.close.clone();
-        tokio::select! {
-            biased;
-            // What was sent of a message by then is of no use to anybody.
-            () = close.cancelled() => return Err(Failure::Gone),
-            written = timeout(WRITE_TIMEOUT, self.writer.write_all(&self.out.0)) => written.map_err(late)??,
-        }
-        self.out.0.clear();
-        if self.out.0.capacity() > 4 * OUT_BYTES_MAX {
-            self.out.0 = BytesMut::new();
-        }
-        Ok(())
     }
 
     /// Waits for `work` unless the statement is to stop.
@@ -328,49 +326,40 @@ impl Session {
         running: &Running,
         work: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Failure> {
-        let late = async {
-            match running.deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             // Dropping `work` cancels the query; the others are only waits.
-            () = running.cancel.cancelled() => Err(cancelled().into()),
-            () = late => Err(Refusal::new("57014", "canceling statement due to statement timeout").into()),
+            refusal = running.stopped() => Err(refusal.into()),
             () = self.ends.close.cancelled() => Err(Failure::Fatal(stopping())),
             result = work => Ok(result?),
             () = self.reader.gone() => Err(Failure::Gone),
         }
     }
 
-    /// Sends rows, at most `rows_max`, and says how many; fewer means that there are no more.
-    pub(super) async fn stream(
-        &mut self,
-        rows: &mut Rows,
-        rows_max: usize,
-        running: &Running,
-    ) -> Result<usize, Failure> {
-        let mut sent = 0;
-        while sent < rows_max {
-            let Some(chunk) = self.watched(running, rows.next(rows_max - sent)).await? else { break };
-            sent += chunk.rows;
-            self.out.0.extend_from_slice(&chunk.bytes);
-            if self.out.0.len() > OUT_BYTES_MAX {
-                self.flush().await?;
-            }
-        }
-        self.tell_of_cut(rows);
-        Ok(sent)
+    /// Asks anew what the token grants.
+    async fn ask_access(&mut self, running: &Running) -> Result<(), Failure> {
+        let (services, token) = (Arc::clone(&self.services), self.login.token.clone());
+        let ask = async move { Ok(services.auth.access(token.as_ref().map(Secret::reveal)).await) };
+        let access = self.watched(running, ask).await?;
+        let ended = |_| Failure::Fatal(Refusal::new("28000", "the token of this session is not valid any more"));
+        self.login.access = access.map_err(ended)?;
+        Ok(())
+    }
+
+    /// Fails when what is open already must not be read any more.
+    pub(super) async fn check_access(&mut self, running: &Running) -> Result<(), Failure> {
+        self.ask_access(running).await?;
+        let checked = self.services.runner.engine.check(&self.login.database, &self.login.access);
+        Ok(checked.map_err(Refusal::from)?)
     }
 
     /// A query of this session as of now.
-    pub(super) async fn query(&mut self, text: &str, params: Vec<Param>) -> Result<Query, Failure> {
-        let token = self.login.token.as_ref().map(Secret::reveal);
-        let access = self.services.auth.access(token).await;
-        let ended = |_| Failure::Fatal(Refusal::new("28000", "the token of this session is not valid any more"));
-        self.login.access = access.map_err(ended)?;
+    pub(super) async fn query(
+        &mut self,
+        (text, params): (&str, Vec<Param>),
+        running: &Running,
+    ) -> Result<Query, Failure> {
+        self.ask_access(running).await?;
         let name = |(number, param): (usize, Param)| (number.to_string(), param);
         Ok(Query {
             text: text.to_owned(),
@@ -381,7 +370,8 @@ impl Session {
             door: "pg",
             postgres: Some(Arc::new(self.as_seen())),
             timeout: None,
-            patience: None,
+            // Whoever encodes the rows is the one to lose patience, and to say so.
+            patience: Some(2 * PATIENCE),
         })
     }
 
@@ -398,13 +388,45 @@ impl Session {
 
     /// Fails when one more thing of so many bytes is more than a session may keep.
     pub(super) fn check_room(&self, bytes: usize) -> Result<(), Refusal> {
-        let count = self.statements.len().max(self.portals.len());
+        if self.statements.len().max(self.portals.len()) < KEPT_MAX {
+            return self.check_bytes(bytes);
+        }
+        Err(Refusal::new("53400", format!("a session keeps at most {KEPT_MAX} statements, and as many portals")))
+    }
+
+    pub(super) fn check_bytes(&self, bytes: usize) -> Result<(), Refusal> {
         let kept = self.statements.values().map(|s| s.bytes).sum::<usize>()
-            + self.portals.values().map(|p| p.bytes).sum::<usize>();
-        if count < KEPT_MAX && kept + bytes <= KEPT_BYTES_MAX {
+            + self.portals.values().map(|p| p.bytes).sum::<usize>()
+            + self.savepoints.iter().map(|s| s.bytes).sum::<usize>();
+        if kept + bytes <= KEPT_BYTES_MAX {
             return Ok(());
         }
-        let message = format!("a session keeps at most {KEPT_MAX} statements and portals of {KEPT_BYTES_MAX} bytes");
+        let message = format!("a session keeps at most {KEPT_BYTES_MAX} bytes of statements, portals and savepoints");
         Err(Refusal::new("53400", message))
     }
+}
+
+async fn wait(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn idle_too_long() -> Refusal {
+    Refusal::new("25P03", "terminating connection due to idle-in-transaction timeout")
+}
+
+pub(super) fn unreadable(error: Malformed) -> Refusal {
+    let code = if error == Malformed::Text { "22021" } else { "08P01" };
+    Refusal::new(code, error.to_string())
+}
+
+/// Fails before anything is made of a text that is too long.
+pub(super) fn check_text(text: &str) -> Result<(), Refusal> {
+    if text.len() <= TEXT_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("a text of {} bytes; at most {TEXT_BYTES_MAX} are taken", text.len());
+    Err(Refusal::new("54000", message))
 }

@@ -3,7 +3,8 @@
 //! # Promises
 //! - A setting that would change answers and cannot is refused: another encoding, another style of dates, strings with
 //!   backslashes.
-//! - What a transaction set is as before when it is rolled back.
+//! - What a transaction set is as before when it is rolled back, to its beginning or to a savepoint.
+//! - Own settings are bounded, in number and in bytes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -97,9 +98,11 @@ const ONLY: [(&str, &[&str]); 5] = [
     ("row_security", &["on", "off"]),
 ];
 
-/// Own settings (`name.with_dot`) of a session; more are refused.
+/// Own settings (`name.with_dot`) of a session, and what all settings may take; more is refused.
 const OWN_MAX: usize = 100;
+const OWN_NAME_BYTES_MAX: usize = 127;
 const VALUE_BYTES_MAX: usize = 8 << 10;
+const BYTES_MAX: usize = 64 << 10;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Settings {
@@ -135,11 +138,27 @@ impl Settings {
         self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Sets; returns the name when clients are to be told.
+    /// Sets for the session, whatever was set for the transaction alone.
     pub(super) fn set(&mut self, name: &str, value: &Value) -> Result<(), Refusal> {
+        let (named, value) = self.accepted(name, value)?;
+        self.local.remove(&named);
+        self.values.insert(named, value);
+        Ok(())
+    }
+
+    /// Sets until the transaction ends.
+    pub(super) fn set_local(&mut self, name: &str, value: &Value) -> Result<(), Refusal> {
+        let (named, value) = self.accepted(name, value)?;
+        let before = self.values.insert(named.clone(), value);
+        self.local.entry(named).or_insert(before);
+        Ok(())
+    }
+
+    /// The name and the value as they are kept.
+    fn accepted(&self, name: &str, value: &Value) -> Result<(String, String), Refusal> {
         let named = match known(name) {
             Some(known) => known.to_owned(),
-            None if name.contains('.') && (self.values.len() < DEFAULTS.len() + OWN_MAX) => name.to_owned(),
+            None if name.contains('.') && name.len() <= OWN_NAME_BYTES_MAX => name.to_owned(),
             None => return Err(Refusal::new("42704", format!("unrecognized configuration parameter \"{name}\""))),
         };
         if READ_ONLY.contains(&named.as_str()) {
@@ -149,17 +168,25 @@ impl Settings {
             Value::Default => self.first.get(&named).cloned().unwrap_or_default(),
             Value::Text(text) => checked(&named, text)?,
         };
-        self.values.insert(named, value);
-        Ok(())
+        let is_new = !self.values.contains_key(&named);
+        if is_new && self.values.len() >= DEFAULTS.len() + OWN_MAX || self.bytes() + value.len() > BYTES_MAX {
+            let message =
+                format!("a session has at most {OWN_MAX} own settings, and all take at most {BYTES_MAX} bytes");
+            return Err(Refusal::new("53400", message));
+        }
+        Ok((named, value))
     }
 
-    /// Sets until the transaction ends.
-    pub(super) fn set_local(&mut self, name: &str, value: &Value) -> Result<(), Refusal> {
-        let named = known(name).unwrap_or(name).to_owned();
-        let before = self.values.get(&named).cloned();
-        self.set(name, value)?;
-        self.local.entry(named).or_insert(before);
-        Ok(())
+    /// What they take.
+    pub(super) fn bytes(&self) -> usize {
+        let values = self.values.iter().map(|(name, value)| name.len() + value.len());
+        let local = self.local.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len));
+        values.chain(local).sum()
+    }
+
+    /// Whether some are for the transaction alone.
+    pub(super) fn has_local(&self) -> bool {
+        !self.local.is_empty()
     }
 
     /// What was set for the transaction alone is as before.
@@ -189,14 +216,22 @@ impl Settings {
 
     /// The longest a statement may take.
     pub(super) fn statement_timeout(&self) -> Option<Duration> {
-        let text = self.get("statement_timeout").unwrap_or("0");
-        duration(text).filter(|duration| !duration.is_zero())
+        self.time("statement_timeout")
+    }
+
+    /// The longest a client may be silent within a transaction.
+    pub(super) fn idle_timeout(&self) -> Option<Duration> {
+        self.time("idle_in_transaction_session_timeout")
+    }
+
+    /// Zero is no limit.
+    fn time(&self, name: &str) -> Option<Duration> {
+        duration(self.get(name).unwrap_or("0")).filter(|duration| !duration.is_zero())
     }
 
     pub(super) fn search_path(&self) -> Vec<String> {
-        let text = self.get("search_path").unwrap_or_default();
-        let names = text.split(',').map(|name| name.trim().trim_matches('"').to_owned());
-        names.filter(|name| !name.is_empty() && name != "$user").collect()
+        let names = names(self.get("search_path").unwrap_or_default());
+        names.into_iter().filter(|name| !name.is_empty() && name != "$user").collect()
     }
 
     pub(super) fn zone(&self) -> Zone {
@@ -252,12 +287,33 @@ fn checked(name: &str, text: &str) -> Result<String, Refusal> {
             Zone::Utc => Ok("UTC".to_owned()),
             Zone::Other(_) => Ok(text.trim().to_owned()),
         },
-        "statement_timeout" => {
+        "statement_timeout" | "idle_in_transaction_session_timeout" | "lock_timeout" => {
             let milliseconds = duration(text).ok_or_else(invalid)?.as_millis();
             Ok(if milliseconds == 0 { "0".to_owned() } else { format!("{milliseconds}ms") })
         }
         _ => Ok(text.to_owned()),
     }
+}
+
+/// The names of a list: between commas, in small letters unless they stand in quotes.
+fn names(text: &str) -> Vec<String> {
+    let (mut names, mut name, mut in_quotes, mut was_quoted) = (Vec::new(), String::new(), false, false);
+    let mut chars = text.chars().peekable();
+    let mut end = |name: &mut String, was_quoted: &mut bool| {
+        let said = std::mem::take(name);
+        names.push(if std::mem::take(was_quoted) { said } else { said.trim().to_lowercase() });
+    };
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if in_quotes && chars.next_if_eq(&'"').is_some() => name.push('"'),
+            '"' => (in_quotes, was_quoted) = (!in_quotes, true),
+            ',' if !in_quotes => end(&mut name, &mut was_quoted),
+            c if c.is_whitespace() && !in_quotes && (name.is_empty() || was_quoted) => {}
+            c => name.push(c),
+        }
+    }
+    end(&mut name, &mut was_quoted);
+    names
 }
 
 /// Milliseconds, or a number with a unit.
@@ -307,6 +363,34 @@ mod tests {
         check("timezone", "Mars/Olympus", Err("22023"));
         check("statement_timeout", "2min", Ok("120000ms"));
         check("statement_timeout", "soon", Err("22023"));
+        check("idle_in_transaction_session_timeout", "1s", Ok("1000ms"));
+        check("idle_in_transaction_session_timeout", "soon", Err("22023"));
+        check(&format!("a.{}", "b".repeat(200)), "1", Err("42704"));
+    }
+
+    #[test]
+    fn what_settings_take_is_bounded() {
+        let mut settings = Settings::new("me");
+        let long = "x".repeat(VALUE_BYTES_MAX);
+        let mut codes = (0..20).map(|number| settings.set(&format!("a.b{number}"), &text(&long)).err());
+        assert_eq!(codes.find_map(|refused| refused.map(|refused| refused.code)), Some("53400"));
+        assert!(settings.bytes() <= BYTES_MAX);
+        let mut settings = Settings::new("me");
+        let refused = (0..200).filter(|number| settings.set(&format!("a.b{number}"), &text("1")).is_err()).count();
+        assert_eq!(refused, 100);
+        settings.set("a.b1", &text("2")).expect("it is there already");
+    }
+
+    #[test]
+    fn a_path_is_a_list_of_names() {
+        let path = |value: &str| {
+            let mut settings = Settings::new("me");
+            settings.set("search_path", &text(value)).expect("a path");
+            settings.search_path()
+        };
+        assert_eq!(path("\"$user\", Public"), ["public"]);
+        assert_eq!(path("\"a,B\" , \"c\"\"\",system"), ["a,B", "c\"", "system"]);
+        assert_eq!(path(""), [""; 0]);
     }
 
     #[test]
@@ -319,6 +403,10 @@ mod tests {
         settings.end_transaction();
         assert_eq!(settings.get("application_name"), Ok("a"));
         assert!(settings.get("x.y").is_err());
+        settings.set_local("application_name", &text("c")).expect("known");
+        settings.set("application_name", &text("d")).expect("known");
+        settings.end_transaction();
+        assert_eq!(settings.get("application_name"), Ok("d"));
         settings.reset(None).expect("all");
         assert_eq!(settings.get("application_name"), Ok(""));
     }

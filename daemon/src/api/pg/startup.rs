@@ -1,8 +1,9 @@
 //! How a connection begins: which version, whether it is encrypted, who it is, which database it asks.
 //!
 //! # Promises
-//! - Before a client is known it may send 10 000 bytes in one message, and take 30 seconds for all.
-//! - A password is a token. It is asked for only where nobody can listen: on this machine, or inside TLS.
+//! - Before a client is known it may send 10 000 bytes in one message, and take 10 seconds for all. It takes no place of a
+//!   session before it is logged in, and none of the query engine.
+//! - A password is a token. It is asked for only where nobody can listen: on this machine.
 //! - A token that is wrong is told apart from one that may not read the database, as over HTTP.
 
 use std::net::SocketAddr;
@@ -19,11 +20,12 @@ use super::command::Value;
 use super::errors::{Refusal, Severity};
 use super::session::{Failure, Login, Place, Session};
 use super::settings::Settings;
+use super::strangers::Stranger;
 use super::wire::{Body, Malformed, Message, Outbox, Reader};
 use super::{Ends, Services};
 
 const FIRST_BYTES_MAX: usize = 10_000;
-const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Whoever guesses tokens waits so long after each.
 const GUESS_PAUSE: Duration = Duration::from_millis(500);
 
@@ -57,15 +59,22 @@ impl Opening {
 }
 
 /// Serves a connection from its first byte to its end; says how it ended.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, services: Arc<Services>, ends: Ends) -> &'static str {
+pub(super) async fn serve(
+    (stream, peer): (TcpStream, SocketAddr),
+    stranger: Stranger,
+    services: Arc<Services>,
+    ends: Ends,
+) -> &'static str {
     let (finish, close) = (ends.finish.clone(), ends.close.clone());
     let opened = tokio::select! {
         biased;
         // Nothing has been promised to a client that is not logged in.
         () = finish.cancelled() => return "stopped",
         () = close.cancelled() => return "stopped",
+        () = stranger.displaced.cancelled() => return "displaced",
         opened = tokio::time::timeout(STARTUP_TIMEOUT, open(stream, peer, &services, ends)) => opened,
     };
+    drop(stranger);
     match opened {
         Ok(Some(session)) => session.run().await,
         Ok(None) => "not_opened",
@@ -85,12 +94,12 @@ async fn open(stream: TcpStream, peer: SocketAddr, services: &Arc<Services>, end
     };
     let (read, mut write) = stream.into_split();
     let mut reader = Reader::new(Box::new(read));
-    let Ok(permit) = Arc::clone(&services.room).try_acquire_owned() else {
-        refuse(&mut write, &Refusal::new("53300", "too many connections")).await;
-        return None;
-    };
     match login(&mut reader, &mut write, (&opening, peer), services).await {
         Ok((login, settings)) => {
+            let Ok(permit) = Arc::clone(&services.room).try_acquire_owned() else {
+                refuse(&mut write, &Refusal::new("53300", "too many connections")).await;
+                return None;
+            };
             let (backend, services) = (services.backends.enter(), Arc::clone(services));
             let place = Place { backend, services, ends, permit };
             Some(Session::new(reader, Box::new(write), (login, settings), place))
@@ -176,7 +185,7 @@ async fn login(
     let database = opening.parameter("database").filter(|name| !name.is_empty()).unwrap_or(user).to_owned();
     let settings = settings(opening, user)?;
     let login = Login { user: user.to_owned(), database, token, access };
-    check_database(&login, services).await?;
+    check_database(&login, services)?;
     Ok((login, settings))
 }
 
@@ -200,10 +209,7 @@ async fn authenticate(
     if services.auth.is_off() {
         return Ok((None, Access::unrestricted()));
     }
-    if !peer.ip().to_canonical().is_loopback() {
-        let message = "a password would cross the network unencrypted: connect on this machine, or through a tunnel";
-        return Err(Refusal::new("28000", message).into());
-    }
+    check_private(peer)?;
     let mut out = Outbox::default();
     out.int(b'R', 3);
     write.write_all(&out.0).await?;
@@ -219,6 +225,15 @@ async fn authenticate(
             Err(Refusal::new("28P01", format!("password authentication failed for user \"{user}\"")).into())
         }
     }
+}
+
+/// Whether nobody else can hear what this peer says.
+fn check_private(peer: SocketAddr) -> Result<(), Refusal> {
+    if peer.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    let message = "a password would cross the network unencrypted: connect on this machine, or through a tunnel";
+    Err(Refusal::new("28000", message))
 }
 
 /// What the client sets at the start: each parameter that is a setting, and `options` as of a command line.
@@ -257,23 +272,12 @@ fn options(text: &str) -> Vec<(String, String)> {
 }
 
 /// Whether the database is there and may be read.
-async fn check_database(login: &Login, services: &Services) -> Result<(), Refusal> {
-    let query = sql::Query {
-        text: "SELECT 1".to_owned(),
-        database: login.database.clone(),
-        params: Vec::new(),
-        access: login.access.clone(),
-        token: login.token.clone(),
-        door: "pg",
-        postgres: None,
-        timeout: None,
-        patience: None,
-    };
+fn check_database(login: &Login, services: &Services) -> Result<(), Refusal> {
     let refused = |error: sql::Error| match error {
         sql::Error::DatabaseNotFound(name) => Refusal::new("3D000", format!("database \"{name}\" does not exist")),
         other => other.into(),
     };
-    services.runner.engine.describe(query, Vec::new()).await.map(drop).map_err(refused)
+    services.runner.engine.check(&login.database, &login.access).map_err(refused)
 }
 
 #[cfg(test)]
@@ -286,6 +290,17 @@ mod tests {
         let expected: Vec<_> = expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         assert_eq!(options("-c statement_timeout=5s --search-path=a,\\ b -cjit=off"), expected);
         assert_eq!(options(""), vec![]);
+    }
+
+    #[test]
+    fn a_password_is_asked_for_on_this_machine_alone() {
+        let refused = |peer: &str| check_private(peer.parse().expect("an address")).err().map(|refusal| refusal.code);
+        for near in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert_eq!(refused(near), None, "{near}");
+        }
+        for far in ["10.0.0.1:1", "[fe80::1]:1", "[::ffff:10.0.0.1]:1", "0.0.0.0:1"] {
+            assert_eq!(refused(far), Some("28000"), "{far}");
+        }
     }
 
     #[test]

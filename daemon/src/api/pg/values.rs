@@ -7,13 +7,14 @@ use bytes::{BufMut, BytesMut};
 use chrono::{DateTime, Offset, TimeZone};
 use sql::{PgType, Scalar};
 
-use super::columns::Column;
+use super::columns::{Column, items};
+use super::errors::Refusal;
 use super::settings::Zone;
 use super::wire::Format;
 
 /// Microseconds and days from 1970 to 2000, where the binary format begins to count.
-const EPOCH_MICROSECONDS: i64 = 946_684_800_000_000;
-const EPOCH_DAYS: i32 = 10_957;
+pub(super) const EPOCH_MICROSECONDS: i64 = 946_684_800_000_000;
+pub(super) const EPOCH_DAYS: i32 = 10_957;
 
 /// Writes the value in `row`, which is not null. A value the binary format cannot hold is refused.
 pub(super) fn put(
@@ -21,7 +22,7 @@ pub(super) fn put(
     row: usize,
     (format, zone): (Format, Zone),
     out: &mut BytesMut,
-) -> Result<(), String> {
+) -> Result<(), Refusal> {
     match format {
         Format::Text => {
             put_text(column, row, zone, out);
@@ -31,22 +32,30 @@ pub(super) fn put(
     }
 }
 
-fn put_binary(column: &Column, row: usize, zone: Zone, out: &mut BytesMut) -> Result<(), String> {
+fn put_binary(column: &Column, row: usize, zone: Zone, out: &mut BytesMut) -> Result<(), Refusal> {
     match column {
         Column::Bool(array) => out.put_u8(u8::from(array.value(row))),
         Column::Int2(array) => out.put_i16(array.value(row)),
         Column::Int4(array) => out.put_i32(array.value(row)),
         Column::Int8(array) => out.put_i64(array.value(row)),
-        Column::Oid(array) => out.put_u32(u32::try_from(array.value(row)).unwrap_or(0)),
+        Column::Oid(array) => {
+            let number = u32::try_from(array.value(row));
+            out.put_u32(number.map_err(|_| Refusal::new("22003", "OID out of range"))?);
+        }
         Column::Float4(array) => out.put_f32(array.value(row)),
         Column::Float8(array) => out.put_f64(array.value(row)),
         Column::Text(array) => out.put_slice(array.value(row).as_bytes()),
         Column::Numeric(array) => put_numeric(array.value(row), out)?,
         Column::Bytes(array) => out.put_slice(array.value(row)),
-        Column::Date(array) => out.put_i32(array.value(row).saturating_sub(EPOCH_DAYS)),
+        Column::Date(array) => {
+            let days = array.value(row).checked_sub(EPOCH_DAYS);
+            out.put_i32(days.ok_or_else(|| Refusal::new("22008", "date out of range"))?);
+        }
         Column::Time(array) => out.put_i64(array.value(row)),
         Column::Timestamp(array) | Column::Clock(array) => {
-            out.put_i64(array.value(row).saturating_sub(EPOCH_MICROSECONDS));
+            // The first and the last number mean that there is no end.
+            let since = array.value(row).checked_sub(EPOCH_MICROSECONDS).filter(|since| *since > i64::MIN);
+            out.put_i64(since.ok_or_else(|| Refusal::new("22008", "timestamp out of range"))?);
         }
         Column::Interval(array) => {
             let IntervalMonthDayNano { months, days, nanoseconds } = array.value(row);
@@ -54,17 +63,9 @@ fn put_binary(column: &Column, row: usize, zone: Zone, out: &mut BytesMut) -> Re
             out.put_i32(days);
             out.put_i32(months);
         }
-        Column::List(array, scalar, items) => {
-            let offsets = array.value_offsets();
-            let range = index(offsets[row])..index(offsets[row + 1]);
-            return put_list((*scalar, items), range, zone, out);
-        }
+        Column::List(array, scalar, all) => return put_list((*scalar, all), items(array, row), zone, out),
     }
     Ok(())
-}
-
-fn index(offset: i32) -> usize {
-    usize::try_from(offset).expect("offsets are not negative")
 }
 
 fn put_list(
@@ -72,8 +73,8 @@ fn put_list(
     range: std::ops::Range<usize>,
     zone: Zone,
     out: &mut BytesMut,
-) -> Result<(), String> {
-    let count = i32::try_from(range.len()).map_err(|_| "a list is too long".to_owned())?;
+) -> Result<(), Refusal> {
+    let count = i32::try_from(range.len()).map_err(|_| Refusal::new("54000", "a list is too long"))?;
     out.put_i32(i32::from(count > 0));
     out.put_i32(i32::from(range.clone().any(|item| items.is_null(item))));
     out.put_u32(PgType::One(scalar).oid());
@@ -93,7 +94,7 @@ pub(super) fn put_sized(
     (column, row): (&Column, usize),
     how: (Format, Zone),
     out: &mut BytesMut,
-) -> Result<(), String> {
+) -> Result<(), Refusal> {
     if column.is_null(row) {
         out.put_i32(-1);
         return Ok(());
@@ -101,23 +102,27 @@ pub(super) fn put_sized(
     let start = out.len();
     out.put_i32(0);
     put(column, row, how, out)?;
-    let len = i32::try_from(out.len() - start - 4).map_err(|_| "a value is too long".to_owned())?;
+    let len = i32::try_from(out.len() - start - 4).map_err(|_| Refusal::new("54000", "a value is too long"))?;
     out[start..start + 4].copy_from_slice(&len.to_be_bytes());
     Ok(())
 }
 
+fn too_long() -> Refusal {
+    Refusal::new("22003", "a number has too many digits")
+}
+
 /// Digits in groups of four, before and after the point.
-fn put_numeric(text: &str, out: &mut BytesMut) -> Result<(), String> {
+fn put_numeric(text: &str, out: &mut BytesMut) -> Result<(), Refusal> {
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
     if !whole.bytes().chain(part.bytes()).all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("'{text}' is no number of digits"));
+        return Err(Refusal::new("22003", format!("'{text}' is no number of digits")));
     }
     let padded_whole = format!("{}{whole}", "0".repeat((4 - whole.len() % 4) % 4));
     let padded_part = format!("{part}{}", "0".repeat((4 - part.len() % 4) % 4));
     let group = |bytes: &[u8]| bytes.iter().fold(0_i16, |sum, byte| sum * 10 + i16::from(byte - b'0'));
     let mut groups: Vec<i16> = padded_whole.as_bytes().chunks(4).map(group).collect();
-    let mut weight = i16::try_from(groups.len()).map_err(|_| "a number is too long".to_owned())? - 1;
+    let mut weight = i16::try_from(groups.len()).map_err(|_| too_long())? - 1;
     groups.extend(padded_part.as_bytes().chunks(4).map(group));
     while groups.last() == Some(&0) {
         groups.pop();
@@ -125,10 +130,10 @@ fn put_numeric(text: &str, out: &mut BytesMut) -> Result<(), String> {
     let leading = groups.iter().take_while(|group| **group == 0).count();
     groups.drain(..leading);
     weight -= i16::try_from(leading).unwrap_or(0);
-    out.put_i16(i16::try_from(groups.len()).map_err(|_| "a number is too long".to_owned())?);
+    out.put_i16(i16::try_from(groups.len()).map_err(|_| too_long())?);
     out.put_i16(if groups.is_empty() { 0 } else { weight });
     out.put_u16(if negative { 0x4000 } else { 0 });
-    out.put_i16(i16::try_from(part.len()).map_err(|_| "a number is too long".to_owned())?);
+    out.put_i16(i16::try_from(part.len()).map_err(|_| too_long())?);
     groups.iter().for_each(|group| out.put_i16(*group));
     Ok(())
 }
@@ -157,10 +162,7 @@ fn put_text(column: &Column, row: usize, zone: Zone, out: &mut BytesMut) {
             out.put_slice(era);
         }
         Column::Interval(array) => show_interval(out, array.value(row)),
-        Column::List(array, _, items) => {
-            let offsets = array.value_offsets();
-            show_list(out, items, index(offsets[row])..index(offsets[row + 1]), zone);
-        }
+        Column::List(array, _, all) => show_list(out, all, items(array, row), zone),
     }
 }
 

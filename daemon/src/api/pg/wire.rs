@@ -1,17 +1,17 @@
 //! Messages of the Postgres protocol, version 3: what clients send, taken apart, and what they are sent, put together.
 //!
 //! # Promises
-//! - No bytes can panic: what is too short, too long or not UTF-8 is an error that says so.
+//! - No bytes can panic: what is too short, too long or not UTF-8 is an error that says so. A message that is whole and
+//!   makes no sense ends no session.
 //! - A message that is not whole yet stays in the buffer, so a wait for it may be dropped at any time.
 //!
-//! # Why
-//! The decoders of `pgwire` 0.41 panic on bodies that are too short, read names that are not UTF-8 as others, and its
-//! server keeps whole answers to extended queries; what would be left of it is these few encoders.
 
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::errors::Refusal;
 
 /// The largest message: a statement has at most 2 MiB, and its parameters may be larger.
 const MESSAGE_BYTES_MAX: usize = 8 << 20;
@@ -78,6 +78,8 @@ pub(super) enum Message {
     Password(String),
     /// Part of a COPY that was refused, or of nothing.
     Copy,
+    /// A whole message of a known kind, whose body is none.
+    Unreadable(u8, Malformed),
 }
 
 #[derive(Debug, PartialEq)]
@@ -159,6 +161,14 @@ impl Body {
 }
 
 impl Message {
+    /// Fails when what follows cannot be understood either.
+    fn whole(kind: u8, body: Bytes) -> Result<Self, Malformed> {
+        match Self::decode(kind, body) {
+            Err(error) if b"QPBDECSHXpdcf".contains(&kind) => Ok(Self::Unreadable(kind, error)),
+            decoded => decoded,
+        }
+    }
+
     fn decode(kind: u8, body: Bytes) -> Result<Self, Malformed> {
         let mut body = Body(body);
         Ok(match kind {
@@ -215,7 +225,11 @@ impl Reader {
                     let mut message = self.buffer.split_to(len + 1);
                     let kind = message[0];
                     message.advance(5);
-                    return Ok(Some(Message::decode(kind, message.freeze())?));
+                    // The room that a large message needed is not kept for the next one.
+                    if len > AHEAD_BYTES_MAX {
+                        self.buffer = BytesMut::from(&self.buffer[..]);
+                    }
+                    return Message::whole(kind, message.freeze()).map(Some).map_err(ReadError::from);
                 }
             }
             if self.fill().await? == 0 {
@@ -253,14 +267,38 @@ pub(super) struct ColumnInfo {
 pub(super) struct Outbox(pub(super) BytesMut);
 
 impl Outbox {
-    /// A message of `kind`, whose body `write` adds.
+    /// A message of `kind`, whose body `write` adds: of texts that clients sent, or shorter ones.
     pub(super) fn message(&mut self, kind: u8, write: impl FnOnce(&mut BytesMut)) {
+        let written = self.try_message(kind, |body| {
+            write(body);
+            Ok(())
+        });
+        written.expect("what clients send is far smaller than 2 GiB");
+    }
+
+    /// A message of `kind`, whose body `write` adds; none when that fails.
+    pub(super) fn try_message(
+        &mut self,
+        kind: u8,
+        write: impl FnOnce(&mut BytesMut) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let begin = self.0.len();
         self.0.put_u8(kind);
-        let start = self.0.len();
         self.0.put_i32(0);
-        write(&mut self.0);
-        let len = i32::try_from(self.0.len() - start).expect("messages are far smaller than 2 GiB");
-        self.0[start..start + 4].copy_from_slice(&len.to_be_bytes());
+        let written = write(&mut self.0).and_then(|()| {
+            let large = |_| Refusal::new("54000", "a message of more than 2 GiB cannot be sent");
+            i32::try_from(self.0.len() - begin - 1).map_err(large)
+        });
+        match written {
+            Ok(len) => {
+                self.0[begin + 1..begin + 5].copy_from_slice(&len.to_be_bytes());
+                Ok(())
+            }
+            Err(refusal) => {
+                self.0.truncate(begin);
+                Err(refusal)
+            }
+        }
     }
 
     pub(super) fn empty(&mut self, kind: u8) {
@@ -360,12 +398,15 @@ mod tests {
     async fn what_cannot_be_understood_is_an_error_and_no_panic() {
         assert_eq!(read(b"Q\0\0\0\x03").await, Err(Malformed::Length.to_string()));
         assert_eq!(read(b"Q\xff\xff\xff\xff").await, Err(Malformed::Length.to_string()));
-        assert_eq!(read(b"Q\0\0\0\x05x").await, Err(Malformed::Short.to_string()));
-        assert_eq!(read(b"Q\0\0\0\x06\xff\0").await, Err(Malformed::Text.to_string()));
-        assert_eq!(read(b"P\0\0\0\x06\0\0").await, Err(Malformed::Short.to_string()));
-        assert_eq!(read(b"P\0\0\0\x08\0\0\xff\xff").await, Err(Malformed::Short.to_string()));
-        assert_eq!(read(b"B\0\0\0\x0e\0\0\0\0\0\x01\0\0\0\x09").await, Err(Malformed::Short.to_string()));
-        assert_eq!(read(b"D\0\0\0\x06x\0").await, Err(Malformed::Kind.to_string()));
+        assert_eq!(read(b"Q\0\0\0\x05x").await, Ok(Some(Message::Unreadable(b'Q', Malformed::Short))));
+        assert_eq!(read(b"Q\0\0\0\x06\xff\0").await, Ok(Some(Message::Unreadable(b'Q', Malformed::Text))));
+        assert_eq!(read(b"P\0\0\0\x06\0\0").await, Ok(Some(Message::Unreadable(b'P', Malformed::Short))));
+        assert_eq!(read(b"P\0\0\0\x08\0\0\xff\xff").await, Ok(Some(Message::Unreadable(b'P', Malformed::Short))));
+        assert_eq!(
+            read(b"B\0\0\0\x0e\0\0\0\0\0\x01\0\0\0\x09").await,
+            Ok(Some(Message::Unreadable(b'B', Malformed::Short)))
+        );
+        assert_eq!(read(b"D\0\0\0\x06x\0").await, Ok(Some(Message::Unreadable(b'D', Malformed::Kind))));
         assert_eq!(read(b"!\0\0\0\x04").await, Err(Malformed::Kind.to_string()));
         let large = read(b"Q\0\x01\0\0").await.expect_err("too large");
         assert!(large.contains("65536"), "{large}");

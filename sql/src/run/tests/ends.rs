@@ -120,7 +120,7 @@ async fn queries_beyond_the_limit_wait() {
     let cluster = Cluster::new();
     let config = EngineConfig { concurrent_queries_max: 1, ..config() };
     let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
-    let first = engine.run(query("SELECT * FROM generate_series(1, 10000000000)")).await.unwrap();
+    let first = Arc::clone(&engine.shared.permits).acquire_owned().await.unwrap();
     let second = Query { timeout: Some(Duration::from_millis(50)), ..query("SELECT 1") };
     assert_eq!(ask(&engine, second).await.unwrap_err().kind(), QueryErrorKind::Timeout);
     drop(first);
@@ -132,7 +132,8 @@ async fn queries_beyond_those_that_may_wait_are_refused() {
     let cluster = Cluster::new();
     let config = EngineConfig { concurrent_queries_max: 1, ..config() };
     let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
-    let first = engine.run(query("SELECT * FROM generate_series(1, 10000000000)")).await.unwrap();
+    let permit = Arc::clone(&engine.shared.permits).acquire_owned().await.unwrap();
+    let first = (engine.shared.place().unwrap(), permit);
     let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(ask(&engine, query("SELECT 1")))).collect();
     for query in &mut waiting {
         assert!(futures::poll!(query.as_mut()).is_pending());
@@ -144,6 +145,24 @@ async fn queries_beyond_those_that_may_wait_are_refused() {
         assert!(result.is_ok(), "{result:?}");
     }
     assert_eq!(value(&engine, "SELECT 1").await, "1");
+}
+
+#[tokio::test]
+async fn queries_whose_rows_nobody_takes_let_others_run_and_go_on_later() {
+    let cluster = Cluster::new();
+    let config = EngineConfig { concurrent_queries_max: 1, ..config() };
+    let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
+    let mut asleep = Vec::new();
+    for _ in 0..5 {
+        asleep.push(engine.run(query("SELECT * FROM generate_series(1, 100000)")).await.unwrap());
+    }
+    assert_eq!(value(&engine, "SELECT 1").await, "1");
+    engine.check("plant", &Access::unrestricted()).unwrap();
+    for answer in asleep {
+        let read: usize = answer.rows.map(|batch| batch.unwrap().num_rows()).collect::<Vec<_>>().await.iter().sum();
+        assert_eq!(read, 100_000);
+    }
+    assert_eq!(engine.shared.permits.available_permits(), 1);
 }
 
 #[tokio::test]
