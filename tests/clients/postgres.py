@@ -211,6 +211,53 @@ def adbc():
     db.close()
 
 
+def commands():
+    """What an operator does, in the simple and in the extended protocol."""
+    import asyncio
+
+    import asyncpg
+    import psycopg
+
+    with psycopg.connect(host="127.0.0.1", port=PORT, user="me", password="x", dbname="plant", autocommit=True) as db:
+        check(db.execute("CREATE DATABASE office WITH (retention = '30d')").statusmessage, "CREATE DATABASE")
+        check(db.execute("ALTER SYSTEM SET query_timeout = '40s'").statusmessage, "ALTER SYSTEM")
+        made = db.execute("CREATE TOKEN t WITH (permissions = 'db:office:read')")
+        check([column.name for column in made.description], ["token_id", "name", "token", "expiry"])
+        check(made.fetchone()[2].startswith("apiv3_"), True)
+        check(made.statusmessage, "CREATE TOKEN")
+        for text, code in [
+            ("CREATE DATABASE office", "42710"),
+            ("DROP DATABASE nope", "42704"),
+            ("CREATE DATABASE", "42601"),
+            ("ALTER SYSTEM SET nope = 1", "22023"),
+            ("COPY (DROP DATABASE office) TO STDOUT", "42601"),
+        ]:
+            try:
+                db.execute(text)
+                raise SystemExit(f"{text} was done")
+            except psycopg.Error as error:
+                check((text, error.sqlstate), (text, code))
+        with db.transaction():
+            try:
+                db.execute("DROP DATABASE office")
+                raise SystemExit("a command in a transaction was done")
+            except psycopg.Error as error:
+                check(error.sqlstate, "25001")
+                db.execute("ROLLBACK")
+
+    async def extended():
+        db = await asyncpg.connect(host="127.0.0.1", port=PORT, user="me", password="x", database="plant")
+        statement = await db.prepare("DROP DATABASE office")
+        check(statement.get_attributes(), ())
+        await statement.fetch()
+        check(statement.get_statusmsg(), "DROP DATABASE")
+        row = await db.fetchrow("DROP TOKEN IF EXISTS t")
+        check(row, None)
+        await db.close()
+
+    asyncio.run(extended())
+
+
 for name in sys.argv[2:]:
     globals()[name]()
     print(f"{name}: ok")

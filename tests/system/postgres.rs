@@ -78,6 +78,11 @@ fn pg8000_asks() {
 }
 
 #[test]
+fn operators_give_commands_in_both_protocols() {
+    check_client("commands");
+}
+
+#[test]
 fn adbc_copies_in_binary_and_finds_tables() {
     check_client("adbc");
 }

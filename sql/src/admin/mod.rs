@@ -39,4 +39,4 @@ pub use answer::Tag;
 pub use command::{Command, Grant, Named, TableRef};
 pub use operator::{Asker, Done, Operator};
 pub(crate) use parse::parse;
-pub use parse::{hard_delete_at, instant_text};
+pub use parse::{hard_delete_at, instant_text, is_command};

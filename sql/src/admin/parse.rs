@@ -43,6 +43,12 @@ pub(crate) fn parse(text: &str, database: &str) -> Option<Result<Command>> {
     Some(command.and_then(|command| words.end().map(|()| command)))
 }
 
+/// Whether `text` is a command, right or wrong.
+#[must_use]
+pub fn is_command(text: &str) -> bool {
+    parse(text, "").is_some()
+}
+
 fn command(first: &str, words: &mut Words, database: &str) -> Result<Command> {
     match first {
         "CREATE DATABASE" => {

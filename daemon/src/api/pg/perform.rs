@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sql::{Param, PgType};
+use sql::{Param, PgType, Tag};
 
 use super::command::{Command, Copy, Cursor, Scope, Takes};
 use super::copy::CopyWriter;
@@ -56,6 +56,11 @@ fn tag_of_query(text: &str, rows: usize) -> String {
         "SHOW" => "SHOW".to_owned(),
         _ => format!("SELECT {rows}"),
     }
+}
+
+/// Only queries have rows to copy, or to fetch one after the other.
+fn expect_query(text: &str) -> Result<(), Refusal> {
+    if sql::is_command(text) { Err(Refusal::new("42601", "a query is expected here, not a command")) } else { Ok(()) }
 }
 
 impl Session {
@@ -137,6 +142,10 @@ impl Session {
         if let Some(rows) = portal.rows.take() {
             return Ok(rows);
         }
+        if self.transaction != Transaction::Idle && sql::is_command(text) {
+            let message = "a command cannot be in a transaction block: it takes effect at once";
+            return Err(Refusal::new("25001", message).into());
+        }
         let query = self.query((text, portal.params.clone()), running).await?;
         let form = Form::Rows(portal.formats.clone());
         let rows = self.begin_rows(query, form, running).await?;
@@ -176,6 +185,11 @@ impl Session {
             self.check_asleep()?;
         }
         let mut rows = self.start(portal, text, running).await?;
+        if let Some(Tag { words, has_rows: false }) = rows.tag {
+            portal.is_done = true;
+            self.out.complete(words);
+            return Ok(());
+        }
         if told == Told::Columns {
             self.out.row_description(&rows.columns, &portal.formats);
         }
@@ -185,12 +199,14 @@ impl Session {
             self.out.empty(b's');
         } else {
             portal.is_done = true;
-            self.out.complete(&tag_of_query(text, sent));
+            let tag = rows.tag.map_or_else(|| tag_of_query(text, sent), |tag| tag.words.to_owned());
+            self.out.complete(&tag);
         }
         Ok(())
     }
 
     async fn copy(&mut self, copy: &Copy, params: Vec<Param>, running: &Running) -> Result<(), Failure> {
+        expect_query(&copy.text)?;
         let query = self.query((&copy.text, params), running).await?;
         let writer = CopyWriter::new(copy.form.clone());
         let format = writer.format();
@@ -204,6 +220,7 @@ impl Session {
 
     async fn declare(&mut self, cursor: &Cursor, params: Vec<Param>) -> Result<(), Failure> {
         let Cursor { name, text, format, life } = cursor;
+        expect_query(text)?;
         if *life == Scope::Transaction && self.transaction == Transaction::Idle {
             return Err(Refusal::new("25P01", "DECLARE CURSOR can only be used in transaction blocks").into());
         }

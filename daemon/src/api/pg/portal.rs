@@ -174,7 +174,8 @@ impl Session {
                 .iter()
                 .map(|of| PgType::of(&arrow_schema::Field::new("parameter", of.clone(), true)));
             params = inferred.enumerate().map(|(i, of)| declared.get(i).copied().flatten().unwrap_or(of)).collect();
-            if matches!(command, Some(Command::Query(_))) {
+            let has_rows = description.tag.is_none_or(|tag| tag.has_rows);
+            if matches!(command, Some(Command::Query(_))) && has_rows {
                 columns = Some(described(&description.schema)?);
             }
         } else if let Some(command) = &command {

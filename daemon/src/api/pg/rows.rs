@@ -16,7 +16,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::Schema;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
-use sql::{Engine, PgType, Query};
+use sql::{Engine, PgType, Query, Tag};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendTimeoutError;
@@ -58,7 +58,7 @@ pub(super) struct Runner {
 }
 
 enum Piece {
-    Columns(Vec<ColumnInfo>),
+    Columns(Vec<ColumnInfo>, Option<Tag>),
     Rows(Bytes, usize),
     /// The answer is whole.
     End,
@@ -76,6 +76,8 @@ pub(super) struct Chunk {
 #[derive(Debug)]
 pub(super) struct Rows {
     pub(super) columns: Vec<ColumnInfo>,
+    /// What is said in the end of a command.
+    pub(super) tag: Option<Tag>,
     /// Encoded and not yet taken.
     waiting: VecDeque<Chunk>,
     pieces: Option<mpsc::Receiver<Piece>>,
@@ -142,8 +144,8 @@ impl Runner {
             }
         });
         match pieces.recv().await {
-            Some(Piece::Columns(columns)) => {
-                Ok(Rows { columns, waiting: VecDeque::new(), pieces: Some(pieces), cut, fate })
+            Some(Piece::Columns(columns, tag)) => {
+                Ok(Rows { columns, tag, waiting: VecDeque::new(), pieces: Some(pieces), cut, fate })
             }
             Some(Piece::Failed(refusal)) => Err(refusal),
             Some(Piece::Rows(..) | Piece::End) | None => Err(ended_early()),
@@ -170,7 +172,7 @@ impl Rows {
             let Some(pieces) = &mut self.pieces else { return Ok(None) };
             match pieces.recv().await {
                 Some(Piece::Rows(bytes, rows)) => self.waiting.push_back(Chunk { bytes, rows }),
-                Some(Piece::Columns(_)) => {}
+                Some(Piece::Columns(..)) => {}
                 Some(Piece::End) => self.pieces = None,
                 Some(Piece::Failed(refusal)) => {
                     self.pieces = None;
@@ -253,7 +255,7 @@ impl Encoder {
                 Err(refusal)
             }
         };
-        send(Piece::Columns(columns)).await?;
+        send(Piece::Columns(columns, answer.tag)).await?;
         if !first.is_empty() {
             send(Piece::Rows(first, 0)).await?;
         }
@@ -319,6 +321,7 @@ mod tests {
         let columns = vec![ColumnInfo { name: "c".into(), data_type: PgType::TEXT }];
         Rows {
             columns,
+            tag: None,
             waiting: VecDeque::from([of_texts(&texts)]),
             pieces: None,
             cut: Cut::default(),
