@@ -8,6 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::engine::Shared;
 use super::statement::{self, PARAMS_MAX};
+use super::work::panicked;
 use super::{Description, Engine, Error, Query, lists};
 use crate::postgres;
 
@@ -17,7 +18,10 @@ impl Engine {
     pub async fn describe(&self, query: Query, declared: Vec<Option<DataType>>) -> Result<Description, Error> {
         let shared = Arc::clone(&self.shared);
         let task = self.shared.runtime.spawn(async move { describe(&shared, query, &declared).await });
-        AbortOnDropHandle::new(task).await.unwrap_or(Err(Error::Cancelled))
+        AbortOnDropHandle::new(task).await.unwrap_or_else(|end| match end.try_into_panic() {
+            Ok(panic) => Err(panicked(&*panic)),
+            Err(_) => Err(Error::Cancelled),
+        })
     }
 }
 

@@ -153,7 +153,7 @@ fn compute(plan: &Arc<dyn ExecutionPlan>) -> Duration {
     plan.children().into_iter().map(compute).fold(own, Duration::saturating_add)
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Error {
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let message = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     Error::Execution(format!("the query panicked: {}", message.unwrap_or("no message")))
 }

@@ -51,8 +51,7 @@ async fn check_stops(text: &str, target_partitions: usize) {
     let cluster = Cluster::new();
     let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
     let call = engine.run(query(text));
-    let ended =
-        tokio::time::timeout(Duration::from_millis(500), async { call.await.unwrap().rows.next().await }).await;
+    let ended = tokio::time::timeout(Duration::from_millis(500), async { call.await.unwrap().rows.next().await }).await;
     assert!(ended.is_err(), "{text}: {ended:?}");
     let dropped = tokio::time::Instant::now();
     loop {
@@ -230,6 +229,8 @@ async fn a_panic_is_an_error_of_its_query() {
     let engine = Engine::new(config(), Arc::new(Broken), Cluster::new().dyn_store()).unwrap();
     for _ in 0..2 {
         let error = ask(&engine, query("SELECT 1")).await.unwrap_err();
+        assert_eq!(error, Error::Execution("the query panicked: broken on purpose".to_owned()));
+        let error = engine.describe(query("SELECT 1"), Vec::new()).await.unwrap_err();
         assert_eq!(error, Error::Execution("the query panicked: broken on purpose".to_owned()));
     }
 }
