@@ -135,6 +135,9 @@ async fn nobodys_table_is_taken_for_one_that_is_empty() {
     check(&engine, "WITH pg_locks AS (SELECT 1 AS a) SELECT a FROM pg_locks", "1").await;
     check(&engine, "WITH pg_index AS (SELECT 1 AS a) SELECT (SELECT a FROM pg_index)", "1").await;
     check(&engine, "SELECT EXISTS (SELECT 1 FROM public.pg_locks), 1 IN (SELECT 1 FROM pg_index)", "true|false").await;
+    let of_each = "SELECT nspname, EXISTS (SELECT 1 FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'pg_am') \
+                   FROM pg_namespace n WHERE oid IN (11, 2200) ORDER BY 1";
+    check(&engine, of_each, "pg_catalog|true\npublic|false").await;
     let among = "SELECT 1 IN (SELECT v FROM (VALUES (1), (NULL)) t(v)), 2 IN (SELECT v FROM (VALUES (1), (NULL)) t(v)), \
                  2 NOT IN (SELECT v FROM (VALUES (1)) t(v)), NULL IN (SELECT v FROM (VALUES (1)) t(v)), \
                  NULL IN (SELECT v FROM (VALUES (1)) t(v) WHERE v > 1)";
@@ -316,6 +319,9 @@ async fn what_postgres_would_do_otherwise_is_refused() {
         "SELECT 'a' LIKE 'a' ESCAPE '//'",
         "SELECT current_setting('nothing')",
         "SELECT time_bucket(host, time) FROM cpu",
+        // It would be one row for all of them.
+        "SELECT (SELECT relname FROM pg_class c WHERE c.relnamespace = n.oid LIMIT 1) FROM pg_namespace n",
+        "SELECT oid IN (SELECT c.relnamespace FROM pg_class c WHERE c.relname = n.nspname) FROM pg_namespace n",
         "SELECT nonsense FROM pg_locks",
         "SELECT nothing(oid) FROM pg_locks",
     ] {
@@ -333,6 +339,10 @@ async fn what_postgres_would_do_otherwise_is_refused() {
             "2025-01-22T00:00:00",
         ),
         ("SELECT time_bucket('300.000s', '2025-01-22T10:07:00Z'::timestamptz)", "2025-01-22T10:05:00"),
+        (
+            "SELECT time_bucket('1 day', '2025-01-20T23:30:00Z'::timestamptz AT TIME ZONE 'Europe/Berlin')",
+            "2025-01-21T00:00:00Z",
+        ),
         ("SELECT time_bucket('1 month', '2025-02-22T10:07:00Z'::timestamptz)", "2025-02-01T00:00:00"),
         ("SELECT to_regtype('int4'), to_regtype('nothing') IS NULL", "23|true"),
         ("SELECT c.oid::regclass::text, c.oid::regclass FROM pg_class c WHERE relname = 'cpu'", "cpu|cpu"),
