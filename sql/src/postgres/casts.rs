@@ -4,7 +4,8 @@
 //! A value of a `reg` type is a number that is shown as a name, and the engine has no such type. What is compared or made
 //! a number is the number; a text that was written down is its number too; all else is the name.
 
-use datafusion::common::{Result, plan_datafusion_err};
+use datafusion::common::{Result, not_impl_err, plan_datafusion_err};
+use datafusion::sql::sqlparser::ast::ArrayElemTypeDef as Def;
 use datafusion::sql::sqlparser::ast::{BinaryOperator, DataType, Expr, Ident, ObjectName, TimezoneInfo};
 
 use super::arrays::array_items;
@@ -33,10 +34,20 @@ fn type_name(data_type: &DataType) -> Option<String> {
     }
 }
 
+/// Functions have names here and no numbers.
+fn is_function_number(inner: &Expr, data_type: &DataType) -> bool {
+    let Expr::Cast { data_type: of, .. } = inner else { return false };
+    let is_function = matches!(type_name(of).as_deref(), Some("regproc" | "regprocedure"));
+    is_function && matches!(plain(data_type), DataType::BigInt(_) | DataType::Int(_) | DataType::Integer(_))
+}
+
 /// What a cast of a cast and a comparison of casts become, before what is inside of them is looked at.
 pub(super) fn outer(expr: &mut Expr) -> Result<()> {
     match expr {
         Expr::Cast { expr: inner, data_type, .. } => {
+            if is_function_number(inner, data_type) {
+                return not_impl_err!("the number of a function: {inner}");
+            }
             let Some((name, value)) = named_number(inner) else { return Ok(()) };
             let what = match plain(data_type) {
                 DataType::Text | DataType::Varchar(_) => "name",
@@ -107,8 +118,7 @@ pub(super) fn with_seconds(text: &str) -> Option<String> {
     (is_time && is_zone).then(|| format!("{minutes}:00{rest}"))
 }
 
-fn item_type(of: &datafusion::sql::sqlparser::ast::ArrayElemTypeDef) -> Option<DataType> {
-    use datafusion::sql::sqlparser::ast::ArrayElemTypeDef as Def;
+fn item_type(of: &Def) -> Option<DataType> {
     match of {
         Def::SquareBracket(of, _) | Def::AngleBracket(of) | Def::Parenthesis(of) => Some(plain(of)),
         Def::None => None,
@@ -123,6 +133,9 @@ fn plain(data_type: &DataType) -> DataType {
         }
         DataType::Custom(name, _) => {
             called(name).and_then(|name| plain_type(&name)).unwrap_or_else(|| data_type.clone())
+        }
+        DataType::Array(Def::SquareBracket(of, size)) => {
+            DataType::Array(Def::SquareBracket(Box::new(plain(of)), *size))
         }
         DataType::JSON | DataType::JSONB | DataType::Uuid => DataType::Text,
         other => other.clone(),

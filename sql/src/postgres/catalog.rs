@@ -116,7 +116,8 @@ const EMPTY: &[Spec] = &[
         "oid:oid conname:text connamespace:oid contype:text condeferrable:bool condeferred:bool convalidated:bool \
          conrelid:oid contypid:oid conindid:oid conparentid:oid confrelid:oid confupdtype:text confdeltype:text \
          confmatchtype:text conislocal:bool coninhcount:int4 connoinherit:bool conkey:int2[] confkey:int2[] \
-         conpfeqop:oid[] conppeqop:oid[] conffeqop:oid[] conexclop:oid[] conbin:text conperiod:bool",
+         conpfeqop:oid[] conppeqop:oid[] conffeqop:oid[] conexclop:oid[] conbin:text conperiod:bool \
+         tableoid:oid",
     ),
     empty("pg_attrdef", "oid:oid adrelid:oid adnum:int2 adbin:text"),
     empty("pg_default_acl", "oid:oid defaclrole:oid defaclnamespace:oid defaclobjtype:text defaclacl:text[]"),
@@ -138,13 +139,13 @@ const EMPTY: &[Spec] = &[
     empty(
         "pg_trigger",
         "oid:oid tgrelid:oid tgparentid:oid tgname:text tgfoid:oid tgtype:int2 tgenabled:text tgisinternal:bool \
-         tgconstrrelid:oid tgconstrindid:oid tgconstraint:oid tgdeferrable:bool tginitdeferred:bool",
+         tgconstrrelid:oid tgconstrindid:oid tgconstraint:oid tgdeferrable:bool tginitdeferred:bool tableoid:oid",
     ),
     empty(
         "pg_policy",
         "oid:oid polname:text polrelid:oid polcmd:text polpermissive:bool polroles:oid[] polqual:text polwithcheck:text",
     ),
-    empty("pg_rewrite", "oid:oid rulename:text ev_class:oid ev_type:text ev_enabled:text is_instead:bool"),
+    empty("pg_rewrite", "oid:oid rulename:text ev_class:oid ev_type:text ev_enabled:text is_instead:bool tableoid:oid"),
     empty("pg_extension", "oid:oid extname:text extowner:oid extnamespace:oid extrelocatable:bool extversion:text"),
     empty("pg_available_extensions", "name:text default_version:text installed_version:text comment:text"),
     empty(
@@ -188,8 +189,9 @@ const EMPTY: &[Spec] = &[
     empty(
         "pg_opclass",
         "oid:oid opcmethod:oid opcname:text opcnamespace:oid opcintype:oid opcdefault:bool \
-         opckeytype:oid opcfamily:oid opcowner:oid",
+         opckeytype:oid opcfamily:oid opcowner:oid tableoid:oid",
     ),
+    empty("pg_opfamily", "oid:oid opfmethod:oid opfname:text opfnamespace:oid opfowner:oid tableoid:oid"),
     empty("pg_aggregate", "aggfnoid:oid aggkind:text aggnumdirectargs:int2"),
     // The one there is is that of every column, and clients ask for others.
     empty(

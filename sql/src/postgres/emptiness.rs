@@ -13,15 +13,18 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::source_as_provider;
-use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::functions_aggregate::expr_fn::{array_agg, count};
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{AggregateUDF, EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder, Subquery, lit};
+use datafusion::logical_expr::{
+    AggregateUDF, EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, Subquery, lit, not,
+};
 use datafusion::optimizer::propagate_empty_relation::PropagateEmptyRelation;
 use datafusion::optimizer::{OptimizerContext, OptimizerRule};
 use datafusion::prelude::ident;
 use datafusion::scalar::ScalarValue;
 
+use super::membership::IsAmong;
 use super::single::Single;
 
 /// The name under which a field says that no row has a value there.
@@ -38,7 +41,7 @@ pub(super) fn absent(field: Field) -> Field {
 pub(crate) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
     let context = OptimizerContext::new();
     let settled = plan.transform_up_with_subqueries(|plan| {
-        let plan = with_settled_subqueries(plan)?;
+        let plan = with_settled_subqueries(plan.map_children(unwrapped)?.data)?;
         if is_nothing(&plan) {
             return Ok(Transformed::yes(nothing(&plan)));
         }
@@ -49,6 +52,14 @@ pub(crate) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 fn nothing(plan: &LogicalPlan) -> LogicalPlan {
     LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: Arc::clone(plan.schema()) })
+}
+
+/// What stands beside a table and depends on its row, if it is empty for each of them.
+fn unwrapped(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    match &plan {
+        LogicalPlan::Subquery(lateral) if has_no_rows(&lateral.subquery) => Ok(Transformed::yes(nothing(&plan))),
+        _ => Ok(Transformed::no(plan)),
+    }
 }
 
 fn has_no_rows(plan: &LogicalPlan) -> bool {
@@ -75,10 +86,15 @@ fn is_nothing(plan: &LogicalPlan) -> bool {
 fn with_settled_subqueries(plan: LogicalPlan) -> Result<LogicalPlan> {
     let names = NamePreserver::new(&plan);
     let is_shown = matches!(plan, LogicalPlan::Projection(_));
+    // What would be added up of no rows is never looked at.
+    let is_unread = matches!(&plan, LogicalPlan::Aggregate(aggregate) if has_no_rows(&aggregate.input));
     let settled = plan.map_expressions(|expr| {
         let name = names.save(&expr);
-        let settled = expr.transform_up(settled_expr)?;
-        let settled = if is_shown { settled.transform_data(|expr| expr.transform_up(counted))? } else { settled };
+        let settled = match is_unread {
+            true => expr.transform_down(unread)?,
+            false => expr.transform_up(settled_expr)?,
+        };
+        let settled = if is_shown { settled.transform_data(|expr| expr.transform_up(as_value))? } else { settled };
         Ok(settled.update_data(|expr| name.restore(expr)))
     })?;
     Ok(settled.data)
@@ -87,10 +103,7 @@ fn with_settled_subqueries(plan: LogicalPlan) -> Result<LogicalPlan> {
 fn settled_expr(expr: Expr) -> Result<Transformed<Expr>> {
     Ok(match expr {
         Expr::ScalarSubquery(subquery) => match has_no_rows(&subquery.subquery) {
-            true => {
-                let null = ScalarValue::try_from(subquery.subquery.schema().field(0).data_type())?;
-                Transformed::yes(Expr::Literal(null, None))
-            }
+            true => Transformed::yes(null(&subquery)?),
             false => Transformed::yes(Expr::ScalarSubquery(of_one_value(current(subquery))?)),
         },
         Expr::Exists(Exists { subquery, negated }) => match has_no_rows(&subquery.subquery) {
@@ -105,17 +118,43 @@ fn settled_expr(expr: Expr) -> Result<Transformed<Expr>> {
     })
 }
 
-/// Whether there are rows, as a value: the engine knows it as a condition alone.
-fn counted(expr: Expr) -> Result<Transformed<Expr>> {
-    let Expr::Exists(Exists { subquery, negated }) = expr else { return Ok(Transformed::no(expr)) };
-    let mut rows = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone());
-    if subquery.outer_ref_columns.is_empty() {
-        rows = rows.limit(0, Some(1))?;
+fn unread(expr: Expr) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::ScalarSubquery(subquery) => Ok(Transformed::yes(null(&subquery)?)),
+        other => Ok(Transformed::no(other)),
     }
-    let rows = rows.aggregate(Vec::<Expr>::new(), vec![count(lit(1)).alias("rows")])?;
-    let is_there = if negated { ident("rows").eq(lit(0_i64)) } else { ident("rows").gt(lit(0_i64)) };
-    let plan = rows.project(vec![is_there.alias("exists")])?.build()?;
-    Ok(Transformed::yes(Expr::ScalarSubquery(Subquery { subquery: Arc::new(plan), ..subquery })))
+}
+
+fn null(subquery: &Subquery) -> Result<Expr> {
+    let null = ScalarValue::try_from(subquery.subquery.schema().field(0).data_type())?;
+    Ok(Expr::Literal(null, None))
+}
+
+/// Whether there are rows, and whether a value is among them, as values: the engine knows both as conditions alone.
+fn as_value(expr: Expr) -> Result<Transformed<Expr>> {
+    static IS_AMONG: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(ScalarUDF::from(IsAmong::new())));
+    match expr {
+        Expr::Exists(Exists { subquery, negated }) => {
+            let mut rows = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone());
+            if subquery.outer_ref_columns.is_empty() {
+                rows = rows.limit(0, Some(1))?;
+            }
+            let rows = rows.aggregate(Vec::<Expr>::new(), vec![count(lit(1)).alias("rows")])?;
+            let is_there = if negated { ident("rows").eq(lit(0_i64)) } else { ident("rows").gt(lit(0_i64)) };
+            let plan = rows.project(vec![is_there.alias("exists")])?.build()?;
+            Ok(Transformed::yes(Expr::ScalarSubquery(Subquery { subquery: Arc::new(plan), ..subquery })))
+        }
+        Expr::InSubquery(InSubquery { expr, subquery, negated }) if subquery.outer_ref_columns.is_empty() => {
+            let columns = subquery.subquery.schema().columns();
+            let item = columns.first().cloned().map_or_else(|| lit(ScalarValue::Null), Expr::Column);
+            let rows = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone());
+            let list = rows.aggregate(Vec::<Expr>::new(), vec![array_agg(item).alias("rows")])?.build()?;
+            let list = Expr::ScalarSubquery(Subquery { subquery: Arc::new(list), ..subquery });
+            let is_among = IS_AMONG.call(vec![list, *expr]);
+            Ok(Transformed::yes(if negated { not(is_among) } else { is_among }))
+        }
+        other => Ok(Transformed::no(other)),
+    }
 }
 
 /// What it depends on, as it is now: a part that is gone depends on nothing.

@@ -24,6 +24,7 @@ const FIXED: &[(&str, (usize, usize), &str)] = &[
     ("pg_type_is_visible", (1, 1), "true"),
     ("pg_operator_is_visible", (1, 1), "true"),
     ("pg_opclass_is_visible", (1, 1), "true"),
+    ("pg_opfamily_is_visible", (1, 1), "true"),
     ("pg_collation_is_visible", (1, 1), "true"),
     ("pg_conversion_is_visible", (1, 1), "true"),
     ("pg_statistics_obj_is_visible", (1, 1), "true"),
@@ -64,6 +65,8 @@ const FIXED: &[(&str, (usize, usize), &str)] = &[
     ("inet_server_port", (0, 0), "CAST(NULL AS INT)"),
     ("inet_client_port", (0, 0), "CAST(NULL AS INT)"),
     ("pg_advisory_unlock_all", (0, 0), NOTHING),
+    // The exact time, of which clients are shown microseconds.
+    ("epoch_ns", (1, 1), "CAST(CAST($1 AS TIMESTAMP) AS BIGINT)"),
     ("array_length", (1, 1), "CAST(array_length($1, 1) AS INT)"),
     ("array_upper", (2, 2), "CAST(array_length($1, $2) AS INT)"),
     ("array_lower", (2, 2), "CASE WHEN array_length($1, $2) IS NULL THEN NULL ELSE 1 END"),
@@ -79,7 +82,7 @@ const FIXED: &[(&str, (usize, usize), &str)] = &[
         (1, 1),
         "CASE WHEN regexp_like($1, '^[a-z_][a-z0-9_$]*$') THEN $1 ELSE concat('\"', replace($1, '\"', '\"\"'), '\"') END",
     ),
-    ("quote_literal", (1, 1), "concat('''', replace($1, '''', ''''''), '''')"),
+    ("quote_literal", (1, 1), "'''' || replace($1, '''', '''''') || ''''"),
 ];
 
 /// A text that is not there.
@@ -114,6 +117,7 @@ pub(super) fn meaning(name: &str, arguments: &[Expr], known: &Directory) -> Resu
             Some(text) => ((1, 1), list(&name_parts(text).iter().map(String::as_str).collect::<Vec<_>>())),
             None => return not_impl_err!("parse_ident of what is not a literal"),
         },
+        "format" => ((1, usize::MAX), format_text(arguments)?),
         "time_bucket" => ((2, 3), time_bucket(arguments)?),
         "set_config" => return not_impl_err!("set_config inside of a query; SET does it"),
         _ => match FIXED.iter().find(|(fixed, ..)| *fixed == name) {
@@ -127,6 +131,46 @@ pub(super) fn meaning(name: &str, arguments: &[Expr], known: &Directory) -> Resu
         return Ok(Some(meaning));
     }
     plan_err!("No function matches the given name and argument types: {name} with {} arguments", arguments.len())
+}
+
+/// What a call of `name` with one argument means, over that at `place`.
+fn fixed(name: &str, place: usize) -> String {
+    let found = FIXED.iter().find(|(fixed, ..)| *fixed == name).map_or("$1", |(.., meaning)| meaning);
+    found.replace("$1", &format!("CAST(${place} AS VARCHAR)"))
+}
+
+/// `format('%s is %I', …)`
+fn format_text(arguments: &[Expr]) -> Result<String> {
+    let Some(template) = arguments.first().and_then(literal) else {
+        return not_impl_err!("format with a template that is not a literal");
+    };
+    let mut parts = vec!["''".to_owned()];
+    let mut pieces = template.split('%');
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    parts.push(quoted(pieces.next().unwrap_or_default()));
+    let mut place = 2;
+    while let Some(piece) = pieces.next() {
+        let kind = piece.chars().next();
+        match kind {
+            Some('s') => parts.push(format!("coalesce(CAST(${place} AS VARCHAR), '')")),
+            Some('I') => parts.push(fixed("quote_ident", place)),
+            Some('L') => parts.push(format!("coalesce({}, 'NULL')", fixed("quote_literal", place))),
+            // Two signs stand for one.
+            None => {
+                parts.push(quoted(&format!("%{}", pieces.next().unwrap_or_default())));
+                continue;
+            }
+            Some(_) => return not_impl_err!("format with %{piece}"),
+        }
+        place += 1;
+        parts.push(quoted(&piece[1..]));
+    }
+    if place - 1 != arguments.len() {
+        return plan_err!(
+            "No function matches the given name and argument types: format with too few or many arguments"
+        );
+    }
+    Ok(format!("concat({})", parts.join(", ")))
 }
 
 /// Where buckets begin that are as long as some number of days or less: on a Monday.
@@ -178,10 +222,15 @@ impl Expansion {
         let (longest, sum) = lengths.fold((0, 0), |(longest, sum), len| (len.max(longest), sum + len));
         let repeats = meaning.matches('$').count().div_ceil(arguments.len().max(1));
         self.bytes = self.bytes.saturating_add(meaning.len() + repeats * sum);
-        if repeats > 1 && longest > ARGUMENT_BYTES_MAX || self.bytes > TEXT_BYTES_MAX {
+        if repeats > 1 && longest > ARGUMENT_BYTES_MAX {
             return plan_err!(
-                "the calls of the query are too long when written out: arguments that are repeated may have \
-                 {ARGUMENT_BYTES_MAX}, all of it {TEXT_BYTES_MAX} bytes; at most"
+                "an argument that a call repeats has {longest} bytes; at most {ARGUMENT_BYTES_MAX} are allowed"
+            );
+        }
+        if self.bytes > TEXT_BYTES_MAX {
+            return plan_err!(
+                "the calls of the query, written out, have {} bytes; at most {TEXT_BYTES_MAX} are allowed",
+                self.bytes
             );
         }
         let mut expr = parse(meaning)?;

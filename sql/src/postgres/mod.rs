@@ -8,8 +8,9 @@
 //! - Numbers of tables come from the catalog of the cluster, and those of everything else from names, so they are equal on
 //!   all nodes and after every restart.
 //! - Columns without a name are called as Postgres calls them (`count`, `?column?`), and several may have one name.
-//! - Times are `timestamptz`, which has microseconds. `CAST(time AS BIGINT)` is the exact nanosecond; a text without a
-//!   zone is a time in UTC, and may have nine digits. What `AT TIME ZONE` makes of one is a `timestamp`, and the other way.
+//! - Times are `timestamptz`, which has microseconds. `CAST(time AS BIGINT)` is the exact nanosecond, and so is
+//!   `epoch_ns(time)`; a text without a zone is a time in UTC, and may have nine digits. What `AT TIME ZONE` makes of a
+//!   time is a `timestamp`, and of a `timestamp` a time.
 //! - A text that is compared with a number or a list is one. A sub-query that gives several values for one row is refused.
 //! - What a statement's calls become when they are written out is bounded.
 //! - What cannot be done as Postgres does it is refused: `set_config` inside of a query, arguments a function does not
@@ -34,8 +35,10 @@ mod directory;
 mod emptiness;
 mod functions;
 mod information;
+mod json;
 mod lists;
 mod macros;
+mod membership;
 mod planner;
 mod relations;
 mod rewrite;
@@ -93,6 +96,7 @@ pub(crate) fn with_functions(mut builder: SessionStateBuilder, known: &Arc<Direc
     functions.extend(functions::of(known));
     functions.extend(zones::functions());
     functions.push(Arc::new(ScalarUDF::from(functions::ListOrEmpty::new())));
+    functions.push(Arc::new(ScalarUDF::from(json::JsonObject::new())));
     builder.expr_planners().get_or_insert_default().insert(0, Arc::new(planner::Literals));
     builder
 }

@@ -19,7 +19,8 @@ pub(super) fn plain(factor: &mut TableFactor) -> Result<()> {
         TableFactor::UNNEST { alias, .. } => name_column(alias),
         TableFactor::Table { name, args: Some(TableFunctionArgs { args, .. }), alias, .. } => {
             let Some(function) = called(name) else { return Ok(()) };
-            if TABLES.contains(&function.as_str()) {
+            let is_constant = args.iter().all(|argument| !argument.to_string().contains(|c: char| c.is_alphabetic()));
+            if TABLES.contains(&function.as_str()) && (is_constant || args.len() != 2) {
                 name_column(alias);
                 *name = bare(function);
                 return Ok(());
@@ -30,7 +31,14 @@ pub(super) fn plain(factor: &mut TableFactor) -> Result<()> {
             });
             let arguments = arguments.collect::<Result<Vec<_>>>()?;
             let mut alias = alias.take();
-            if function == "unnest" {
+            let arguments = match (function.as_str(), arguments.as_slice()) {
+                // The engine makes its rows of constants alone.
+                ("generate_series", [first, last]) => {
+                    vec![call("range", &[first.clone(), parse(&format!("CAST({last} AS BIGINT) + 1"))?])?]
+                }
+                _ => arguments,
+            };
+            if ["unnest", "generate_series"].contains(&function.as_str()) {
                 name_column(&mut alias);
                 let (with_offset, with_offset_alias, with_ordinality) = (false, None, false);
                 *factor = TableFactor::UNNEST {

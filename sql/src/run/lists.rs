@@ -60,7 +60,9 @@ pub(super) fn with_numbers(plan: LogicalPlan) -> Result<LogicalPlan> {
         plan.map_expressions(|expr| {
             expr.transform_up(|expr| match expr {
                 Expr::InList(InList { expr, mut list, negated }) => {
-                    let of = expr.get_type(&schema)?;
+                    let Ok(of) = expr.get_type(&schema) else {
+                        return Ok(Transformed::no(Expr::InList(InList { expr, list, negated })));
+                    };
                     for item in list.iter_mut().filter(|_| of.is_numeric()) {
                         if let Expr::Literal(text @ ScalarValue::Utf8(Some(_)), _) = item {
                             *item = Expr::Literal(text.cast_to(&of)?, None);

@@ -108,7 +108,7 @@ impl Fate {
 impl std::fmt::Debug for Piece {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Columns(columns) => f.debug_tuple("Columns").field(columns).finish(),
+            Self::Columns(columns, tag) => f.debug_tuple("Columns").field(columns).field(tag).finish(),
             Self::Rows(bytes, rows) => f.debug_tuple("Rows").field(&bytes.len()).field(rows).finish(),
             Self::End => f.write_str("End"),
             Self::Failed(refusal) => f.debug_tuple("Failed").field(refusal).finish(),

@@ -249,5 +249,7 @@ async fn a_panic_is_an_error_of_its_query() {
     for _ in 0..2 {
         let error = ask(&engine, query("SELECT 1")).await.unwrap_err();
         assert_eq!(error, Error::Execution("the query panicked: broken on purpose".to_owned()));
+        let error = engine.describe(query("SELECT 1"), Vec::new()).await.unwrap_err();
+        assert_eq!(error, Error::Execution("the query panicked: broken on purpose".to_owned()));
     }
 }

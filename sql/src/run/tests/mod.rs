@@ -1,4 +1,5 @@
 mod answers;
+mod clients;
 mod damage;
 mod ends;
 mod postgres;

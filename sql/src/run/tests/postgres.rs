@@ -14,21 +14,24 @@ fn asked(text: &str) -> Query {
         application_name: "psql".to_owned(),
         backend: 77,
         search_path: vec!["public".to_owned()],
-        settings: vec![("server_version_num".to_owned(), "150013".to_owned())],
+        settings: vec![
+            ("server_version_num".to_owned(), "150013".to_owned()),
+            ("search_path".to_owned(), "\"$user\", public".to_owned()),
+        ],
     };
     Query { postgres: Some(Arc::new(session)), door: "pg", ..query(text) }
 }
 
-async fn with_rows() -> Engine {
+pub(super) async fn with_rows() -> Engine {
     engine(&Cluster::new().file(united(&Random(1).rows(50))).await)
 }
 
-async fn answer(engine: &Engine, text: &str) -> String {
+pub(super) async fn answer(engine: &Engine, text: &str) -> String {
     let batches = ask(engine, asked(text)).await.unwrap_or_else(|e| panic!("{text}: {e}"));
     batches.iter().flat_map(texts).collect::<Vec<_>>().join("\n")
 }
 
-async fn check(engine: &Engine, text: &str, expected: &str) {
+pub(super) async fn check(engine: &Engine, text: &str, expected: &str) {
     assert_eq!(answer(engine, text).await, expected, "{text}");
 }
 
@@ -104,6 +107,7 @@ async fn what_only_postgres_has_is_understood() {
         ("SELECT count(*) FROM pg_index WHERE indisprimary", "0"),
         ("SELECT unnest(conkey), generate_subscripts(conkey, 1) FROM pg_constraint ORDER BY 2", ""),
         ("SELECT '2025-01-20 18:00:00+01'::timestamptz = '2025-01-20T17:00:00Z'::timestamp", "true"),
+        ("SELECT DISTINCT epoch_ns(time) = time::bigint FROM cpu", "true"),
         ("SELECT time::bigint = extract(epoch FROM time)::bigint * 1000000000 FROM cpu LIMIT 1", "true"),
     ] {
         check(&engine, text, expected).await;
@@ -131,6 +135,13 @@ async fn nobodys_table_is_taken_for_one_that_is_empty() {
     check(&engine, "WITH pg_locks AS (SELECT 1 AS a) SELECT a FROM pg_locks", "1").await;
     check(&engine, "WITH pg_index AS (SELECT 1 AS a) SELECT (SELECT a FROM pg_index)", "1").await;
     check(&engine, "SELECT EXISTS (SELECT 1 FROM public.pg_locks), 1 IN (SELECT 1 FROM pg_index)", "true|false").await;
+    let of_each = "SELECT nspname, EXISTS (SELECT 1 FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'pg_am') \
+                   FROM pg_namespace n WHERE oid IN (11, 2200) ORDER BY 1";
+    check(&engine, of_each, "pg_catalog|true\npublic|false").await;
+    let among = "SELECT 1 IN (SELECT v FROM (VALUES (1), (NULL)) t(v)), 2 IN (SELECT v FROM (VALUES (1), (NULL)) t(v)), \
+                 2 NOT IN (SELECT v FROM (VALUES (1)) t(v)), NULL IN (SELECT v FROM (VALUES (1)) t(v)), \
+                 NULL IN (SELECT v FROM (VALUES (1)) t(v) WHERE v > 1)";
+    check(&engine, among, "true|-|true|-|false").await;
     check(&engine, "SELECT NOT EXISTS (SELECT 1 FROM pg_tables WHERE tablename = 'nothing')", "true").await;
     check(
         &engine,
@@ -308,6 +319,9 @@ async fn what_postgres_would_do_otherwise_is_refused() {
         "SELECT 'a' LIKE 'a' ESCAPE '//'",
         "SELECT current_setting('nothing')",
         "SELECT time_bucket(host, time) FROM cpu",
+        // It would be one row for all of them.
+        "SELECT (SELECT relname FROM pg_class c WHERE c.relnamespace = n.oid LIMIT 1) FROM pg_namespace n",
+        "SELECT oid IN (SELECT c.relnamespace FROM pg_class c WHERE c.relname = n.nspname) FROM pg_namespace n",
         "SELECT nonsense FROM pg_locks",
         "SELECT nothing(oid) FROM pg_locks",
     ] {
@@ -325,12 +339,16 @@ async fn what_postgres_would_do_otherwise_is_refused() {
             "2025-01-22T00:00:00",
         ),
         ("SELECT time_bucket('300.000s', '2025-01-22T10:07:00Z'::timestamptz)", "2025-01-22T10:05:00"),
+        (
+            "SELECT time_bucket('1 day', '2025-01-20T23:30:00Z'::timestamptz AT TIME ZONE 'Europe/Berlin')",
+            "2025-01-21T00:00:00Z",
+        ),
         ("SELECT time_bucket('1 month', '2025-02-22T10:07:00Z'::timestamptz)", "2025-02-01T00:00:00"),
         ("SELECT to_regtype('int4'), to_regtype('nothing') IS NULL", "23|true"),
         ("SELECT c.oid::regclass::text, c.oid::regclass FROM pg_class c WHERE relname = 'cpu'", "cpu|cpu"),
         ("SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = 'system.queries'::regclass", "system"),
         ("SELECT count(*) FROM pg_attribute WHERE attrelid = ('cp' || 'u')::regclass", "6"),
-        ("SELECT current_setting(name) = setting FROM pg_settings", "true"),
+        ("SELECT DISTINCT current_setting(name) = setting FROM pg_settings", "true"),
     ] {
         check(&engine, text, expected).await;
     }
