@@ -8,12 +8,14 @@
 //! The libraries are those of `tests/clients/requirements.txt`, as `harness::packages` brings them.
 
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use harness::folder::package;
 use harness::http::Request;
 use harness::node::{Node, Options, free_port};
 use harness::packages::python_clients;
 use harness::postgres::Postgres;
+use harness::wait::eventually;
 use serde_json::json;
 
 pub(crate) struct Served {
@@ -186,4 +188,67 @@ fn a_session_that_waits_is_told_of_the_stop() {
     served.node.stop();
     assert_eq!(client.until(b'E').pop().and_then(|said| said.code()).as_deref(), Some("57P01"));
     assert_eq!(client.hear().expect("the connection is closed in order"), None);
+}
+
+#[test]
+fn psql_lists_every_kind_of_thing() {
+    let served = with_rows();
+    for list in [
+        "\\dA",
+        "\\dAc",
+        "\\db+",
+        "\\dc",
+        "\\dC",
+        "\\dconfig",
+        "\\dd",
+        "\\dD",
+        "\\des",
+        "\\det",
+        "\\deu",
+        "\\dew",
+        "\\df+",
+        "\\dF",
+        "\\dl",
+        "\\dL",
+        "\\dm",
+        "\\do",
+        "\\dO",
+        "\\drds",
+        "\\dRs",
+        "\\dT+",
+        "\\dv+",
+        "\\dX",
+        "\\dy",
+        "\\conninfo",
+    ] {
+        served.says(list, "");
+    }
+    served.says("\\dP", "");
+    served.says("\\dn+", "public|me");
+    served.says("\\du+", "me|");
+    served.says("\\d s*", "k|text|");
+    served.says("\\dTS", "pg_catalog|timestamp without time zone|");
+    let shown = served.psql(("plant", "x"), "SELECT time AT TIME ZONE 'Europe/Berlin' FROM room");
+    assert_eq!(shown, Ok("2025-01-20 18:01:40.690067".to_owned()));
+}
+
+#[test]
+fn a_statement_that_takes_too_long_ends_its_work_though_it_finds_nothing() {
+    let served = with_rows();
+    for text in [
+        "SELECT count(*) FROM seq a, seq b, seq c WHERE a.v * b.v * c.v = -1",
+        "SELECT count(*) FROM seq a JOIN seq b ON a.k = b.k JOIN seq c ON b.k = c.k AND a.v + b.v + c.v < 0",
+        "SELECT count(*) FROM seq a WHERE NOT EXISTS (SELECT 1 FROM seq b, seq c WHERE a.v * b.v * c.v = -1)",
+    ] {
+        let asked = format!("SET statement_timeout = 300; {text}");
+        let error = served.psql(("plant", "x"), &asked).expect_err("it takes hours");
+        assert!(error.contains("57014"), "{text}: {error}");
+        let told = Instant::now();
+        eventually("its work to end", || {
+            let running = served.psql(("plant", "x"), "SELECT count(*) FROM system.queries WHERE running");
+            if running.as_deref() == Ok("1") { Ok(()) } else { Err(running) }
+        });
+        // With a second for the program that asks, and a machine that is busy.
+        assert!(told.elapsed() < Duration::from_secs(3), "{text}: {:?}", told.elapsed());
+    }
 }

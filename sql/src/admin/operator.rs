@@ -81,27 +81,27 @@ impl Operator {
         match command {
             Command::CreateDatabase { database: Named { name, tolerant }, retention_ns } => {
                 let created = operator.create_database(name, *retention_ns).await.map(drop);
-                unless(*tolerant, ErrorKind::Conflict, created)
+                tolerate(tolerant.then_some(ErrorKind::Conflict), created)
             }
             Command::SetDatabaseRetention { database, retention_ns } => {
                 operator.set_database_retention(database, *retention_ns).await
             }
             Command::DropDatabase { database: Named { name, tolerant }, hard_delete } => {
-                unless(*tolerant, ErrorKind::NotFound, operator.drop_database(name, *hard_delete).await)
+                tolerate(tolerant.then_some(ErrorKind::NotFound), operator.drop_database(name, *hard_delete).await)
             }
             Command::CreateTable { table, tolerant } => {
                 let created = operator.create_table(table.clone()).await.map(drop);
-                unless(*tolerant, ErrorKind::Conflict, created)
+                tolerate(tolerant.then_some(ErrorKind::Conflict), created)
             }
             Command::SetTableRetention { table, retention_ns } => {
                 operator.set_table_retention(&table.database, &table.table, *retention_ns).await
             }
             Command::DropTable { table, tolerant, hard_delete } => {
                 let dropped = operator.drop_table(&table.database, &table.table, *hard_delete).await;
-                unless(*tolerant, ErrorKind::NotFound, dropped)
+                tolerate(tolerant.then_some(ErrorKind::NotFound), dropped)
             }
             Command::DropToken(Named { name, tolerant }) => {
-                unless(*tolerant, ErrorKind::NotFound, operator.delete_token(name).await)
+                tolerate(tolerant.then_some(ErrorKind::NotFound), operator.delete_token(name).await)
             }
             Command::Configure { setting, node, value } => {
                 let invalid = |message| Error::refused(ErrorKind::Invalid, message);
@@ -180,9 +180,9 @@ impl Operator {
 }
 
 /// What was asked for with IF EXISTS or IF NOT EXISTS is no error when there is nothing to do.
-fn unless(tolerant: bool, kind: ErrorKind, result: Result<(), Error>) -> Result<(), Error> {
+fn tolerate(kind: Option<ErrorKind>, result: Result<(), Error>) -> Result<(), Error> {
     match result {
-        Err(error) if tolerant && error.kind() == kind => Ok(()),
+        Err(error) if kind == Some(error.kind()) => Ok(()),
         result => result,
     }
 }

@@ -20,7 +20,7 @@ use datafusion::physical_plan::{
 use futures::{Stream, StreamExt};
 
 /// How many pairs of rows are compared before others have their turn: some milliseconds.
-const PAIRS_MAX: usize = 1 << 20;
+const PAIRS_MAX: usize = 1 << 18;
 /// How many numbers the keys of the first side are counted under.
 const BUCKETS: usize = 1 << 16;
 
@@ -185,7 +185,7 @@ impl ExecutionPlan for Side {
         }
         let input = self.input.execute(partition, context)?;
         let (place, keys, tally) = (self.place, self.keys.clone(), Arc::clone(&self.tally));
-        Ok(Box::pin(Paced { input, place, keys, tally, partition, rest: None, pairs: 0 }))
+        Ok(Box::pin(Paced { input, place, keys, tally, partition, rest: None, pairs: 0, pause: None }))
     }
 
     fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
@@ -207,6 +207,7 @@ struct Paced {
     rest: Option<(RecordBatch, Vec<usize>)>,
     /// How many pairs were given to the join since it last rested.
     pairs: usize,
+    pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Paced {
@@ -236,10 +237,13 @@ impl Stream for Paced {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         if this.pairs >= PAIRS_MAX {
-            // Whoever waits for this thread has it first, and who dropped the query is heard.
             this.pairs = 0;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
+            this.pause = Some(Box::pin(tokio::task::yield_now()));
+        }
+        if let Some(pause) = &mut this.pause {
+            // Whoever waits for this thread has it first, and timers are looked at: who wakes itself is run again before.
+            ready!(pause.as_mut().poll(context));
+            this.pause = None;
         }
         if this.rest.is_none() {
             let batch = match ready!(this.input.poll_next_unpin(context)) {

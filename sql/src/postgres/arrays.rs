@@ -11,7 +11,6 @@ pub enum ArrayError {
 }
 
 /// The items of a list of one dimension; `None` when the text is no such list.
-#[must_use]
 pub fn array_items(text: &str) -> Result<Vec<Option<String>>, ArrayError> {
     let inner = text.trim().strip_prefix('{').and_then(|text| text.strip_suffix('}')).ok_or(ArrayError::Malformed)?;
     if inner.trim().is_empty() {

@@ -109,12 +109,8 @@ fn plainly(error: DataFusionError) -> DataFusionError {
         DataFusionError::Plan(message) if message.contains(SEARCH_PATH) && message.contains("not found") => message,
         _ => return error,
     };
-    let parts: Vec<&str> = message.split('\'').collect();
-    match parts.as_slice() {
-        ["table ", name, rest] => {
-            let plain = name.split_once(SEARCH_PATH).map_or(*name, |(_, name)| name.trim_start_matches('.'));
-            plan_datafusion_err!("table '{plain}'{rest}")
-        }
+    match message.split_once(&format!(".{SEARCH_PATH}.")) {
+        Some((before, after)) if before.starts_with("table '") => plan_datafusion_err!("table '{after}"),
         _ => error,
     }
 }
