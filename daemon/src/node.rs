@@ -181,7 +181,6 @@ fn router(
         facts: Arc::clone(&operator.facts),
         operator,
         views: node.views.clone(),
-        query_timeout: config.query.timeout,
         member: node.member.clone(),
         modes: config.modes,
         cluster: config.identity.cluster.clone(),

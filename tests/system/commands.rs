@@ -86,7 +86,8 @@ fn what_is_wrong_with_a_command_is_told_and_nothing_is_changed() {
         ("CREATE DATABASE x WITH (retention = '0d')", 400, "longer than zero"),
         ("ALTER DATABASE nope SET (retention = '1d')", 404, "nope"),
         ("DROP DATABASE nope", 404, "nope"),
-        ("DROP TOKEN nope", 404, "nope"),
+        ("DROP TOKEN nope", 403, "needs a token"),
+        ("CREATE ADMIN TOKEN nope", 403, "needs a token"),
         ("DRAIN NODE 'nope'", 404, "nope"),
         ("REMOVE NODE 'node-1'", 409, "not fully stopped"),
         ("CANCEL QUERY '67e55044-10b1-426f-9247-bb680e5fe0c8'", 404, "no query 67e55044"),
@@ -203,8 +204,8 @@ fn a_setting_takes_effect_on_every_node_at_once_and_survives_a_restart() {
         eventually("the setting", || if shown() == expected { Ok(()) } else { Err(shown()) });
     };
     soon(["a none default", "b none default", "c 40s flag"]);
-    done(&client, "ALTER SYSTEM SET query_timeout = '300ms'");
-    soon(["a 300ms cluster", "b 300ms cluster", "c 40s flag"]);
+    done(&client, "ALTER SYSTEM SET query_timeout = '1s'");
+    soon(["a 1s cluster", "b 1s cluster", "c 40s flag"]);
     let lines: String = (0..3000).map(|number| format!("t v={number}i {number}\n")).collect();
     client.write("plant", &lines);
     eventually("the rows on the other node", || {
@@ -214,16 +215,16 @@ fn a_setting_takes_effect_on_every_node_at_once_and_survives_a_restart() {
     let answer = ask(&second.client(), "plant", LONG);
     assert_eq!(answer.status, 504, "{}", answer.text());
     done(&client, "ALTER SYSTEM SET query_timeout = none FOR NODE 'b'");
-    soon(["a 300ms cluster", "b none node", "c 40s flag"]);
+    soon(["a 1s cluster", "b none node", "c 40s flag"]);
     second.stop();
     second.restart();
-    soon(["a 300ms cluster", "b none node", "c 40s flag"]);
+    soon(["a 1s cluster", "b none node", "c 40s flag"]);
     done(&client, "ALTER SYSTEM RESET query_timeout FOR NODE 'b'");
-    soon(["a 300ms cluster", "b 300ms cluster", "c 40s flag"]);
+    soon(["a 1s cluster", "b 1s cluster", "c 40s flag"]);
     done(&client, "ALTER SYSTEM RESET query_timeout");
     soon(["a none default", "b none default", "c 40s flag"]);
     for (text, status, part) in [
-        ("ALTER SYSTEM SET query_timeout = '1ns'", 400, "it is a duration from 1ms to 1day"),
+        ("ALTER SYSTEM SET query_timeout = '1ms'", 400, "it is a duration from 1s to 1day"),
         ("ALTER SYSTEM SET query_timeuot = '1s'", 400, "there is no setting query_timeuot; there is query_timeout"),
         ("ALTER SYSTEM SET object_store = 's3'", 400, "is said at the start of a node, as --object-store"),
         ("ALTER SYSTEM SET query_timeout = '1s' FOR NODE 'z'", 404, "z"),

@@ -30,15 +30,16 @@ pub(super) fn all(command: &Command, matches: &ArgMatches, findings: &Findings) 
         let id = arg.get_id().as_str();
         let is_said = matches.value_source(id) == Some(ValueSource::CommandLine) || findings.flags.contains(id);
         let name = arg.get_long().filter(|name| !["help", "version"].contains(name))?.to_owned();
-        Some(Flag { name, value: value(arg, matches), is_said })
+        let value = value(arg, matches);
+        // Hidden and without a value is what has no effect here.
+        let is_of_use = is_said || value.is_some() || !arg.is_hide_set();
+        is_of_use.then_some(Flag { name, value, is_said })
     };
     command.get_arguments().filter_map(flag).collect()
 }
 
 fn value(arg: &Arg, matches: &ArgMatches) -> Option<String> {
-    if arg.get_value_parser().type_id() == TypeId::of::<Secret>() {
-        return Some(HIDDEN.to_owned());
-    }
     let values: Vec<_> = matches.get_raw(arg.get_id().as_str())?.map(|value| value.to_string_lossy()).collect();
-    Some(values.join(","))
+    let is_secret = arg.get_value_parser().type_id() == TypeId::of::<Secret>();
+    Some(if is_secret { HIDDEN.to_owned() } else { values.join(",") })
 }

@@ -51,7 +51,7 @@ impl Knobs {
             let dial = Dial::Count { knob: knob.clone(), range };
             Live { name, about, dial }
         };
-        let timeout = Dial::Timeout { knob: self.query_timeout.clone(), range: ms(1, 24 * HOUR_MS) };
+        let timeout = Dial::Timeout { knob: self.query_timeout.clone(), range: ms(1_000, 24 * HOUR_MS) };
         let live = vec![
             interval(
                 "wal-flush-interval",
@@ -83,7 +83,12 @@ impl Knobs {
                 &self.compaction_files_max,
                 2..=10_000,
             ),
-            count("compaction-row-limit", "Rows of a merged file, about", &self.compaction_rows_max, 1..=1_000_000_000),
+            count(
+                "compaction-row-limit",
+                "Rows of a merged file, about",
+                &self.compaction_rows_max,
+                1_000..=1_000_000_000,
+            ),
             Live {
                 name: "query-timeout",
                 about: "How long a query may take that does not say so itself",

@@ -194,11 +194,12 @@ impl Compactor {
                 // Timers and flags lose nothing when dropped. A run that is dropped leaves files that nobody names.
                 () = stopping.cancelled() => return,
                 () = async {
+                    let (check_every, changed) = self.config.check_every.until_changed();
                     // A long sleep ends when it is to be a short one.
                     tokio::select! {
                         biased;
-                        () = self.parts.clock.sleep(self.config.check_every.get()) => {}
-                        () = self.config.check_every.changed() => return,
+                        () = self.parts.clock.sleep(check_every) => {}
+                        () = changed => return,
                     }
                     while self.look().await {}
                 } => {}

@@ -27,10 +27,17 @@ impl<T: Copy + PartialEq> Knob<T> {
         });
     }
 
-    /// Comes when the value is another one than now.
-    pub async fn changed(&self) {
-        // The sender lives as long as this.
-        let _ = self.0.subscribe().changed().await;
+    /// The value, and a future that comes when it is another one.
+    pub fn until_changed(&self) -> (T, impl Future<Output = ()> + use<T>) {
+        let mut watched = self.0.subscribe();
+        let value = *watched.borrow_and_update();
+        let knob = self.clone();
+        let changed = async move {
+            // The sender lives as long as this.
+            let _ = watched.changed().await;
+            drop(knob);
+        };
+        (value, changed)
     }
 }
 

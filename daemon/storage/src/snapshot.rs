@@ -143,18 +143,20 @@ impl Task {
     async fn run(mut self, mut flushed: watch::Receiver<Flushed>, mut asked: mpsc::Receiver<oneshot::Sender<()>>) {
         let mut oldest = self.parts.clock.instant();
         loop {
-            let age = tokio::time::sleep_until(oldest + self.config.age_max.get());
+            let (age_max, changed) = self.config.age_max.until_changed();
+            let age = tokio::time::sleep_until(oldest + age_max);
             let waiting = tokio::select! {
                 biased;
                 // Each is cancel-safe: a request received is returned at once, a change stays marked unseen.
                 Some(request) = asked.recv() => Some(request),
-                changed = flushed.changed() => {
-                    if changed.is_err() {
+                more = flushed.changed() => {
+                    if more.is_err() {
                         // The flusher is gone, so nothing can arrive any more.
                         break;
                     }
                     None
                 }
+                () = changed => continue,
                 () = age => None,
             };
             let now = *flushed.borrow_and_update();

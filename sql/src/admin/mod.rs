@@ -3,7 +3,8 @@
 //! # Promises
 //! - One statement, one `Command`, one place that performs it, whichever door it came through; HTTP routes and the commands
 //!   of the client end here too.
-//! - Only who may everything changes anything; a query is also cancelled by whoever asked it.
+//! - Only who may everything changes anything; a query is also cancelled by whoever asked it. Tokens are made and ended only
+//!   by whoever shows one.
 //! - A change is in the catalog, and with it the record of who asked for it (`system.changes`), before its answer is sent.
 //! - A command is shown as a statement that means the same, without secrets.
 //! - A statement that begins like a command and is none is refused with what was expected, and where.

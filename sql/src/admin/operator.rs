@@ -52,6 +52,11 @@ impl Operator {
             let message = format!("{} needs an admin token", command.words());
             return Err(Error::refused(ErrorKind::Denied, message));
         }
+        if matches!(command, Command::CreateToken { .. } | Command::DropToken(_)) && asker.access.token.is_none() {
+            // It would open the nodes that ask for tokens to whoever reaches one that does not.
+            let message = format!("{} needs a token, and this node was started without auth", command.words());
+            return Err(Error::refused(ErrorKind::Denied, message));
+        }
         let asked = self.asked(asker, command.to_string());
         match command {
             Command::DrainNode { node } => self.drain(node, &asked).await,

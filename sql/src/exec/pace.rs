@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
@@ -22,7 +22,7 @@ use futures::{Stream, StreamExt};
 /// How many pairs of rows are compared before others have their turn: some milliseconds.
 const PAIRS_MAX: usize = 1 << 18;
 /// How many numbers the keys of the first side are counted under.
-const BUCKETS: usize = 1 << 16;
+const BUCKETS: usize = 1 << 13;
 
 /// What the second side of a join learns of the first: how many rows there are for each of its own.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub(super) struct Tally {
 #[derive(Debug, Default)]
 struct Part {
     rows: AtomicUsize,
-    /// Rows by the hash of their keys; of a join without keys there are none.
-    buckets: Vec<AtomicU32>,
+    /// Rows by the hash of their keys; there are none of a join without keys, nor before the first row.
+    buckets: OnceLock<Vec<AtomicU32>>,
 }
 
 /// By what rows find each other.
@@ -48,13 +48,8 @@ pub(super) enum Keys {
 }
 
 impl Tally {
-    pub(super) fn new(keys: &Keys, parts: usize) -> Self {
-        let buckets = match keys {
-            Keys::None => 0,
-            Keys::Of(_) => BUCKETS,
-        };
-        let part = || Part { rows: AtomicUsize::new(0), buckets: (0..buckets).map(|_| AtomicU32::new(0)).collect() };
-        Self { parts: (0..parts.max(1)).map(|_| part()).collect(), is_shared: parts <= 1 }
+    pub(super) fn new(parts: usize) -> Self {
+        Self { parts: (0..parts.max(1)).map(|_| Part::default()).collect(), is_shared: parts <= 1 }
     }
 
     fn part(&self, partition: usize) -> &Part {
@@ -65,13 +60,18 @@ impl Tally {
 impl Part {
     fn forget(&self) {
         self.rows.store(0, Ordering::Relaxed);
-        self.buckets.iter().for_each(|bucket| bucket.store(0, Ordering::Relaxed));
+        self.buckets.get().into_iter().flatten().for_each(|bucket| bucket.store(0, Ordering::Relaxed));
     }
 
     fn count(&self, keys: &Keys, batch: &RecordBatch) -> Result<()> {
         self.rows.fetch_add(batch.num_rows(), Ordering::Relaxed);
-        for bucket in buckets(keys, batch)?.into_iter().flatten() {
-            self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        let found = buckets(keys, batch)?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let counts = self.buckets.get_or_init(|| (0..BUCKETS).map(|_| AtomicU32::new(0)).collect());
+        for bucket in found.into_iter().flatten() {
+            counts[bucket].fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -81,9 +81,9 @@ impl Part {
         if let Keys::None = keys {
             return Ok(vec![self.rows.load(Ordering::Relaxed); batch.num_rows()]);
         }
-        let met = |bucket: Option<usize>| match bucket {
-            Some(bucket) => self.buckets[bucket].load(Ordering::Relaxed) as usize,
-            None => 0,
+        let met = |bucket: Option<usize>| match (bucket, self.buckets.get()) {
+            (Some(bucket), Some(counts)) => counts[bucket].load(Ordering::Relaxed) as usize,
+            _ => 0,
         };
         Ok(buckets(keys, batch)?.into_iter().map(met).collect())
     }

@@ -92,7 +92,7 @@ fn with_paced_sides(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPla
         return Ok(plan);
     };
     let [first, second] = plan.children()[..] else { return Ok(plan) };
-    let tally = Arc::new(Tally::new(&first_keys, parts));
+    let tally = Arc::new(Tally::new(parts));
     let first = Side::new(Arc::clone(first), Place::First, first_keys, Arc::clone(&tally));
     let second = Side::new(Arc::clone(second), Place::Second, second_keys, tally);
     // The sides are as their inputs in all that the join was planned by.

@@ -112,6 +112,12 @@ impl Engine {
         Ok(Self { shared: Arc::new(shared) })
     }
 
+    /// How long a query may take that does not say so itself.
+    #[must_use]
+    pub fn default_timeout(&self) -> Option<Duration> {
+        self.shared.default_timeout.get()
+    }
+
     /// Plans the query and begins to run it. Waits while too many queries run; dropping the call cancels the query.
     pub async fn run(&self, query: Query) -> Result<Answer, Error> {
         let timeout = query.timeout.or(self.shared.default_timeout.get());

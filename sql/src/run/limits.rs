@@ -14,6 +14,8 @@ pub(super) const TEXT_BYTES_MAX: usize = 2 << 20;
 /// The stack of a query thread has room for twice as many. Planning takes the square of their number, and nobody can
 /// interrupt it: at 2 000 it is seconds in a debug build, at 5 000 a minute.
 const OPERATORS_MAX: usize = 2_000;
+/// How deep a type in a text may be.
+const TYPE_DEPTH_MAX: usize = 64;
 /// An EXPLAIN of an EXPLAIN is refused later, but the parser's frames for one are large.
 const EXPLAIN_WEIGHT: usize = 500;
 
@@ -24,9 +26,27 @@ pub(super) fn check(text: &str, dialect: &dyn Dialect) -> Result<()> {
     }
     let tokens = Tokenizer::new(dialect, text).tokenize();
     let tokens = tokens.map_err(|error| DataFusionError::from(ParserError::from(error)))?;
+    check_types(&tokens)?;
     match operators(&tokens) {
         count if count > OPERATORS_MAX => {
             plan_err!("the query has {count} operators; at most {OPERATORS_MAX} are allowed")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Functions take the name of a type as a text, and its parser goes as deep as the text says.
+fn check_types(tokens: &[Token]) -> Result<()> {
+    let names_types = tokens
+        .iter()
+        .any(|token| matches!(token, Token::Word(word) if word.value.to_lowercase().starts_with("arrow_")));
+    let depth = |token: &Token| match token {
+        Token::SingleQuotedString(text) if names_types => text.bytes().filter(|byte| *byte == b'(').count(),
+        _ => 0,
+    };
+    match tokens.iter().map(depth).max() {
+        Some(depth) if depth > TYPE_DEPTH_MAX => {
+            plan_err!("a type is nested {depth} times; at most {TYPE_DEPTH_MAX} are allowed")
         }
         _ => Ok(()),
     }

@@ -41,6 +41,9 @@ pub(super) struct Work {
     progress: Progress,
 }
 
+/// A query whose rows nobody takes for so long is asleep.
+const SLEEPS_AFTER: Duration = Duration::from_millis(500);
+
 /// A place among the queries that run or wait, until it has slept once; and a permit to run.
 type Held = (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit);
 
@@ -72,16 +75,19 @@ impl Work {
     /// An error that comes before the schema is sent in its place; a later one is returned.
     pub(super) async fn run(mut self, timeout: Option<Duration>) -> Result<(), Error> {
         let cancelled = self.progress.entry.cancelled.clone();
+        // What a command has begun goes on whatever is told of it, so it is told how that ended.
+        let command = statement::command(&self.query).transpose();
+        let is_query = matches!(command, Ok(None));
         // The permit, the plan and the view go when `answer` ends, not when a slow reader has read the last rows.
-        let answer = AssertUnwindSafe(self.answer()).catch_unwind();
+        let answer = AssertUnwindSafe(self.answer(command)).catch_unwind();
         let answer = async {
             tokio::select! {
                 biased;
-                () = cancelled.cancelled() => Ok(Err(Error::Cancelled)),
+                () = cancelled.cancelled(), if is_query => Ok(Err(Error::Cancelled)),
                 answer = answer => answer,
             }
         };
-        let result = match timeout {
+        let result = match timeout.filter(|_| is_query) {
             Some(timeout) => tokio::time::timeout(timeout, answer).await.unwrap_or(Ok(Err(Error::Timeout(timeout)))),
             None => answer.await,
         };
@@ -104,10 +110,10 @@ impl Work {
         }
     }
 
-    async fn answer(&mut self) -> Result<(), Error> {
+    async fn answer(&mut self, command: Result<Option<Command>, Error>) -> Result<(), Error> {
         // An operator is served also where too many queries wait: one of them may be what is to be cancelled.
-        if let Some(command) = statement::command(&self.query) {
-            return self.perform(&command?).await;
+        if let Some(command) = command? {
+            return self.perform(&command).await;
         }
         let place = self.progress.shared.place()?;
         self.progress.shared.observe(&self.query.database).await;
@@ -160,13 +166,26 @@ impl Work {
             self.progress.rows += batch.num_rows();
             self.progress.entry.answered(self.progress.rows);
             let Err(TrySendError::Full(batch)) = self.rows.try_send(batch) else { continue };
-            // Too many sleepers would take more memory than queries that run: the next one keeps what it holds.
-            let asleep = Arc::clone(&self.progress.shared.sleeping).try_acquire_owned();
-            if asleep.is_ok() {
-                held = None;
-            }
             let patience = self.query.patience.unwrap_or(self.progress.shared.read_timeout);
-            let sent = tokio::time::timeout(patience, self.rows.send(batch)).await;
+            let sleeping = Arc::clone(&self.progress.shared.sleeping);
+            let fall_asleep = async {
+                // A reader that is a little slower than the query is no sleeper.
+                tokio::time::sleep(SLEEPS_AFTER).await;
+                // Too many sleepers would take more memory than queries that run: the next one keeps what it holds.
+                sleeping.acquire_owned().await
+            };
+            let wait = async {
+                let sending = self.rows.send(batch);
+                tokio::pin!(sending);
+                let _asleep = tokio::select! {
+                    biased;
+                    sent = &mut sending => return sent,
+                    asleep = fall_asleep => asleep,
+                };
+                held = None;
+                sending.await
+            };
+            let sent = tokio::time::timeout(patience, wait).await;
             sent.map_err(|_| Error::Cancelled)?.map_err(|_| Error::Cancelled)?;
             if held.is_none() {
                 let permit = Arc::clone(&self.progress.shared.permits).acquire_owned().await;

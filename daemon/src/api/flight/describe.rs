@@ -6,7 +6,7 @@ use arrow_flight::sql::metadata::GetTablesBuilder;
 use arrow_flight::sql::{Command, CommandGetTables};
 use arrow_schema::{Schema, SchemaRef};
 use futures::StreamExt;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::rows::sent;
 use super::service::Asking;
@@ -68,10 +68,13 @@ async fn tables(asking: &Asking<'_>, command: CommandGetTables) -> Result<Record
     let mut described = command.into_builder();
     for [catalog, schema, name, kind] in rows_of_text(&chosen)? {
         let text = format!("SELECT * FROM {}.{}", quoted(&schema), quoted(&name));
-        // One that was dropped a moment ago is no longer there.
-        if let Ok(description) = asking.describe(text).await {
-            described.append(catalog, schema, name, kind, &sent(&description.schema)).map_err(errors::of_encoding)?;
-        }
+        let description = match asking.describe(text).await {
+            Ok(description) => description,
+            // One that was dropped a moment ago is no longer there.
+            Err(status) if status.code() == Code::InvalidArgument => continue,
+            Err(status) => return Err(status),
+        };
+        described.append(catalog, schema, name, kind, &sent(&description.schema)).map_err(errors::of_encoding)?;
     }
     described.build().map_err(errors::of_encoding)
 }

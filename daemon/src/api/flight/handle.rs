@@ -55,6 +55,9 @@ enum Value {
 
 const VERSION: u32 = 1;
 
+/// The longest name of a type that a parameter may have: that of a time with a zone.
+const TYPE_BYTES_MAX: usize = 64;
+
 impl Handle {
     pub(super) fn new(text: String) -> Self {
         Self { version: VERSION, text, bound: Vec::new() }
@@ -97,6 +100,10 @@ impl Bound {
             Some(Value::Time(v)) => Param::Time(v),
         };
         let Some(to) = &self.cast_to else { return Ok(param) };
+        // Handles are not signed, and the parser goes as deep as a text says.
+        if to.len() > TYPE_BYTES_MAX {
+            return Err(Status::invalid_argument("the handle of the prepared statement has a type that is too long"));
+        }
         let to = to.parse().map_err(|error| errors::of_decoding("handle", error))?;
         Ok(Param::Cast(Box::new(param), to))
     }
@@ -209,6 +216,8 @@ mod tests {
         let two = RecordBatch::try_from_iter([("p", Arc::new(UInt64Array::from(vec![1, 2])) as ArrayRef)]).unwrap();
         let refused = Handle::new("SELECT $1".into()).bind(&[two]).unwrap_err();
         assert!(refused.message().ends_with("these are 2"), "{refused}");
+        let deep = Bound { value: None, cast_to: Some("List(".repeat(100_000)) };
+        assert!(deep.param().unwrap_err().message().contains("too long"));
         for bytes in [&b""[..], b"\xff", b"SELECT 1"] {
             assert!(Handle::read(bytes).is_err(), "{bytes:?}");
         }

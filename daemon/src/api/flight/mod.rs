@@ -26,7 +26,6 @@ mod service;
 mod ticket;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use axum::body::Body;
@@ -62,8 +61,6 @@ const ASKED_BYTES_MAX: usize = 4 << 20;
 pub(super) struct Parts {
     pub(super) engine: sql::Engine,
     pub(super) views: Arc<Views>,
-    /// The longest a query may take.
-    pub(super) query_timeout: Option<Duration>,
     /// The threads for work that takes longer than a millisecond.
     pub(super) datafusion: Handle,
 }

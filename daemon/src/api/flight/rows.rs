@@ -5,6 +5,7 @@
 //! messages of single rows, and for rows of uneven size messages over the limit. So they are cut here, by their own bytes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_flight::FlightData;
@@ -37,6 +38,9 @@ pub(super) fn sent(schema: &SchemaRef) -> SchemaRef {
     encoder.known_schema().expect("it was given")
 }
 
+/// How long a client may take to read more of its answer.
+const READ_WITHIN: Duration = Duration::from_secs(60);
+
 /// The answer to a query; dropping it ends the query.
 pub(super) async fn of_query(parts: &Parts, query: Query) -> Result<Messages, Status> {
     let answer = parts.engine.run(query).await.map_err(errors::of_query)?;
@@ -64,7 +68,8 @@ async fn send(answer: Answer, pieces: &mpsc::Sender<Piece>) {
     let mut messages = encoded(answer.schema, answer.rows.map(|rows| rows.map_err(errors::of_query))).boxed();
     while let Some(message) = messages.next().await {
         let is_last = message.is_err();
-        if pieces.send(message.map(Some)).await.is_err() || is_last {
+        // A client that stopped reading would keep what it did not read for ever.
+        if pieces.send_timeout(message.map(Some), READ_WITHIN).await.is_err() || is_last {
             return;
         }
     }

@@ -1,5 +1,6 @@
 //! The calls of Flight, each by what it does.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub(super) struct Asking<'a> {
 
 impl Asking<'_> {
     pub(super) fn query(&self, text: String, params: Params) -> Query {
-        let timeout = self.call.deadline.into_iter().chain(self.parts.query_timeout).min();
+        let timeout = self.call.deadline.into_iter().chain(self.parts.engine.default_timeout()).min();
         Query {
             text,
             database: self.database.clone(),
@@ -79,7 +80,7 @@ impl Service {
 
     /// Waits for the rows the caller has asked for by their position.
     async fn reach(&self, call: &Call) -> Result<(), Status> {
-        position::reach(&self.0.views, &call.after, self.0.query_timeout).await.map_err(errors::of_view)
+        position::reach(&self.0.views, &call.after, self.0.engine.default_timeout()).await.map_err(errors::of_view)
     }
 
     /// The columns of what a descriptor asks for.
@@ -183,6 +184,21 @@ fn one<T: Send + 'static>(message: T) -> Answers<T> {
     stream::iter([Ok(message)]).boxed()
 }
 
+/// Refuses rows that are compressed: how much memory they take when they are not is for the sender to say, and the decoder
+/// believes it.
+fn plain(message: FlightData) -> Result<FlightData, Status> {
+    let is_compressed = |header: arrow_ipc::Message<'_>| {
+        let dictionary = header.header_as_dictionary_batch().and_then(|dictionary| dictionary.data());
+        let rows = header.header_as_record_batch().or(dictionary);
+        rows.is_some_and(|rows| rows.compression().is_some())
+    };
+    match arrow_ipc::root_as_message(&message.data_header) {
+        Ok(header) if is_compressed(header) => Err(Status::invalid_argument("parameters may not be compressed")),
+        // What is no message is told by the decoder.
+        _ => Ok(message),
+    }
+}
+
 #[tonic::async_trait]
 impl FlightService for Service {
     type HandshakeStream = Answers<HandshakeResponse>;
@@ -248,7 +264,8 @@ impl FlightService for Service {
             Command::CommandPreparedStatementQuery(command) => Handle::read(&command.prepared_statement_handle)?,
             _ => return Err(no_writes()),
         };
-        let messages = stream::iter([Ok(first)]).chain(messages).map_err(FlightError::from);
+        let messages = stream::iter([Ok(first)]).chain(messages).and_then(|message| ready(plain(message)));
+        let messages = messages.map_err(FlightError::from);
         let mut rows = FlightRecordBatchStream::new_from_flight_data(messages);
         let unread = |error| errors::of_decoding("parameters", error);
         let mut batches = Vec::new();
@@ -290,5 +307,29 @@ impl FlightService for Service {
 
     async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
         Err(Status::unimplemented("ListActions is not supported"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    use arrow_flight::encode::FlightDataEncoderBuilder;
+    use arrow_ipc::CompressionType;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn parameters_that_are_compressed_are_refused_before_they_take_memory() {
+        for (compression, expected) in [(None, Ok(2)), (Some(CompressionType::LZ4_FRAME), Err(1))] {
+            let batch =
+                RecordBatch::try_from_iter([("p", Arc::new(Int64Array::from(vec![7; 1000])) as ArrayRef)]).unwrap();
+            let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+            let rows = stream::iter([Ok(batch)]);
+            let messages = FlightDataEncoderBuilder::new().with_options(options).build(rows);
+            let messages: Vec<FlightData> = messages.try_collect().await.unwrap();
+            let count = messages.len();
+            let passed = messages.into_iter().filter(|message| plain(message.clone()).is_ok()).count();
+            assert_eq!(if passed == count { Ok(passed) } else { Err(passed) }, expected, "{compression:?}");
+        }
     }
 }

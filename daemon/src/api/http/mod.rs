@@ -36,7 +36,6 @@ mod token;
 mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::Method;
@@ -74,8 +73,6 @@ pub(crate) struct Parts {
     pub(crate) facts: Arc<sql::Facts>,
     pub(crate) operator: Arc<sql::Operator>,
     pub(crate) views: Option<Arc<Views>>,
-    /// The longest a query may take.
-    pub(crate) query_timeout: Option<Duration>,
     pub(crate) member: Member,
     pub(crate) modes: Modes,
     pub(crate) cluster: NodeId,
@@ -98,7 +95,6 @@ struct Services {
     facts: Arc<sql::Facts>,
     operator: Arc<sql::Operator>,
     views: Option<Arc<Views>>,
-    query_timeout: Option<Duration>,
     member: Member,
     forwarder: Forwarder,
     registry: Registry,
@@ -140,15 +136,16 @@ impl Route {
 
 /// The whole HTTP API. Register it once for each `Registry`.
 pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
-    let Parts { catalog, ingest, engine, facts, operator, views, query_timeout, member, modes, cluster, .. } = parts;
+    let Parts { catalog, ingest, engine, facts, operator, views, member, modes, cluster, .. } = parts;
     let Parts { registry, readiness, datafusion, trust, cluster_uuid, .. } = parts;
     memory::register(&registry);
     let routes = routes();
     let origin =
         forward::Origin { how: config.forward, modes, cluster, catalog: Arc::clone(&catalog), member: member.clone() };
-    let flight = engine.clone().zip(views.clone()).map(|(engine, views)| {
-        Flight::new(flight::Parts { engine, views, query_timeout, datafusion: datafusion.clone() })
-    });
+    let flight = engine
+        .clone()
+        .zip(views.clone())
+        .map(|(engine, views)| Flight::new(flight::Parts { engine, views, datafusion: datafusion.clone() }));
     let services = Arc::new(Services {
         auth: Auth::new(config.auth.clone(), Arc::clone(&catalog)),
         admission: Admission::new(config.request_bytes_max, config.in_flight_bytes_max),
@@ -163,7 +160,6 @@ pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
         facts,
         operator,
         views,
-        query_timeout,
         member,
         registry,
         readiness,

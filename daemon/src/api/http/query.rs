@@ -74,12 +74,12 @@ async fn ask(
     // A client that goes away waits no more.
     let late = |error: view::Error| Refusal::plain(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
     let views = services.views.as_ref().expect("a node without mode query forwards queries");
-    position::reach(views, &after, services.query_timeout).await.map_err(late)?;
+    let engine = services.engine.clone().expect("a node without mode query forwards queries");
+    position::reach(views, &after, engine.default_timeout()).await.map_err(late)?;
     let token = presented.token();
     let query =
         Query { text, database, params, access, token, door: "http", postgres: None, timeout: None, patience: None };
     let (pieces, mut received) = mpsc::channel(PIECES_WAITING_MAX);
-    let engine = services.engine.clone().expect("a node without mode query forwards queries");
     // The task ends when the receiver is dropped, that is, when the client goes away or has everything.
     services.datafusion.spawn(async move {
         tokio::select! {

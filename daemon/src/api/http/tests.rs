@@ -134,7 +134,6 @@ impl Api {
             facts,
             operator,
             views: node.views.clone(),
-            query_timeout: None,
             member: node.member.clone(),
             modes: Modes::ALL,
             cluster: NodeId::new("c").expect("a good name"),

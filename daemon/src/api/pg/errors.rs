@@ -74,13 +74,13 @@ impl From<sql::Error> for Refusal {
         let code = match error.kind() {
             Kind::DatabaseNotFound => "3D000",
             Kind::Denied => "42501",
-            Kind::Plan => code_of_plan(&message),
+            Kind::Plan => code_of(&message, CODES_OF_PLANS).unwrap_or("42601"),
             Kind::Unsupported => "0A000",
             Kind::Memory => "53200",
             Kind::Busy => "53300",
             Kind::Timeout => return Self::new("57014", "canceling statement due to statement timeout"),
             Kind::Cancelled => "57014",
-            Kind::Execution => code_of_execution(&message),
+            Kind::Execution => code_of(&message, CODES_OF_RUNS).unwrap_or("XX000"),
             Kind::Command(kind) => code_of_command(kind),
             Kind::Unavailable => "58030",
         };
@@ -101,45 +101,46 @@ fn code_of_command(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// The engine tells in its messages alone what is wrong with a statement.
-fn code_of_plan(message: &str) -> &'static str {
-    let has = |part: &str| message.contains(part);
-    if has("queries can only read") {
-        "25006"
-    } else if has("No field named") || has("column") && has("not found") {
-        "42703"
-    } else if has("Ambiguous reference") {
-        "42702"
-    } else if has("table '") && has("not found") {
-        "42P01"
-    } else if has("Invalid function") || has("No function matches") || has("failed to match any signature") {
-        "42883"
-    } else if has("unrecognized configuration parameter") || has("does not exist") {
-        "42704"
-    } else if has("operators; at most") || has("bytes; at most") {
-        "54001"
-    } else if has("parameter $") || has("No value found for placeholder") {
-        "42P02"
-    } else if has("must appear in the GROUP BY") || has("must be in the GROUP BY") {
-        "42803"
-    } else if has("coerce") || has("type mismatch") {
-        "42804"
-    } else {
-        "42601"
-    }
-}
+/// The engine tells in its messages alone what is wrong with a statement: it has the code of the first line of which it
+/// holds all parts.
+const CODES_OF_PLANS: &[(&[&str], &str)] = &[
+    (&["queries can only read"], "25006"),
+    (&["malformed array literal"], "22P02"),
+    (&["invalid escape string"], "22025"),
+    (&["time zone", "not recognized"], "22023"),
+    (&["No field named"], "42703"),
+    (&["column", "not found"], "42703"),
+    (&["Ambiguous reference"], "42702"),
+    (&["table '", "not found"], "42P01"),
+    (&["Invalid function"], "42883"),
+    (&["No function matches"], "42883"),
+    (&["failed to match any signature"], "42883"),
+    (&["unrecognized configuration parameter"], "42704"),
+    (&["does not exist"], "42704"),
+    (&["operators; at most"], "54001"),
+    (&["bytes; at most"], "54001"),
+    (&["parameter $"], "42P02"),
+    (&["No value found for placeholder"], "42P02"),
+    (&["must appear in the GROUP BY"], "42803"),
+    (&["must be in the GROUP BY"], "42803"),
+    (&["coerce"], "42804"),
+    (&["type mismatch"], "42804"),
+];
 
-fn code_of_execution(message: &str) -> &'static str {
-    let has = |part: &str| message.contains(part);
-    if has("Divide by zero") || has("divide by zero") {
-        "22012"
-    } else if has("overflow") || has("Overflow") || has("out of range") {
-        "22003"
-    } else if has("Cast error") || has("Cannot cast") || has("Parser error") || has("parse") {
-        "22P02"
-    } else {
-        "XX000"
-    }
+/// The same for what is found while a statement runs.
+const CODES_OF_RUNS: &[(&[&str], &str)] = &[
+    (&["more than one row returned by a subquery"], "21000"),
+    (&["ivide by zero"], "22012"),
+    (&["verflow"], "22003"),
+    (&["out of range"], "22003"),
+    (&["Cast error"], "22P02"),
+    (&["Cannot cast"], "22P02"),
+    (&["Parser error"], "22P02"),
+    (&["parse"], "22P02"),
+];
+
+fn code_of(message: &str, codes: &[(&[&str], &'static str)]) -> Option<&'static str> {
+    codes.iter().find(|(parts, _)| parts.iter().all(|part| message.contains(part))).map(|(_, code)| *code)
 }
 
 #[cfg(test)]
@@ -164,6 +165,11 @@ mod tests {
         check(Error::Timeout(Duration::from_secs(1)), "57014");
         check(Error::Cancelled, "57014");
         check(Error::Execution("Arrow error: Divide by zero error".into()), "22012");
+        let rows = "more than one row returned by a subquery used as an expression";
+        check(Error::Execution(rows.into()), "21000");
+        check(Error::Plan("malformed array literal: \"x\"".into()), "22P02");
+        check(Error::Plan("time zone \"x\" not recognized".into()), "22023");
+        check(Error::Command { kind: ErrorKind::NotFound, message: "m".into() }, "42704");
         check(Error::Execution("e".into()), "XX000");
         check(Error::Unavailable("a".into()), "58030");
     }

@@ -25,6 +25,7 @@ fn outcome(plain: &str, flag: &str, variable: Option<(&str, &str)>) -> Outcome {
             let Start { mut config, log, warnings, greeting: _ } = *start;
             // What was said is no effect.
             config.options.clear();
+            config.flags.clear();
             Ok((format!("{config:?} {log:?}"), warnings))
         }
         Err(error) => {
