@@ -97,6 +97,8 @@ fn what_is_wrong_with_a_command_is_told_and_nothing_is_changed() {
         assert_eq!(answer.status, status, "{text}: {}", answer.text());
         assert!(answer.text().contains(part), "{text}: {}", answer.text());
     }
+    let link = Request::get("/api/v3/query_sql").query("db", "_internal").query("q", "CREATE DATABASE linked");
+    assert_eq!(client.ask(link).status, 405);
     assert_eq!(client.number("_internal", "SELECT count(*) AS n FROM system.changes"), 0);
     assert_eq!(
         ask(&client, "nope", "CREATE DATABASE x").status,

@@ -148,6 +148,8 @@ pub struct Compactor {
     config: Config,
     parts: Parts,
     events: Arc<Events>,
+    /// By what was planned last.
+    planned_by: Option<Rules>,
     /// Tables in which nothing was to be done, as they were then.
     quiet: BTreeMap<TableId, Quiet>,
     /// Tables of which a plan failed: until when they are left alone, and for how long that was.
@@ -171,6 +173,7 @@ impl Compactor {
             config,
             parts,
             events: Arc::default(),
+            planned_by: None,
             quiet: BTreeMap::new(),
             troubled: BTreeMap::new(),
             unreadable: BTreeSet::new(),
@@ -210,7 +213,10 @@ impl Compactor {
     /// Runs every plan there is now, while this node has the role. Returns whether one of them bettered something, so that
     /// there may be more.
     pub async fn look(&mut self) -> bool {
-        let state = self.parts.catalog.state();
+        let (state, rules) = (self.parts.catalog.state(), self.rules());
+        if self.planned_by.replace(rules.clone()) != Some(rules) {
+            self.quiet.clear();
+        }
         self.quiet.retain(|id, _| state.tables.contains_key(id));
         self.troubled.retain(|id, _| state.tables.contains_key(id));
         let mut bettered = false;

@@ -84,7 +84,14 @@ struct Held {
     /// What it was at the start.
     start: String,
     is_said: bool,
-    source: Mutex<Source>,
+    now: Mutex<Now>,
+}
+
+/// What the catalog said last.
+#[derive(Debug, PartialEq, Eq)]
+struct Now {
+    source: Source,
+    value: String,
 }
 
 impl Settings {
@@ -92,8 +99,8 @@ impl Settings {
     pub fn new(flags: Vec<Flag>, live: Vec<Live>) -> Self {
         let held = |live: Live| {
             let is_said = flags.iter().any(|flag| flag.name == live.name && flag.is_said);
-            let source = Mutex::new(if is_said { Source::Flag } else { Source::Default });
-            Held { start: live.dial.shown(), is_said, source, live }
+            let (start, source) = (live.dial.shown(), if is_said { Source::Flag } else { Source::Default });
+            Held { now: Mutex::new(Now { source, value: start.clone() }), start, is_said, live }
         };
         let held = live.into_iter().map(held).collect();
         Self { flags, held }
@@ -109,11 +116,7 @@ impl Settings {
                 (None, Some(value)) => (Source::Cluster, &**value),
                 (None, None) => (Source::Default, held.start.as_str()),
             };
-            match held.live.dial.turn(value) {
-                Ok(()) => *held.source.lock() = source,
-                // Another version of this program took it.
-                Err(error) => tracing::warn!(name = held.live.name, value, error, "a setting stays as it was"),
-            }
+            held.follow(Now { source, value: value.to_owned() });
         }
     }
 
@@ -151,7 +154,7 @@ impl Settings {
             name: sql_name(held.live.name),
             value: Some(held.live.dial.shown()),
             default: (!held.is_said).then(|| held.start.clone()),
-            source: *held.source.lock(),
+            source: held.source(),
             live: Some(held.live.clone()),
         });
         let is_live = |flag: &&Flag| self.held.iter().any(|held| held.live.name == flag.name);
@@ -165,6 +168,27 @@ impl Settings {
         let mut shown: Vec<Shown> = live.chain(fixed).collect();
         shown.sort_by(|a, b| a.name.cmp(&b.name));
         shown
+    }
+}
+
+impl Held {
+    fn follow(&self, said: Now) {
+        let mut now = self.now.lock();
+        if *now == said {
+            return;
+        }
+        if let Err(error) = self.live.dial.turn(&said.value) {
+            // Another version of this program took it.
+            tracing::warn!(name = self.live.name, value = said.value, error, "a setting is what it was at the start");
+            self.live.dial.turn(&self.start).expect("it was its value");
+        }
+        *now = said;
+    }
+
+    /// Where the value comes from.
+    fn source(&self) -> Source {
+        let now = self.now.lock();
+        if self.live.dial.judged(&now.value).is_ok() { now.source } else { Source::Default }
     }
 }
 

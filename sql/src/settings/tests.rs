@@ -63,11 +63,14 @@ fn what_is_said_at_the_start_wins_over_the_node_that_over_the_cluster_and_that_o
 }
 
 #[test]
-fn a_value_that_another_version_took_changes_nothing() {
+fn a_value_that_another_version_took_is_as_none() {
     let knob = Knob::from(Duration::from_secs(1));
     let held = Settings::new(Vec::new(), vec![every(&knob)]);
-    held.follow(&state(&[(None, "2h")]), &node("a"));
-    assert_eq!(knob.get(), Duration::from_secs(1));
+    for (value, expected, source) in [("2s", 2, "cluster"), ("2h", 1, "default"), ("3s", 3, "cluster")] {
+        held.follow(&state(&[(None, value)]), &node("a"));
+        let shown = held.shown();
+        assert_eq!((knob.get(), shown[0].source.text()), (Duration::from_secs(expected), source), "{value}");
+    }
 }
 
 #[test]

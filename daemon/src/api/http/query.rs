@@ -39,7 +39,12 @@ pub(super) async fn get(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    ask(&services, (access, presented), parameters::<Fields>(&uri)?.check(&headers)?).await
+    let question = parameters::<Fields>(&uri)?.check(&headers)?;
+    if sql::is_command(&question.text) {
+        // A link must not change anything: whoever is made to follow it did not mean to.
+        return Err(Refusal::plain(StatusCode::METHOD_NOT_ALLOWED, "what changes something is asked for with POST"));
+    }
+    ask(&services, (access, presented), question).await
 }
 
 pub(super) async fn post(

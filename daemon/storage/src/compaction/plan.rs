@@ -40,7 +40,7 @@ const BATCH_ROWS: u64 = 8192;
 const VALUE_BYTES: u64 = 16;
 
 /// What an operator decides.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rules {
     /// Widths of the windows of level 2 and up, nanoseconds, rising.
     pub(super) widths: Vec<i64>,
