@@ -4,7 +4,8 @@
 //! - Names, types and nullability of columns are as users of the original know them.
 //! - A table shows only what the asker may read.
 //! - Secrets are never in a row: of a token's hash the first nine digits are shown.
-//! - What each node keeps in memory (`queries`, `compaction_events`) is shown for all nodes of the cluster, with `node_id`.
+//! - What each node keeps for itself (`queries`, `compaction_events`, `settings`) is shown for all nodes of the cluster,
+//!   with `node_id`.
 //!   A node that does not answer has a row of its own, in which `warning` tells why and all else is absent: it is never
 //!   missing in silence.
 //!
