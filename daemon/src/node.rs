@@ -178,7 +178,6 @@ fn router(
         catalog: Arc::clone(&node.catalog),
         ingest: node.ingest.clone(),
         engine,
-        facts: Arc::clone(&operator.facts),
         operator,
         views: node.views.clone(),
         member: node.member.clone(),

@@ -58,7 +58,7 @@ use forward::Forwarder;
 use gate::Needs;
 pub(crate) use health::{Readiness, VERSION};
 use meter::Meter;
-pub(crate) use server::{Server, ServerLimits};
+pub(crate) use server::{Ends, Server, ServerLimits};
 pub(crate) use system::Peers;
 pub(crate) use tls::Trust;
 
@@ -70,7 +70,6 @@ pub(crate) struct Parts {
     pub(crate) ingest: Option<Ingest>,
     /// With mode `query`.
     pub(crate) engine: Option<sql::Engine>,
-    pub(crate) facts: Arc<sql::Facts>,
     pub(crate) operator: Arc<sql::Operator>,
     pub(crate) views: Option<Arc<Views>>,
     pub(crate) member: Member,
@@ -92,7 +91,6 @@ struct Services {
     ingest: Option<Ingest>,
     engine: Option<sql::Engine>,
     flight: Option<Flight>,
-    facts: Arc<sql::Facts>,
     operator: Arc<sql::Operator>,
     views: Option<Arc<Views>>,
     member: Member,
@@ -136,7 +134,7 @@ impl Route {
 
 /// The whole HTTP API. Register it once for each `Registry`.
 pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
-    let Parts { catalog, ingest, engine, facts, operator, views, member, modes, cluster, .. } = parts;
+    let Parts { catalog, ingest, engine, operator, views, member, modes, cluster, .. } = parts;
     let Parts { registry, readiness, datafusion, trust, cluster_uuid, .. } = parts;
     memory::register(&registry);
     let routes = routes();
@@ -157,7 +155,6 @@ pub(crate) fn router(parts: Parts, config: &HttpConfig) -> Router {
         ingest,
         engine,
         flight,
-        facts,
         operator,
         views,
         member,

@@ -83,7 +83,7 @@ impl Server {
     }
 
     /// The next connection, once there is room for it. `None` when there never will be.
-    pub(crate) async fn accept(&self, room: Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    async fn accept(&self, room: Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
         let permit = room.acquire_owned().await.ok()?;
         loop {
             match self.listener.accept().await {
@@ -105,10 +105,23 @@ impl Server {
 
     /// Serves until `stop` is done, then returns when the last request has ended or the time for that is over.
     pub(crate) async fn serve(self, router: Router, limits: ServerLimits, stop: impl Future<Output = ()>) {
-        let ServerLimits { connections_max, shutdown_timeout } = limits;
+        let tls = self.tls.clone();
+        let each = move |stream, ends| serve_speaker((stream, tls.clone()), router.clone(), ends);
+        self.serve_each(limits, "requests", each, stop).await;
+    }
+
+    /// Has each connection served until `stop` is done, then returns when the last has ended or the time for that is over.
+    /// `what` is cut off then is said in the log.
+    pub(crate) async fn serve_each<F: Future<Output = ()> + Send + 'static>(
+        self,
+        ServerLimits { connections_max, shutdown_timeout }: ServerLimits,
+        what: &str,
+        mut each: impl FnMut(TcpStream, Ends) -> F,
+        stop: impl Future<Output = ()>,
+    ) {
         let room = Arc::new(Semaphore::new(connections_max));
         let connections = TaskTracker::new();
-        let (finish, close) = (CancellationToken::new(), CancellationToken::new());
+        let ends = Ends { finish: CancellationToken::new(), close: CancellationToken::new() };
         let mut stop = pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -118,27 +131,30 @@ impl Server {
                 accepted = self.accept(Arc::clone(&room)) => accepted,
             };
             let Some((stream, permit)) = accepted else { break };
-            let ends = Ends { finish: finish.clone(), close: close.clone(), _permit: permit };
-            connections.spawn(serve_speaker((stream, self.tls.clone()), router.clone(), ends));
+            let served = each(stream, ends.clone());
+            connections.spawn(async move {
+                served.await;
+                drop(permit);
+            });
         }
         drop(self.listener);
-        finish.cancel();
+        ends.finish.cancel();
         connections.close();
         if tokio::time::timeout(shutdown_timeout, connections.wait()).await.is_err() {
-            tracing::warn!(connections = connections.len(), "requests did not end in time and are cut off");
+            tracing::warn!(connections = connections.len(), "{what} did not end in time and are cut off");
         }
-        close.cancel();
+        ends.close.cancel();
         connections.wait().await;
     }
 }
 
 /// How a connection ends before its client closes it.
-struct Ends {
-    /// No further request is read.
-    finish: CancellationToken,
+#[derive(Debug, Clone)]
+pub(crate) struct Ends {
+    /// No further request or statement is read.
+    pub(crate) finish: CancellationToken,
     /// Nothing further at all.
-    close: CancellationToken,
-    _permit: OwnedSemaphorePermit,
+    pub(crate) close: CancellationToken,
 }
 
 fn is_about_one_connection(error: &io::Error) -> bool {

@@ -58,7 +58,7 @@ pub(super) async fn get(
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let Asked { table } = parameters(&uri)?;
-    let facts = Arc::clone(&services.facts);
+    let facts = Arc::clone(&services.operator.facts);
     let told = services.datafusion.spawn(async move { facts.rows(&table, &access).map(|rows| encode(&rows?)) });
     match told.await {
         Ok(Some(Ok(bytes))) => Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], bytes).into_response()),
@@ -80,7 +80,7 @@ pub(super) async fn cancel(
 ) -> Result<Response, Refusal> {
     let Cancelled { id } = parameters(&uri)?;
     let id = Uuid::parse_str(&id).map_err(|_| Refusal::bad_request("id is not the id of a query"))?;
-    Ok(json_answer(StatusCode::OK, &services.facts.cancel(id, &access).into()))
+    Ok(json_answer(StatusCode::OK, &services.operator.facts.cancel(id, &access).into()))
 }
 
 fn encode(rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {

@@ -120,7 +120,7 @@ impl Api {
             default_timeout: None.into(),
             runtime: Handle::current(),
             registry: registry.clone(),
-            facts: Arc::clone(&facts),
+            facts,
             operator: Some(Arc::clone(&operator)),
         };
         let views = node.views.clone().expect("it shows rows");
@@ -131,7 +131,6 @@ impl Api {
             catalog: Arc::clone(&node.catalog),
             ingest: node.ingest.clone(),
             engine: Some(engine.expect("the engine starts")),
-            facts,
             operator,
             views: node.views.clone(),
             member: node.member.clone(),

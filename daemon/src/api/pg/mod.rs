@@ -66,7 +66,6 @@ use std::sync::Arc;
 use metrics::Registry;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 use super::auth::Auth;
 use backends::Backends;
@@ -100,15 +99,6 @@ struct Services {
     room: Arc<Semaphore>,
     strangers: Arc<Strangers>,
     sleepers: Arc<Sleepers>,
-}
-
-/// How a session ends before its client ends it.
-#[derive(Debug, Clone)]
-struct Ends {
-    /// No further statement is read.
-    finish: CancellationToken,
-    /// Nothing further at all.
-    close: CancellationToken,
 }
 
 impl Services {

@@ -5,18 +5,15 @@
 //! - A peer that vanished without a word is noticed within two minutes.
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::net::TcpStream;
 
 use super::strangers::STRANGERS_MAX;
-use super::{Ends, Parts, SESSIONS_MAX, Services, startup};
-use crate::api::http::Server;
+use super::{Parts, SESSIONS_MAX, Services, startup};
+use crate::api::http::{Server, ServerLimits};
 
 /// Connections beyond the sessions. Those that are being sent away count as well.
 const BESIDE_SESSIONS_MAX: usize = 2 * STRANGERS_MAX;
@@ -34,40 +31,20 @@ pub(crate) async fn serve(
 ) {
     let Some((server, parts)) = listening else { return };
     let services = Arc::new(Services::new(parts));
-    let room = Arc::new(Semaphore::new(SESSIONS_MAX + BESIDE_SESSIONS_MAX));
-    let connections = TaskTracker::new();
-    let ends = Ends { finish: CancellationToken::new(), close: CancellationToken::new() };
-    let mut stop = pin!(stop);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = &mut stop => break,
-            // Dropped only at the stop: a connection that was accepted and not served is closed like a late one.
-            accepted = server.accept(Arc::clone(&room)) => accepted,
-        };
-        let Some((stream, permit)) = accepted else { break };
-        let Ok(peer) = stream.peer_addr() else { continue };
+    let limits = ServerLimits { connections_max: SESSIONS_MAX + BESIDE_SESSIONS_MAX, shutdown_timeout };
+    let each = |stream: TcpStream, ends| {
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
         if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_TRIES)) {
             tracing::debug!(%error, "a peer that vanishes will not be noticed");
         }
-        let stranger = services.strangers.enter();
-        let (services, ends) = (Arc::clone(&services), ends.clone());
-        connections.spawn(async move {
+        let services = Arc::clone(&services);
+        // Who is gone already has no address, and displaces nobody.
+        let come = stream.peer_addr().ok().map(|peer| (peer, services.strangers.enter()));
+        async move {
+            let Some((peer, stranger)) = come else { return };
             let mut counted = services.meter.begin();
             counted.outcome = startup::serve((stream, peer), stranger, Arc::clone(&services), ends).await;
-            drop(permit);
-        });
-    }
-    drop(server);
-    ends.finish.cancel();
-    connections.close();
-    if tokio::time::timeout(shutdown_timeout, connections.wait()).await.is_err() {
-        tracing::warn!(
-            sessions = connections.len(),
-            "statements of Postgres clients did not end in time and are cut off"
-        );
-    }
-    ends.close.cancel();
-    connections.wait().await;
+        }
+    };
+    server.serve_each(limits, "statements of Postgres clients", each, stop).await;
 }

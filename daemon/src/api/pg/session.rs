@@ -27,6 +27,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Services;
 use super::backends::Backend;
 use super::command::Command;
 use super::errors::{Refusal, Severity, cancelled, stopping};
@@ -36,7 +37,7 @@ use super::rows::PATIENCE;
 use super::settings::Settings;
 use super::transactions::Savepoint;
 use super::wire::{Malformed, Message, Outbox, ReadError, Reader};
-use super::{Ends, Services};
+use crate::api::http::Ends;
 
 /// Prepared statements, and portals, of one session.
 const KEPT_MAX: usize = 1000;

@@ -16,13 +16,14 @@ use storage::catalog::Access;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::Services;
 use super::command::Value;
 use super::errors::{Refusal, Severity};
 use super::session::{Failure, Login, Place, Session};
 use super::settings::Settings;
 use super::strangers::Stranger;
 use super::wire::{Body, Malformed, Message, Outbox, Reader};
-use super::{Ends, Services};
+use crate::api::http::Ends;
 
 const FIRST_BYTES_MAX: usize = 10_000;
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(10);
