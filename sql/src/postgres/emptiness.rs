@@ -26,6 +26,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::membership::IsAmong;
 use super::single::Single;
+use super::sorting;
 
 /// The name under which a field says that no row has a value there.
 const ABSENT_MARK: &str = "postgres.absent";
@@ -40,7 +41,7 @@ pub(super) fn absent(field: Field) -> Field {
 /// The plan without what is known to be empty, and with sub-queries of one value in a form that can be planned.
 pub(crate) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
     let context = OptimizerContext::new();
-    let settled = plan.transform_up_with_subqueries(|plan| {
+    let settled = sorting::by_columns(plan)?.transform_up_with_subqueries(|plan| {
         let plan = with_settled_subqueries(plan.map_children(unwrapped)?.data)?;
         if is_nothing(&plan) {
             return Ok(Transformed::yes(nothing(&plan)));

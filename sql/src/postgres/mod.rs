@@ -44,6 +44,7 @@ mod relations;
 mod rewrite;
 mod schema;
 mod single;
+mod sorting;
 mod sources;
 mod spec;
 mod types;

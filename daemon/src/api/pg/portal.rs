@@ -33,6 +33,8 @@ pub(super) struct Prepared {
     /// `None` is the text without a statement.
     pub(super) command: Option<Command>,
     pub(super) params: Vec<PgType>,
+    /// What the client said of their types; zero where it left that to us.
+    declared: Vec<u32>,
     /// `None` when it has no rows.
     pub(super) columns: Option<Vec<ColumnInfo>>,
     pub(super) bytes: usize,
@@ -60,14 +62,26 @@ impl Prepared {
     fn new(command: Option<Command>, params: Vec<PgType>, columns: Option<Vec<ColumnInfo>>) -> Self {
         let texts = command.as_ref().map_or(0, Command::bytes);
         let columns_bytes = columns.iter().flatten().map(|column| column.name.len() + size_of::<ColumnInfo>());
-        let bytes = KEPT_BYTES + texts + columns_bytes.sum::<usize>() + params.len() * size_of::<PgType>();
-        Self { command, params, columns, bytes }
+        let bytes =
+            KEPT_BYTES + texts + columns_bytes.sum::<usize>() + params.len() * (size_of::<PgType>() + size_of::<u32>());
+        Self { command, params, declared: Vec::new(), columns, bytes }
     }
+
+    /// The types of its parameters: a type that has several names keeps the one by which the client called it.
+    fn param_oids(&self) -> Vec<u32> {
+        let declared = |index: usize| self.declared.get(index).copied().filter(|oid| !is_open(*oid));
+        self.params.iter().enumerate().map(|(index, of)| declared(index).unwrap_or_else(|| of.oid())).collect()
+    }
+}
+
+/// Whether this number leaves a type to us: none, or that of a text whose type is not known.
+const fn is_open(oid: u32) -> bool {
+    matches!(oid, 0 | 705)
 }
 
 impl Portal {
     pub(super) fn new(prepared: Prepared, params: Vec<Param>, (formats, life): (Vec<Format>, Scope)) -> Self {
-        let Prepared { command, params: _, columns, bytes } = prepared;
+        let Prepared { command, params: _, declared: _, columns, bytes } = prepared;
         let bytes = bytes + formats.len() + params.iter().map(bytes_of).sum::<usize>();
         let (rows, asleep, is_done, has_outlived) = (None, None, false, false);
         Self { command, params, formats, columns, rows, asleep, is_done, life, has_outlived, bytes }
@@ -118,11 +132,9 @@ impl Session {
 
     async fn parse(&mut self, name: String, text: &str, types: &[u32]) -> Result<(), Failure> {
         check_text(text)?;
-        let declared = types.iter().map(|oid| match oid {
-            0 | 705 => Ok(None),
-            oid => {
-                PgType::by_oid(*oid).map(Some).ok_or_else(|| Refusal::new("42704", format!("type {oid} is unknown")))
-            }
+        let declared = types.iter().map(|oid| match *oid {
+            oid if is_open(oid) => Ok(None),
+            oid => PgType::by_oid(oid).map(Some).ok_or_else(|| Refusal::new("42704", format!("type {oid} is unknown"))),
         });
         let declared: Vec<Option<PgType>> = declared.collect::<Result<_, _>>()?;
         if !name.is_empty() && self.statements.contains_key(&name) {
@@ -134,7 +146,9 @@ impl Session {
             return Err(Refusal::new("42601", "cannot insert multiple commands into a prepared statement").into());
         }
         let command = first.map(Command::parse).transpose()?;
-        let prepared = self.prepared(command, &declared).await?;
+        let mut prepared = self.prepared(command, &declared).await?;
+        // No more of them than count among the bytes of a statement.
+        prepared.declared = types.iter().copied().take(prepared.params.len()).collect();
         self.keep_statement(name, prepared)?;
         self.out.empty(b'1');
         Ok(())
@@ -228,9 +242,9 @@ impl Session {
     }
 
     fn describe_statement(&mut self, name: &str) -> Result<(), Failure> {
-        let Prepared { params, columns, .. } = self.statements.get(name).ok_or_else(|| no_statement(name))?;
-        self.out.parameter_description(params);
-        match columns {
+        let prepared = self.statements.get(name).ok_or_else(|| no_statement(name))?;
+        self.out.parameter_description(&prepared.param_oids());
+        match &prepared.columns {
             Some(columns) => self.out.row_description(columns, &[]),
             None => self.out.empty(b'n'),
         }

@@ -335,10 +335,10 @@ impl Outbox {
         });
     }
 
-    pub(super) fn parameter_description(&mut self, types: &[sql::PgType]) {
+    pub(super) fn parameter_description(&mut self, oids: &[u32]) {
         self.message(b't', |body| {
-            body.put_i16(count(types.len()));
-            types.iter().for_each(|of| body.put_u32(of.oid()));
+            body.put_i16(count(oids.len()));
+            oids.iter().for_each(|oid| body.put_u32(*oid));
         });
     }
 

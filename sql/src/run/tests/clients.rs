@@ -20,6 +20,11 @@ async fn dashboards_find_schemas_tables_and_columns() {
          FROM information_schema.tables WHERE quote_ident(table_schema) NOT IN ('information_schema', 'pg_catalog', 'system')"
     );
     check(&engine, &tables, "cpu").await;
+    let ordered = format!("{tables} ORDER BY CASE WHEN quote_ident(table_schema) IN ({schemas}) THEN 0 ELSE 1 END, 1");
+    check(&engine, &ordered, "cpu").await;
+    let last = "SELECT k, n FROM (VALUES (1, 'a'), (2, 'b'), (3, 'c')) t(k, n) \
+                ORDER BY k IN (SELECT 2), EXISTS (SELECT 1), (SELECT max(v) FROM (VALUES (1)) s(v)), k DESC LIMIT 3";
+    check(&engine, last, "3|c\n1|a\n2|b").await;
     let columns = "SELECT quote_ident(column_name) AS \"column\", data_type AS \"type\" FROM information_schema.columns \
                    WHERE CASE WHEN array_length(parse_ident('public.cpu'), 1) = 2 \
                    THEN quote_ident(table_schema) = (parse_ident('public.cpu'))[1] \
