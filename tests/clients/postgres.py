@@ -1,26 +1,12 @@
-"""What clients of Postgres get from a node: one function for each library.
-
-The node has the database `plant` with two tables: `room` with one row of every kind of column, and `seq` with 20 000 rows.
-Arguments: the port, and the functions to run. Every expectation that is not met ends the program.
-"""
+"""What libraries that speak the protocol of Postgres get from a node: one function for each."""
 
 import asyncio
-import datetime
-import sys
+import os
+import resource
+import subprocess
 import threading
-import time
 
-PORT = int(sys.argv[1])
-UTC = datetime.timezone.utc
-WHEN = datetime.datetime(2025, 1, 20, 17, 1, 40, 690067, tzinfo=UTC)
-EXACT = 1737392500690067123
-ROWS = 20_000
-LONG = "SELECT sum(a.v * b.v + sin(a.v + b.v)) FROM seq a, seq b WHERE a.v <> b.v"
-
-
-def check(found, expected):
-    if found != expected:
-        raise SystemExit(f"found {found!r}, expected {expected!r}")
+from plant import EXACT, LONG, MANY, PORT, ROWS, SUM, WHEN, check, peak_bytes, refused, refused_soon, run
 
 
 def psycopg3():
@@ -75,11 +61,7 @@ def psycopg3():
             ("SET nonsense = 1", psycopg.errors.UndefinedObject),
             ("FETCH 1 FROM nothing", psycopg.errors.InvalidCursorName),
         ]:
-            try:
-                db.execute(text)
-            except error:
-                continue
-            raise SystemExit(f"{text} was not refused with {error}")
+            refused(lambda: db.execute(text), error)
         check(db.execute("SELECT 1").fetchone(), (1,))
         db.execute("SET statement_timeout = 300")
         refused_soon(lambda: db.execute(LONG), psycopg.errors.QueryCanceled)
@@ -92,22 +74,9 @@ def psycopg3():
         db.execute("SELECT time FROM room").fetchall()
         db.execute("SELECT time FROM room").fetchall()
         check(heard, ["01004"])
-    try:
-        psycopg.connect(host="127.0.0.1", port=PORT, user="me", dbname="nowhere")
-    except psycopg.OperationalError as error:
-        check('database "nowhere" does not exist' in str(error), True)
-    else:
-        raise SystemExit("a database that is not there was opened")
-
-
-def refused_soon(work, error):
-    begun = time.monotonic()
-    try:
-        work()
-    except error:
-        check(time.monotonic() - begun < 5, True)
-        return
-    raise SystemExit(f"{error} did not come")
+    nowhere = {"host": "127.0.0.1", "port": PORT, "user": "me", "dbname": "nowhere"}
+    error = refused(lambda: psycopg.connect(**nowhere), psycopg.OperationalError)
+    check('database "nowhere" does not exist' in str(error), True)
 
 
 def psycopg2():
@@ -181,7 +150,7 @@ def sqlalchemy():
         engine = library.create_engine(f"postgresql+{driver}://me:x@127.0.0.1:{PORT}/plant")
         found = library.inspect(engine)
         check(sorted(found.get_schema_names()), ["information_schema", "public", "system"])
-        check(sorted(found.get_table_names()), ["room", "seq"])
+        check(sorted(found.get_table_names()), ["gaps", "room", "seq"])
         columns = {column["name"]: str(column["type"]) for column in found.get_columns("room")}
         check(columns["temp"], "DOUBLE PRECISION")
         check(columns["time"], "TIMESTAMP")
@@ -205,7 +174,7 @@ def adbc():
     check(cursor.fetch_arrow_table().num_rows, ROWS)
     objects = db.adbc_get_objects(depth="tables", catalog_filter="plant", db_schema_filter="public").read_all().to_pylist()
     tables = objects[0]["catalog_db_schemas"][0]["db_schema_tables"]
-    check(sorted(table["table_name"] for table in tables), ["room", "seq"])
+    check(sorted(table["table_name"] for table in tables), ["gaps", "room", "seq"])
     check(str(db.adbc_get_table_schema("room").field("time").type), "timestamp[us, tz=UTC]")
     cursor.close()
     db.close()
@@ -213,8 +182,6 @@ def adbc():
 
 def commands():
     """What an operator does, in the simple and in the extended protocol."""
-    import asyncio
-
     import asyncpg
     import psycopg
 
@@ -255,6 +222,67 @@ def commands():
     asyncio.run(extended())
 
 
-for name in sys.argv[2:]:
-    globals()[name]()
-    print(f"{name}: ok")
+BYTES_MAX = 100 << 20
+EVERY = "SELECT v, k, f, time FROM million"
+
+
+def many_in(begun, found):
+    check(found, (MANY, SUM))
+    grown = peak_bytes() - begun
+    if grown > BYTES_MAX:
+        raise AssertionError(f"the client grew by {grown >> 20} MiB")
+
+
+def many_psycopg():
+    import psycopg
+
+    with psycopg.connect(host="127.0.0.1", port=PORT, user="me", password="x", dbname="plant") as db:
+        for binary in [False, True]:
+            begun, rows, total = peak_bytes(), 0, 0
+            with db.cursor(name="all", binary=binary) as cursor:
+                cursor.itersize = 5000
+                for row in cursor.execute(EVERY):
+                    rows += 1
+                    total += row[0]
+            many_in(begun, (rows, total))
+
+
+def many_copied():
+    """By psycopg, and by psql, which writes the rows as they come."""
+    import psycopg
+
+    with psycopg.connect(host="127.0.0.1", port=PORT, user="me", password="x", dbname="plant") as db:
+        begun, rows, total = peak_bytes(), 0, 0
+        with db.cursor().copy(f"COPY ({EVERY}) TO STDOUT (FORMAT binary)") as copy:
+            copy.set_types(["int8", "text", "float8", "timestamptz"])
+            for row in copy.rows():
+                rows += 1
+                total += row[0]
+        many_in(begun, (rows, total))
+    asked = ["psql", "-X", "-h", "127.0.0.1", "-p", str(PORT), "-U", "me", "plant", "-c", f"COPY ({EVERY}) TO STDOUT"]
+    rows = total = 0
+    with subprocess.Popen(asked, env={**os.environ, "PGPASSWORD": "x"}, stdout=subprocess.PIPE) as psql:
+        for line in psql.stdout:
+            rows += 1
+            total += int(line.split(b"\t", 1)[0])
+    check((rows, total), (MANY, SUM))
+    check(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < BYTES_MAX, True)
+
+
+def many_asyncpg():
+    import asyncpg
+
+    async def ask():
+        db = await asyncpg.connect(host="127.0.0.1", port=PORT, user="me", password="x", database="plant")
+        begun, rows, total = peak_bytes(), 0, 0
+        async with db.transaction():
+            async for row in db.cursor(EVERY, prefetch=5000):
+                rows += 1
+                total += row[0]
+        many_in(begun, (rows, total))
+        await db.close()
+
+    asyncio.run(ask())
+
+
+run(globals())

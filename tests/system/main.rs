@@ -23,6 +23,7 @@ mod bad_input;
 mod fuzz;
 mod auth;
 mod postgres;
+mod postgres_clients;
 mod postgres_wire;
 mod postgres_fuzz;
 mod flight;

@@ -28,7 +28,7 @@ pub(crate) fn serve(options: Options) -> Served {
     Served { node: Node::start(options.option("--pg-bind", &format!("127.0.0.1:{port}"))), port }
 }
 
-/// One row of every kind of column, and many rows of one number.
+/// What `clients/plant.py` describes, without `million`.
 pub(crate) fn with_rows() -> Served {
     with_rows_on(Options::open())
 }
@@ -37,6 +37,7 @@ pub(crate) fn with_rows_on(options: Options) -> Served {
     let served = serve(options);
     let client = served.node.client();
     client.write("plant", "room,name=a temp=20.5,hum=40i,n=7u,on=true,s=\"x \\\"y\\\"\" 1737392500690067123");
+    client.write("plant", "gaps,k=a v=1i 1000000000\ngaps w=2.5 2000000000\ngaps,k=b v=3i 3000000000");
     let lines: Vec<String> =
         (0..20_000).map(|v| format!("seq,k=a v={v}i {}", 1_700_000_000_000_000_000_i64 + v * 1_000_000_000)).collect();
     client.write("plant", &lines.join("\n"));
@@ -54,9 +55,16 @@ fn run(command: &mut Command, what: &str) -> Output {
 #[track_caller]
 fn check_client(name: &str) {
     let served = with_rows();
+    let mut command = python("postgres.py");
+    run(command.args([&served.port.to_string(), name]), name);
+}
+
+/// A script of `clients`.
+pub(crate) fn python(name: &str) -> Command {
     let mut command = Command::new(python_clients());
-    command.arg(package().join("clients/postgres.py")).args([&served.port.to_string(), name]);
-    run(&mut command, name);
+    // Its modules lie in the checkout, where nothing is to be written.
+    command.arg(package().join("clients").join(name)).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! Postgres clients: those that others wrote around the protocol.
+//!
+//! # Promises
+//! - Node.js's `pg` and `postgres`, JDBC, ODBC, DuckDB, postgres_fdw, pgcli and Grafana's statements find the tables there
+//!   are, ask with parameters, read many rows, learn of errors by their codes, and go on after a restart.
+//! - A client that reads a million rows part by part stays small, and so does the node.
+//!
+//! The libraries are those of `tests/clients/requirements.txt`, and those that `harness::packages` names.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use harness::folder::package;
+use harness::node::Node;
+use harness::packages::{debian, node_postgres};
+
+use crate::postgres::{Served, python, with_rows};
+
+const MANY: u64 = 1_000_000;
+const GROWTH_MAX: u64 = 100 << 20;
+
+/// What only Debian has: drivers, and what they are linked with.
+fn drivers() -> PathBuf {
+    let wanted = ["libpostgresql-jdbc-java", "odbc-postgresql", "libodbc2", "libodbcinst2", "libltdl7", "libpq5"];
+    debian("drivers", &wanted)
+}
+
+fn driver() -> Command {
+    let folder = drivers();
+    let mut command = python("postgres_drivers.py");
+    let arch = format!("{}-linux-gnu", std::env::consts::ARCH);
+    command.env("LD_LIBRARY_PATH", folder.join("usr/lib").join(arch)).env("DEBIAN", folder);
+    command
+}
+
+fn javascript() -> Command {
+    let [program, packages] = node_postgres();
+    let mut command = Command::new(program);
+    command.arg(package().join("clients/postgres.cjs")).env("NODE_PATH", packages);
+    command
+}
+
+/// Runs a function of a script, and restarts the node whenever it asks for that.
+#[track_caller]
+fn check(mut command: Command, (served, function): (&mut Served, &str)) {
+    command.args([&served.port.to_string(), function]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut client = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut tell = client.stdin.take().expect("it is piped");
+    for line in BufReader::new(client.stdout.take().expect("it is piped")).lines() {
+        if line.expect("it writes text") == "restart" {
+            served.node.stop();
+            served.node.restart();
+            writeln!(tell, "go on").expect("it reads");
+        }
+    }
+    let status = client.wait().expect("it ends");
+    assert!(status.success(), "{function}: {status}; what it said stands above");
+}
+
+#[test]
+fn pg_for_node_asks_fetches_cancels_and_pools() {
+    check(javascript(), (&mut with_rows(), "pg"));
+}
+
+#[test]
+fn postgres_for_node_describes_streams_copies_and_cancels() {
+    check(javascript(), (&mut with_rows(), "porsager"));
+}
+
+#[test]
+fn jdbc_finds_tables_binds_fetches_and_cancels() {
+    check(driver(), (&mut with_rows(), "jdbc"));
+}
+
+#[test]
+fn odbc_finds_tables_binds_fetches_and_cancels() {
+    check(driver(), (&mut with_rows(), "odbc"));
+}
+
+#[test]
+fn duckdb_reads_tables_as_its_own() {
+    check(python("postgres_tools.py"), (&mut with_rows(), "duckdb"));
+}
+
+#[test]
+fn a_server_of_postgres_takes_tables_as_foreign_ones() {
+    check(python("postgres_tools.py"), (&mut with_rows(), "postgres_fdw"));
+}
+
+#[test]
+fn pgcli_lists_completes_and_asks() {
+    check(python("postgres_tools.py"), (&mut with_rows(), "pgcli"));
+}
+
+#[test]
+fn grafana_finds_tables_and_draws() {
+    check(python("postgres_tools.py"), (&mut with_rows(), "grafana"));
+}
+
+/// All of them in one test, since the rows are written once.
+#[test]
+fn a_million_rows_pass_through_small_clients_and_a_small_node() {
+    let mut served = with_rows();
+    write_many(&served.node);
+    // What writing took is not what asking takes.
+    served.node.stop();
+    served.node.restart();
+    let before = served.node.usage().rss_peak_bytes;
+    for (command, function) in [
+        (python("postgres.py"), "many_psycopg"),
+        (python("postgres.py"), "many_asyncpg"),
+        (python("postgres.py"), "many_copied"),
+        (python("postgres_tools.py"), "many_duckdb"),
+        (driver(), "many_jdbc"),
+        (driver(), "many_odbc"),
+        (javascript(), "many"),
+    ] {
+        check(command, (&mut served, function));
+        let grown = served.node.usage().rss_peak_bytes.saturating_sub(before);
+        assert!(grown < GROWTH_MAX, "after {function}: {} MiB", grown >> 20);
+    }
+}
+
+fn write_many(node: &Node) {
+    let client = node.client();
+    for start in (0..MANY).step_by(100_000) {
+        let line =
+            |v: u64| format!("million,k=k{} v={v}i,f={v}.5 {}", v % 10, 1_700_000_000_000_000_000 + v * 1_000_000);
+        client.write("plant", &(start..start + 100_000).map(line).collect::<Vec<_>>().join("\n"));
+    }
+}
