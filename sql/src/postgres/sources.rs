@@ -52,9 +52,8 @@ pub(super) fn plain(factor: &mut TableFactor) -> Result<()> {
             }
             let row = match function.as_str() {
                 // Words that are reserved in Postgres alone: none are told.
-                "pg_get_keywords" => {
-                    parse("(SELECT * FROM (SELECT '' AS word, '' AS catcode, '' AS catdesc) AS none WHERE word <> '')")?
-                }
+                "pg_get_keywords" => no_rows(["word", "catcode", "catdesc"])?,
+                "pg_available_extensions" => no_rows(["name", "default_version", "comment"])?,
                 _ => row(&function, &call(&function, &arguments)?, alias.as_ref())?,
             };
             let Expr::Subquery(subquery) = row else { return Ok(()) };
@@ -64,6 +63,10 @@ pub(super) fn plain(factor: &mut TableFactor) -> Result<()> {
         _ => {}
     }
     Ok(())
+}
+
+fn no_rows([first, second, third]: [&str; 3]) -> Result<Expr> {
+    parse(&format!("(SELECT * FROM (SELECT '' AS {first}, '' AS {second}, '' AS {third}) AS none WHERE {first} <> '')"))
 }
 
 /// `(SELECT f(…) AS f)`

@@ -113,6 +113,14 @@ async fn shells_describe_tables() {
                      pg_catalog.pg_attribute WHERE attrelid = pr.prrelid AND attnum = prattrs[s]) \
                      FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_rel pr ON p.oid = pr.prpubid";
     check(&engine, published, "").await;
+    // As psql 18 asks.
+    let referring = "SELECT conname, conrelid::pg_catalog.regclass AS ontable FROM pg_catalog.pg_constraint c \
+                     WHERE confrelid IN (SELECT pg_catalog.pg_partition_ancestors('16385') \
+                     UNION ALL VALUES ('16385'::pg_catalog.regclass)) AND contype = 'f' ORDER BY conname";
+    check(&engine, referring, "").await;
+    let extensions = "SELECT e.extname, ae.default_version FROM pg_catalog.pg_extension e LEFT JOIN \
+                      pg_catalog.pg_available_extensions() ae(name, default_version, comment) ON ae.name = e.extname";
+    check(&engine, extensions, "").await;
     let types = "SELECT count(*) > 0 FROM pg_type t WHERE (t.typrelid = 0 OR \
                  (SELECT c.relkind = 'c' FROM pg_class c WHERE c.oid = t.typrelid)) AND NOT EXISTS \
                  (SELECT 1 FROM pg_type el WHERE el.oid = t.typelem AND el.typarray = t.oid)";
