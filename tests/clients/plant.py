@@ -8,6 +8,7 @@ Arguments of a program that uses this: the port, and its functions to run, each 
 import datetime
 import resource
 import sys
+import threading
 import time
 
 PORT = int(sys.argv[1])
@@ -38,6 +39,16 @@ def refused_soon(work, error):
     begun = time.monotonic()
     refusal = refused(work, error)
     check(time.monotonic() - begun < 5, True)
+    return refusal
+
+
+def cancelled(cancel, work, error):
+    """The error with which `work` ends soon after `cancel`, called on a thread of its own, and done when this returns."""
+    timer = threading.Timer(0.5, cancel)
+    timer.start()
+    refusal = refused_soon(work, error)
+    # Drivers do not bear that a connection is closed by which they still cancel.
+    timer.join()
     return refusal
 
 

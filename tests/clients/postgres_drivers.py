@@ -6,9 +6,8 @@ The environment names the folder in which Debian's packages lie (`DEBIAN`).
 import datetime
 import os
 import pathlib
-import threading
 
-from plant import LONG, MANY, PORT, ROWS, SUM, check, peak_bytes, refused, refused_soon, restart, run
+from plant import LONG, MANY, PORT, ROWS, SUM, cancelled, check, peak_bytes, refused, refused_soon, restart, run
 
 DEBIAN = os.environ["DEBIAN"]
 ERRORS = [
@@ -56,8 +55,7 @@ def odbc():
         for text, code in ERRORS:
             check((text, refused(lambda: cursor.execute(text).fetchall(), pyodbc.Error).args[0]), (text, code))
             db.rollback()
-        threading.Timer(0.5, cursor.cancel).start()
-        check(refused_soon(lambda: cursor.execute(LONG).fetchall(), pyodbc.Error).args[0], "57014")
+        check(cancelled(cursor.cancel, lambda: cursor.execute(LONG).fetchall(), pyodbc.Error).args[0], "57014")
         db.rollback()
         db.close()
     db = pyodbc.connect(at, autocommit=True)
@@ -151,10 +149,10 @@ def jdbc():
         check((text, str(error.getSQLState())), (text, code))
         db.rollback()
     db.setAutoCommit(True)
-    threading.Timer(0.5, statement.cancel).start()
-    check(str(refused_soon(lambda: statement.executeQuery(LONG), SQLException).getSQLState()), "57014")
+    long = lambda: statement.executeQuery(LONG)
+    check(str(cancelled(statement.cancel, long, SQLException).getSQLState()), "57014")
     statement.setQueryTimeout(1)
-    check(str(refused_soon(lambda: statement.executeQuery(LONG), SQLException).getSQLState()), "57014")
+    check(str(refused_soon(long, SQLException).getSQLState()), "57014")
     restart()
     check(db.isValid(3), False)
     db = connect()
