@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::api::auth::Auth;
-use crate::api::http::{self, Readiness, Server, ServerLimits, Trust, VERSION};
+use crate::api::http::{self, HTTP_PROTOCOLS, Readiness, Server, ServerLimits, Trust, VERSION};
 use crate::api::pg;
 use crate::config::{self, CompactConfig, GivenResources, NodeConfig, PgBind, TokenFiles, WalConfig};
 use crate::internode::Internode;
@@ -87,7 +87,7 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
     let postgres = bind_postgres(&config).await?;
     let internode = Internode::bind(config.internode.as_ref()).await.map_err(Error::Bind)?;
     let registry = registry(&datafusion);
-    let tasks = Tasks::new(Cpu::pool(datafusion.clone(), config.threads.datafusion));
+    let tasks = Tasks::new(Cpu::pool(datafusion.clone(), Handle::current(), config.threads.datafusion));
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     let clock = Clock::system();
     let world = World {
@@ -262,7 +262,7 @@ fn tell_adopted(path: &Path, adopted: Adopted) {
 async fn bind(config: &NodeConfig) -> Result<(Server, Trust), Error> {
     let trust = Trust::of(&config.http).map_err(Error::Tls)?;
     let server = Server::bind(&config.http.bind).await.map_err(Error::Bind)?;
-    let server = server.with_tls(config.http.tls.as_ref()).map_err(Error::Tls)?;
+    let server = server.with_tls(config.http.tls.as_ref(), &HTTP_PROTOCOLS).map_err(Error::Tls)?;
     if let Some(path) = &config.address_file {
         let failed = |source| Error::AddressFile { path: path.display().to_string(), source };
         std::fs::write(path, server.address().to_string()).map_err(failed)?;
@@ -295,6 +295,7 @@ async fn bind_postgres(config: &NodeConfig) -> Result<Option<Server>, Error> {
             }
         },
     };
+    let server = server.with_tls(config.http.tls.as_ref(), &pg::PROTOCOLS).map_err(Error::Tls)?;
     tracing::info!(address = %server.address(), "listens for Postgres clients");
     Ok(Some(server))
 }

@@ -144,7 +144,7 @@ impl Client {
         if answer.status().as_u16() != 200 {
             return Err(format!("answered {}", answer.status()));
         }
-        Ok(answer.into_body().into_with_config().limit(1 << 30).reader())
+        Ok(answer.into_body().into_with_config().limit(u64::MAX).reader())
     }
 
     fn run(&self, request: Request) -> Result<http::Response<ureq::Body>, ureq::Error> {

@@ -20,7 +20,7 @@ const MANY: &str = "SELECT a.v, b.v FROM seq a CROSS JOIN seq b";
 const LONG: &str = "SELECT sum(a.v * b.v + sin(a.v + b.v)) FROM seq a, seq b WHERE a.v <> b.v";
 
 impl Served {
-    fn session(&self) -> Postgres {
+    pub(crate) fn session(&self) -> Postgres {
         Postgres::session(self.port, ("plant", "x"))
     }
 

@@ -1,8 +1,10 @@
-//! TLS of the HTTP port.
+//! TLS of the HTTP port, and of the port for Postgres clients.
 //!
 //! # Promises
 //! - HTTP/1.1 and HTTP/2 are spoken inside TLS, and nothing is outside; an older version than was allowed is refused.
 //! - Clients that know the authority write and ask; others hang up before they tell their token.
+//! - Postgres clients ask for it, check who answers, and are served as without; what comes before it is never taken for what
+//!   is said inside.
 //! - A certificate or key that cannot be used keeps a node from starting, and the error names the file.
 //! - Nodes find each other by https and ask only those for which their authority vouches.
 
@@ -12,12 +14,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use harness::command::Weir;
-use harness::folder::certificate;
+use harness::folder::{certificate, package};
 use harness::http::{Request, sql_request, write_request};
 use harness::node::{Node, Options};
+use harness::packages::python_clients;
+use harness::postgres::{Postgres, opening};
 use harness::wait::eventually;
 
 use crate::flight::{check, port, python};
+use crate::postgres::{Served, serve, with_rows_on};
 
 fn path(name: &str) -> String {
     certificate(name).to_str().expect("a plain path").to_owned()
@@ -82,6 +87,67 @@ fn nothing_is_said_in_the_open_nor_in_an_older_version_than_was_allowed() {
     let refusal = handshake(&node, "TLSv1_2", "h2").expect_err("it is too old");
     assert!(refusal.contains("PROTOCOL_VERSION"), "{refusal}");
     node.client().ask(Request::get("/health")).expect(200);
+}
+
+/// What psql says with these words about the connection, in a database that is always there.
+fn psql(served: &Served, words: &str) -> Result<String, String> {
+    let mut psql = Command::new("psql");
+    psql.arg(format!("host=127.0.0.1 port={} user=me dbname=_internal {words}", served.port));
+    let output = psql.args(["-XAtc", "\\conninfo", "-c", "SELECT 6 * 7"]).output().expect("psql is there");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+#[test]
+fn postgres_clients_ask_cancel_and_copy_inside_tls() {
+    let served = with_rows_on(secured(Options::open()));
+    let mut command = Command::new(python_clients());
+    command.arg(package().join("clients/postgres.py")).args([&served.port.to_string(), "psycopg3", "asyncpg"]);
+    let command = command.env("PGSSLMODE", "verify-full").env("PGSSLROOTCERT", path("ca.pem"));
+    let output = command.output().expect("python is there");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn postgres_clients_check_who_answers_and_may_do_without_tls_on_this_machine() {
+    let served = serve(secured(Options::open()));
+    let known = format!("sslmode=verify-full sslrootcert={}", path("ca.pem"));
+    let said = psql(&served, &known).expect("it vouches for the node");
+    assert!(said.contains("SSL connection (protocol: TLSv1.3") && said.ends_with("42\n"), "{said}");
+    let said = psql(&served, &format!("{known} ssl_max_protocol_version=TLSv1.2")).expect("it is new enough");
+    assert!(said.contains("protocol: TLSv1.2"), "{said}");
+    let said = psql(&served, "sslmode=disable").expect("nobody else can hear");
+    assert!(!said.contains("SSL") && said.ends_with("42\n"), "{said}");
+    let stranger = format!("sslmode=verify-ca sslrootcert={}", path("node.pem"));
+    let refusal = psql(&served, &stranger).expect_err("nobody vouches for the node");
+    assert!(refusal.contains("certificate verify failed"), "{refusal}");
+    drop(served);
+
+    let served = serve(secured(Options::open()).option("--tls-minimum-version", "tls-1.3"));
+    let refusal = psql(&served, &format!("{known} ssl_max_protocol_version=TLSv1.2")).expect_err("it is too old");
+    assert!(refusal.contains("alert protocol version"), "{refusal}");
+    psql(&served, &known).expect("this one is new enough");
+    drop(served);
+
+    let served = serve(Options::open());
+    let refusal = psql(&served, "sslmode=require").expect_err("there is no certificate");
+    assert!(refusal.contains("server does not support SSL"), "{refusal}");
+    psql(&served, "sslmode=prefer").expect("it does without");
+}
+
+#[test]
+fn what_a_client_says_before_its_tls_is_not_taken_for_what_it_says_inside() {
+    const QUESTION: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+    let served = serve(secured(Options::open()));
+    let mut client = Postgres::silent(served.port);
+    client.send(&[&QUESTION[..], &opening("_internal")].concat());
+    let mut said = Vec::new();
+    // It hangs up or breaks off.
+    let _ = client.stream.read_to_end(&mut said);
+    assert_eq!(said[0], b'S');
+    // What follows is a record of TLS that says why: an alert, in a version.
+    assert!(said[1..].first().is_none_or(|kind| *kind == 21), "{said:?}");
+    psql(&served, "sslmode=require").expect("others go on");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! - A task that panics, or calls `fail`, stops the node: `failed` resolves with the reason.
 //! - `stop` asks every task to end and waits for all of them; `kill` ends them where they stand, as a crash would.
 //! - A CPU job runs off the I/O threads; at most as many run at once as the pool has threads, counting those whose
-//!   callers have gone.
+//!   callers have gone. Queries that keep these threads busy do not keep it from its turn.
 //!
 //! # Not here
 //! - Limits on queues: they stand beside each queue.
@@ -35,14 +35,15 @@ struct Inner {
 pub enum Cpu {
     /// At once, in the task that asks: for simulations, which need one order of events.
     Here,
-    /// On the blocking threads of this runtime, `jobs` of them at a time.
-    Pool { runtime: Handle, jobs: Arc<Semaphore> },
+    /// On the blocking threads of `runtime`, `jobs` of them at a time. They queue in tasks of another one: the workers of
+    /// the first may be busy with queries for longer than a write may wait.
+    Pool { runtime: Handle, queue: Handle, jobs: Arc<Semaphore> },
 }
 
 impl Cpu {
     #[must_use]
-    pub fn pool(runtime: Handle, threads: usize) -> Self {
-        Self::Pool { runtime, jobs: Arc::new(Semaphore::new(threads)) }
+    pub fn pool(runtime: Handle, queue: Handle, threads: usize) -> Self {
+        Self::Pool { runtime, queue, jobs: Arc::new(Semaphore::new(threads)) }
     }
 }
 
@@ -77,11 +78,11 @@ impl Tasks {
     pub async fn cpu<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         match &self.0.cpu {
             Cpu::Here => job(),
-            Cpu::Pool { runtime, jobs } => {
+            Cpu::Pool { runtime, queue, jobs } => {
                 let (jobs, threads) = (Arc::clone(jobs), runtime.clone());
                 // The queue is a task's: a caller who does something else meanwhile would be given its turn, and not take
                 // it, and whoever it waits for might be behind it.
-                let queued = runtime.spawn(async move {
+                let queued = queue.spawn(async move {
                     let permit = jobs.acquire_owned().await.expect("the semaphore is never closed");
                     // The job holds the permit: it runs to its end also when nobody waits for it any more.
                     let counted = move || {
@@ -173,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_in_the_queue_and_does_something_else_meanwhile_holds_up_nobody() {
-        let tasks = Tasks::new(Cpu::pool(Handle::current(), 1));
+        let tasks = Tasks::new(Cpu::pool(Handle::current(), Handle::current(), 1));
         let (end, ends) = mpsc::channel::<()>();
         let mut first = Box::pin(tasks.cpu(move || ends.recv().unwrap()));
         let mut queued = Box::pin(tasks.cpu(|| 2));
@@ -191,8 +192,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_job_has_its_turn_while_every_worker_is_busy() {
+        let busy = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let (begin, begun) = mpsc::channel::<()>();
+        let (end, ends) = mpsc::channel::<()>();
+        busy.spawn(async move {
+            begin.send(()).unwrap();
+            ends.recv().unwrap();
+        });
+        begun.recv().unwrap();
+        let tasks = Tasks::new(Cpu::pool(busy.handle().clone(), Handle::current(), 1));
+        let done = tokio::time::timeout(Duration::from_secs(10), tasks.cpu(|| 1)).await;
+        end.send(()).unwrap();
+        busy.shutdown_background();
+        assert_eq!(done, Ok(1));
+    }
+
+    #[tokio::test]
     async fn a_job_nobody_waits_for_any_more_still_counts() {
-        let tasks = Tasks::new(Cpu::pool(Handle::current(), 1));
+        let tasks = Tasks::new(Cpu::pool(Handle::current(), Handle::current(), 1));
         let (end, ends) = mpsc::channel::<()>();
         let (begin, begins) = mpsc::channel::<()>();
         let ended = Arc::new(AtomicUsize::new(0));

@@ -58,7 +58,7 @@ use forward::Forwarder;
 use gate::Needs;
 pub(crate) use health::{Readiness, VERSION};
 use meter::Meter;
-pub(crate) use server::{Ends, Server, ServerLimits};
+pub(crate) use server::{Ends, HTTP_PROTOCOLS, Server, ServerLimits};
 pub(crate) use system::Peers;
 pub(crate) use tls::Trust;
 

@@ -1,4 +1,5 @@
-//! The listener: HTTP/1.1 and HTTP/2 on one port, with TLS if there is a certificate.
+//! The listener: HTTP/1.1 and HTTP/2 on one port, with TLS if there is a certificate. The port for Postgres clients is
+//! listened on by the same code.
 //!
 //! # Promises
 //! - `bind` takes the port and nothing else, so a node that cannot listen has touched nothing.
@@ -52,6 +53,8 @@ pub(crate) struct ServerLimits {
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
 const HEADER_COUNT_MAX: usize = 128;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is offered inside TLS, best first.
+pub(crate) const HTTP_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long to wait for the rest of the first bytes when only a few have come.
 const PEEK_PAUSE: Duration = Duration::from_millis(10);
@@ -70,10 +73,15 @@ impl Server {
         Ok(Self { listener, address, tls: None })
     }
 
-    /// The same port with TLS, if there are files for it.
-    pub(crate) fn with_tls(self, files: Option<&HttpTls>) -> Result<Self, String> {
-        let tls = files.map(tls::acceptor).transpose()?;
+    /// The same port with TLS, if there are files for it. Inside it `protocols` are offered, best first.
+    pub(crate) fn with_tls(self, files: Option<&HttpTls>, protocols: &[&[u8]]) -> Result<Self, String> {
+        let tls = files.map(|files| tls::acceptor(files, protocols)).transpose()?;
         Ok(Self { tls, ..self })
+    }
+
+    /// What a connection is encrypted with, if there are files for it.
+    pub(crate) fn tls(&self) -> Option<TlsAcceptor> {
+        self.tls.clone()
     }
 
     /// Where it listens; tells the port when port 0 was asked for.
@@ -105,7 +113,7 @@ impl Server {
 
     /// Serves until `stop` is done, then returns when the last request has ended or the time for that is over.
     pub(crate) async fn serve(self, router: Router, limits: ServerLimits, stop: impl Future<Output = ()>) {
-        let tls = self.tls.clone();
+        let tls = self.tls();
         let each = move |stream, ends| serve_speaker((stream, tls.clone()), router.clone(), ends);
         self.serve_each(limits, "requests", each, stop).await;
     }

@@ -1,8 +1,7 @@
-//! TLS of the port, and towards other nodes.
+//! TLS of the ports, and towards other nodes.
 //!
 //! # Promises
 //! - Certificate and key are read once, at the start; what is wrong with them is told with the name of the file.
-//! - HTTP/2 and HTTP/1.1 are offered, as on a port without TLS.
 //! - Another node whose address begins with `https` is asked only when an authority vouches for it: the one that was
 //!   named, else those of the system.
 
@@ -18,11 +17,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedP
 use crate::config::{HttpConfig, HttpTls, TlsVersion};
 use crate::tls;
 
-/// What is offered, best first.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
-
-/// What takes the connections of clients.
-pub(super) fn acceptor(files: &HttpTls) -> Result<TlsAcceptor, String> {
+/// What takes the connections of clients, and offers them these protocols, best first.
+pub(super) fn acceptor(files: &HttpTls, protocols: &[&[u8]]) -> Result<TlsAcceptor, String> {
     let HttpTls { cert, key, minimum } = files;
     let versions: &[&SupportedProtocolVersion] = match minimum {
         TlsVersion::Tls12 => &[&TLS13, &TLS12],
@@ -37,7 +33,7 @@ pub(super) fn acceptor(files: &HttpTls) -> Result<TlsAcceptor, String> {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(|error| unusable(&error))?;
-    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config).into())
 }
 

@@ -5,6 +5,8 @@
 //!   user is free text; the password is a token, as over HTTP; the database is the database.
 //! - The simple and the extended protocol, in text and in binary. Rows are streamed; a client that reads slowly slows its
 //!   query down, one that goes away or asks to cancel ends it. A client that takes nothing for ten minutes is told so.
+//! - With a certificate, TLS for whoever asks for it. Outside it a password is asked for on this machine alone; who forwards
+//!   the port to another machine counts as here.
 //! - Transactions read, and are in the state clients expect; each statement sees the rows of its own moment.
 //! - A time is a `timestamptz` and has microseconds. The first answer of a session whose times lost nanoseconds comes with
 //!   a notice that says so and how to ask for the exact ones.
@@ -18,7 +20,6 @@
 //!
 //! # Not here
 //! - What a query means to a Postgres client (catalogs, functions, names): `sql::postgres`.
-//! - TLS: a password is asked for on this machine alone. Who forwards the port to another machine counts as here.
 //!
 //! # Why
 //! The protocol is put together and taken apart here, and not by `pgwire`, `arrow-pg` and `datafusion-pg-catalog`:
@@ -66,6 +67,7 @@ use std::sync::Arc;
 use metrics::Registry;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
 use super::auth::Auth;
 use backends::Backends;
@@ -85,12 +87,15 @@ pub(crate) struct Parts {
     pub(crate) datafusion: Handle,
 }
 
+/// What is offered inside TLS.
+pub(crate) const PROTOCOLS: [&[u8]; 1] = [b"postgresql"];
+
 /// Sessions that are open at one time; a further one is refused.
 const SESSIONS_MAX: usize = 1000;
 
 /// What every session sees.
-#[derive(Debug)]
 struct Services {
+    tls: Option<TlsAcceptor>,
     runner: Runner,
     auth: Auth,
     backends: Arc<Backends>,
@@ -102,9 +107,10 @@ struct Services {
 }
 
 impl Services {
-    fn new(parts: Parts) -> Self {
+    fn new(parts: Parts, tls: Option<TlsAcceptor>) -> Self {
         let Parts { engine, auth, registry, datafusion } = parts;
         Self {
+            tls,
             runner: Runner { engine, datafusion },
             auth,
             backends: Arc::default(),

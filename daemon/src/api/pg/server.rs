@@ -30,7 +30,7 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let Some((server, parts)) = listening else { return };
-    let services = Arc::new(Services::new(parts));
+    let services = Arc::new(Services::new(parts, server.tls()));
     let limits = ServerLimits { connections_max: SESSIONS_MAX + BESIDE_SESSIONS_MAX, shutdown_timeout };
     let each = |stream: TcpStream, ends| {
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);

@@ -3,9 +3,11 @@
 //! # Promises
 //! - Before a client is known it may send 10 000 bytes in one message, and take 10 seconds for all. It takes no place of a
 //!   session before it is logged in, and none of the query engine.
-//! - A password is a token. It is asked for only where nobody can listen: on this machine.
+//! - A password is a token. It is asked for only where nobody can listen: inside TLS, or on this machine.
+//! - What a client sends before its TLS begins is never taken for what it says inside.
 //! - A token that is wrong is told apart from one that may not read the database, as over HTTP.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +15,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use storage::bucket::Secret;
 use storage::catalog::Access;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
 use super::Services;
 use super::command::Value;
@@ -34,6 +37,49 @@ const CANCEL: i32 = 80_877_102;
 const SSL: i32 = 80_877_103;
 const GSS: i32 = 80_877_104;
 const VERSION_3: i32 = 3;
+
+/// A connection, encrypted or not.
+struct Connection {
+    stream: Box<dyn Stream>,
+    is_encrypted: bool,
+    peer: SocketAddr,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Connection {
+    /// Sends all of it.
+    async fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
+        say(&mut self.stream, bytes).await
+    }
+
+    /// Answers the question whether there is encryption, and begins it. Bytes are read one message at a time, so what
+    /// was sent on behind the question goes into the handshake and breaks it.
+    async fn encrypt(self, tls: &TlsAcceptor) -> Option<Self> {
+        let mut plain = self;
+        plain.say(b"S").await.ok()?;
+        let accepted = tls.accept(plain.stream).await;
+        let stream = accepted.inspect_err(|error| tracing::debug!(%error, "a client does not speak TLS as it must"));
+        Some(Self { stream: Box::new(stream.ok()?), is_encrypted: true, peer: plain.peer })
+    }
+
+    /// Whether nobody else can hear what this peer says.
+    fn check_private(&self) -> Result<(), Refusal> {
+        if self.is_encrypted || self.peer.ip().to_canonical().is_loopback() {
+            return Ok(());
+        }
+        let message = "a password would cross the network unencrypted: connect with TLS (sslmode=require) to a node that \
+                       has --tls-cert, on the same machine, or through a tunnel";
+        Err(Refusal::new("28000", message))
+    }
+}
+
+async fn say(write: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    write.write_all(bytes).await?;
+    write.flush().await
+}
 
 /// The first message of a session.
 #[derive(Debug, PartialEq)]
@@ -85,17 +131,12 @@ pub(super) async fn serve(
 
 /// `None` when there is no session: a cancel request, a client that went away, or one that was refused.
 async fn open(stream: TcpStream, peer: SocketAddr, services: &Arc<Services>, ends: Ends) -> Option<Session> {
-    let mut stream = stream;
-    let opening = match opening(&mut stream, services).await {
-        Ok(opening) => opening?,
-        Err(refusal) => {
-            refuse(&mut stream, &refusal).await;
-            return None;
-        }
-    };
-    let (read, mut write) = stream.into_split();
+    let connection = Connection { stream: Box::new(stream), is_encrypted: false, peer };
+    let (opening, connection) = opening(connection, services).await?;
+    let private = connection.check_private();
+    let (read, mut write) = tokio::io::split(connection.stream);
     let mut reader = Reader::new(Box::new(read));
-    match login(&mut reader, &mut write, (&opening, peer), services).await {
+    match login(&mut reader, &mut write, (&opening, private), services).await {
         Ok((login, settings)) => {
             let Ok(permit) = Arc::clone(&services.room).try_acquire_owned() else {
                 refuse(&mut write, &Refusal::new("53300", "too many connections")).await;
@@ -113,44 +154,54 @@ async fn open(stream: TcpStream, peer: SocketAddr, services: &Arc<Services>, end
     }
 }
 
-async fn refuse(write: &mut (impl tokio::io::AsyncWrite + Unpin), refusal: &Refusal) {
+async fn refuse(write: &mut (impl AsyncWrite + Unpin), refusal: &Refusal) {
     let mut out = Outbox::default();
     refusal.write_to(&mut out, Severity::Fatal);
     // Whoever has hung up does not want to know.
-    let _ = write.write_all(&out.0).await;
+    let _ = say(write, &out.0).await;
     let _ = write.shutdown().await;
 }
 
-/// The message that opens the session, once what may come before it is answered.
-async fn opening(stream: &mut TcpStream, services: &Services) -> Result<Option<Opening>, Refusal> {
+/// The message that opens the session, once what may come before it is answered, and the connection it came on. `None`
+/// when none comes, or one that was refused.
+async fn opening(connection: Connection, services: &Services) -> Option<(Opening, Connection)> {
+    let mut connection = connection;
     // Each question about encryption is asked once.
     for _ in 0..3 {
-        let Some((version, body)) = first_message(stream).await? else { return Ok(None) };
-        match version {
-            SSL | GSS => {
-                if stream.write_all(b"N").await.is_err() {
-                    return Ok(None);
-                }
+        let first = first_message(&mut connection.stream).await;
+        let refusal = match (first, &services.tls) {
+            (Ok(Some((SSL, _))), Some(tls)) if !connection.is_encrypted => {
+                connection = connection.encrypt(tls).await?;
+                continue;
             }
-            CANCEL => {
+            (Ok(Some((SSL | GSS, _))), _) => {
+                connection.say(b"N").await.ok()?;
+                continue;
+            }
+            (Ok(Some((CANCEL, body))), _) => {
                 cancel(body, services);
-                return Ok(None);
+                return None;
             }
-            version if version >> 16 == VERSION_3 => {
-                let opening = Opening::decode(version, body);
-                return opening.map(Some).map_err(|error| Refusal::new("08P01", error.to_string()));
-            }
-            other => {
+            (Ok(Some((version, body))), _) if version >> 16 == VERSION_3 => match Opening::decode(version, body) {
+                Ok(opening) => return Some((opening, connection)),
+                Err(error) => Refusal::new("08P01", error.to_string()),
+            },
+            (Ok(Some((other, _))), _) => {
                 let (major, minor) = (other >> 16, other & 0xffff);
                 let message = format!("unsupported frontend protocol {major}.{minor}: server supports 3.0");
-                return Err(Refusal::new("0A000", message));
+                Refusal::new("0A000", message)
             }
-        }
+            (Ok(None), _) => return None,
+            (Err(refusal), _) => refusal,
+        };
+        refuse(&mut connection.stream, &refusal).await;
+        return None;
     }
-    Err(Refusal::new("08P01", "too many questions before the session"))
+    refuse(&mut connection.stream, &Refusal::new("08P01", "too many questions before the session")).await;
+    None
 }
 
-async fn first_message(stream: &mut TcpStream) -> Result<Option<(i32, Body)>, Refusal> {
+async fn first_message(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<(i32, Body)>, Refusal> {
     let Ok(len) = stream.read_i32().await else { return Ok(None) };
     let len = usize::try_from(len).ok().filter(|len| (8..=FIRST_BYTES_MAX).contains(len));
     let len = len.ok_or_else(|| Refusal::new("08P01", "invalid length of startup packet"))?;
@@ -171,18 +222,18 @@ fn cancel(mut body: Body, services: &Services) {
 
 async fn login(
     reader: &mut Reader,
-    write: &mut tokio::net::tcp::OwnedWriteHalf,
-    (opening, peer): (&Opening, SocketAddr),
+    write: &mut (impl AsyncWrite + Unpin),
+    (opening, private): (&Opening, Result<(), Refusal>),
     services: &Services,
 ) -> Result<(Login, Settings), Failure> {
     let unknown: Vec<&str> =
         opening.parameters.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with("_pq_.")).collect();
     if opening.minor_version > 0 || !unknown.is_empty() {
-        write.write_all(&negotiation(&unknown).0).await?;
+        say(write, &negotiation(&unknown).0).await?;
     }
     let user = opening.parameter("user").filter(|user| !user.is_empty());
     let user = user.ok_or_else(|| Refusal::new("28000", "no user name in the startup packet"))?;
-    let (token, access) = authenticate(reader, write, (user, peer), services).await?;
+    let (token, access) = authenticate(reader, write, (user, private), services).await?;
     let database = opening.parameter("database").filter(|name| !name.is_empty()).unwrap_or(user).to_owned();
     let settings = settings(opening, user)?;
     let login = Login { user: user.to_owned(), database, token, access };
@@ -203,17 +254,17 @@ fn negotiation(unknown: &[&str]) -> Outbox {
 
 async fn authenticate(
     reader: &mut Reader,
-    write: &mut tokio::net::tcp::OwnedWriteHalf,
-    (user, peer): (&str, SocketAddr),
+    write: &mut (impl AsyncWrite + Unpin),
+    (user, private): (&str, Result<(), Refusal>),
     services: &Services,
 ) -> Result<(Option<Secret>, Access), Failure> {
     if services.auth.is_off() {
         return Ok((None, Access::unrestricted()));
     }
-    check_private(peer)?;
+    private?;
     let mut out = Outbox::default();
     out.int(b'R', 3);
-    write.write_all(&out.0).await?;
+    say(write, &out.0).await?;
     let token = match reader.message(FIRST_BYTES_MAX).await? {
         Some(Message::Password(token)) => token,
         Some(_) => return Err(Refusal::new("08P01", "expected a password").into()),
@@ -226,15 +277,6 @@ async fn authenticate(
             Err(Refusal::new("28P01", format!("password authentication failed for user \"{user}\"")).into())
         }
     }
-}
-
-/// Whether nobody else can hear what this peer says.
-fn check_private(peer: SocketAddr) -> Result<(), Refusal> {
-    if peer.ip().to_canonical().is_loopback() {
-        return Ok(());
-    }
-    let message = "a password would cross the network unencrypted: connect on this machine, or through a tunnel";
-    Err(Refusal::new("28000", message))
 }
 
 /// What the client sets at the start: each parameter that is a setting, and `options` as of a command line.
@@ -294,13 +336,18 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_asked_for_on_this_machine_alone() {
-        let refused = |peer: &str| check_private(peer.parse().expect("an address")).err().map(|refusal| refusal.code);
+    fn a_password_is_asked_for_inside_tls_or_on_this_machine() {
+        let refused = |peer: &str, is_encrypted| {
+            let peer = peer.parse().expect("an address");
+            let connection = Connection { stream: Box::new(tokio::io::empty()), is_encrypted, peer };
+            connection.check_private().err().map(|refusal| refusal.code)
+        };
         for near in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
-            assert_eq!(refused(near), None, "{near}");
+            assert_eq!(refused(near, false), None, "{near}");
         }
         for far in ["10.0.0.1:1", "[fe80::1]:1", "[::ffff:10.0.0.1]:1", "0.0.0.0:1"] {
-            assert_eq!(refused(far), Some("28000"), "{far}");
+            assert_eq!(refused(far, false), Some("28000"), "{far}");
+            assert_eq!(refused(far, true), None, "{far}");
         }
     }
 
