@@ -12,6 +12,7 @@ mod times;
 mod load;
 mod sink;
 mod queries;
+mod doors;
 mod restart;
 mod freshness;
 
@@ -51,6 +52,10 @@ fn main() {
     if options.freshness > 0 {
         println!("\nfreshness\n{}", freshness::HEADER);
         print!("{}", freshness::between_two_nodes(options.freshness));
+    }
+    if options.asked > 0 {
+        println!("\ndoors\n{}", doors::HEADER);
+        print!("{}", doors::compared(&node, &options));
     }
     println!("\nqueries\n{}", queries::HEADER);
     for query in harness::tsbs::QUERIES {

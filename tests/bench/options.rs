@@ -3,7 +3,7 @@
 //! # Promises
 //! - Every option has a default, so a run without options is a whole run; an unknown option is an error.
 
-use harness::node::{self, Node};
+use harness::node::{self, Node, free_port};
 use harness::tsbs::Scale;
 
 pub(crate) const HELP: &str = "\
@@ -14,6 +14,7 @@ Options:
   --batch N          rows of a request (5000)
   --queries N        queries of each type (20)
   --lone-writes N    single rows written one after the other (200)
+  --asked N          small queries at each door (2000; 0: none)
   --freshness N      rows written to one node and looked for on another (200; 0: none)
   --seed N           of rows and queries (1)
   --baseline         also load a server that throws everything away
@@ -28,7 +29,10 @@ pub(crate) struct Options {
     pub(crate) batch: usize,
     pub(crate) queries: usize,
     pub(crate) lone_writes: usize,
+    pub(crate) asked: usize,
     pub(crate) freshness: usize,
+    /// Where Postgres clients are listened for.
+    pub(crate) pg_port: u16,
     /// Whether a null server is loaded first.
     pub(crate) baseline: Option<Baseline>,
     pub(crate) sync: AnswerWhen,
@@ -53,7 +57,9 @@ impl Options {
             batch: 5_000,
             queries: 20,
             lone_writes: 200,
+            asked: 2_000,
             freshness: 200,
+            pg_port: free_port(),
             baseline: None,
             sync: AnswerWhen::Stored,
             flags: Vec::new(),
@@ -67,6 +73,7 @@ impl Options {
                 "--batch" => options.batch = number(&value()?)?,
                 "--queries" => options.queries = number(&value()?)?,
                 "--lone-writes" => options.lone_writes = number(&value()?)?,
+                "--asked" => options.asked = number(&value()?)?,
                 "--freshness" => options.freshness = number(&value()?)?,
                 "--seed" => options.scale.seed = number(&value()?)?,
                 "--baseline" => options.baseline = Some(Baseline),
@@ -84,10 +91,9 @@ impl Options {
     }
 
     pub(crate) fn node_options(&self) -> node::Options {
-        self.flags.iter().fold(
-            node::Options::open().allow_in_log("of memory for queries and buffered rows together"),
-            |options, flag| options.flag(flag),
-        )
+        let options = node::Options::open().option("--pg-bind", &format!("127.0.0.1:{}", self.pg_port));
+        let options = options.allow_in_log("of memory for queries and buffered rows together");
+        self.flags.iter().fold(options, |options, flag| options.flag(flag))
     }
 }
 

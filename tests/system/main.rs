@@ -28,6 +28,8 @@ mod postgres_wire;
 mod postgres_fuzz;
 mod flight;
 mod tls;
+mod matrix;
+mod large_answers;
 mod peers;
 mod commands;
 mod token_files;
