@@ -5,7 +5,8 @@ import os
 import resource
 import subprocess
 
-from plant import EXACT, LONG, MANY, PORT, ROWS, SUM, WHEN, cancelled, check, peak_bytes, refused, refused_soon, run
+from plant import EXACT, LONG, MANY, PORT, ROWS, SUM, WHEN
+from plant import cancelled, check, peak_bytes, refused, refused_soon, restart, run
 
 
 def psycopg3():
@@ -75,20 +76,36 @@ def psycopg3():
     nowhere = {"host": "127.0.0.1", "port": PORT, "user": "me", "dbname": "nowhere"}
     error = refused(lambda: psycopg.connect(**nowhere), psycopg.OperationalError)
     check('database "nowhere" does not exist' in str(error), True)
+    with connect(autocommit=True) as db:
+        restart()
+        refused(lambda: db.execute("SELECT 1"), psycopg.errors.AdminShutdown)
+        check(db.broken, True)
+    with connect() as db:
+        check(db.execute("SELECT count(*) FROM seq").fetchone(), (ROWS,))
 
 
 def psycopg2():
     import psycopg2
 
-    db = psycopg2.connect(host="127.0.0.1", port=PORT, user="me", password="x", dbname="plant")
+    connect = lambda: psycopg2.connect(host="127.0.0.1", port=PORT, user="me", password="x", dbname="plant")
+    db = connect()
     with db, db.cursor() as cursor:
         cursor.execute("SELECT name, temp, hum, n, \"on\", s, time FROM room WHERE time >= %s", [WHEN])
         check(cursor.fetchone(), ("a", 20.5, 40, 7, True, 'x "y"', WHEN))
+        check([column.name for column in cursor.description], ["name", "temp", "hum", "n", "on", "s", "time"])
     with db, db.cursor("some") as cursor:
         cursor.itersize = 50
         cursor.execute("SELECT v FROM seq ORDER BY v")
         check([row[0] for row in cursor], list(range(ROWS)))
-    db.close()
+    db.autocommit = True
+    cursor = db.cursor()
+    refused(lambda: cursor.execute("SELECT * FROM nope"), psycopg2.errors.UndefinedTable)
+    cancelled(db.cancel, lambda: cursor.execute(LONG), psycopg2.errors.QueryCanceled)
+    restart()
+    refused(lambda: cursor.execute("SELECT 1"), psycopg2.OperationalError)
+    cursor = connect().cursor()
+    cursor.execute("SELECT count(*) FROM seq")
+    check(cursor.fetchone(), (ROWS,))
 
 
 def asyncpg():
@@ -96,7 +113,7 @@ def asyncpg():
 
     async def ask():
         pool = await library.create_pool(
-            host="127.0.0.1", port=PORT, user="me", password="x", database="plant", min_size=2, max_size=2
+            host="127.0.0.1", port=PORT, user="me", password="x", database="plant", min_size=0, max_size=2
         )
         async with pool.acquire() as db:
             row = await db.fetchrow("SELECT name, temp, hum, n, \"on\", s, time FROM room WHERE time >= $1", WHEN)
@@ -126,6 +143,9 @@ def asyncpg():
             check(await db.fetchval("SELECT 1"), 1)
         async with pool.acquire() as db:
             check(await db.fetchval("SHOW search_path"), '"$user", public')
+        await asyncio.to_thread(restart)
+        # Connections that were told of the stop are closed, and the pool opens others.
+        check(await pool.fetchval("SELECT count(*) FROM seq"), ROWS)
         await pool.close()
 
     asyncio.run(ask())
@@ -134,10 +154,19 @@ def asyncpg():
 def pg8000():
     import pg8000.native
 
-    db = pg8000.native.Connection("me", host="127.0.0.1", port=PORT, password="x", database="plant")
+    connect = lambda: pg8000.native.Connection("me", host="127.0.0.1", port=PORT, password="x", database="plant")
+    db = connect()
     rows = db.run("SELECT name, temp, hum, n, \"on\", s, time FROM room WHERE time >= :t", t=WHEN)
     check(rows, [["a", 20.5, 40, 7, True, 'x "y"', WHEN]])
     check(db.run("SELECT count(*) FROM seq WHERE v < :v", v=9), [[9]])
+    check(len(db.run("SELECT v FROM seq")), ROWS)
+    check(refused(lambda: db.run("SELECT * FROM nope"), pg8000.DatabaseError).args[0]["C"], "42P01")
+    db.run("SET statement_timeout = 300")
+    check(refused_soon(lambda: db.run(LONG), pg8000.DatabaseError).args[0]["C"], "57014")
+    restart()
+    refused(lambda: db.run("SELECT 1"), (pg8000.DatabaseError, pg8000.InterfaceError))
+    db = connect()
+    check(db.run("SELECT count(*) FROM seq"), [[ROWS]])
     db.close()
 
 
@@ -157,13 +186,23 @@ def sqlalchemy():
         table = library.Table("room", library.MetaData(), autoload_with=engine)
         with engine.connect() as db:
             check(db.execute(library.select(table.c.name).where(table.c.time >= WHEN)).fetchall(), [("a",)])
+            refused(lambda: db.execute(library.text("SELECT * FROM nope")), library.exc.ProgrammingError)
+        with engine.connect().execution_options(yield_per=500) as db:
+            check(sum(1 for _ in db.execute(library.text("SELECT v FROM seq"))), ROWS)
         engine.dispose()
+    engine = library.create_engine(f"postgresql+psycopg://me:x@127.0.0.1:{PORT}/plant", pool_pre_ping=True)
+    engine.connect().close()
+    restart()
+    with engine.connect() as db:
+        check(db.execute(library.text("SELECT count(*) FROM seq")).scalar(), ROWS)
+    engine.dispose()
 
 
 def adbc():
     import adbc_driver_postgresql.dbapi as library
 
-    db = library.connect(f"postgresql://me:x@127.0.0.1:{PORT}/plant")
+    connect = lambda: library.connect(f"postgresql://me:x@127.0.0.1:{PORT}/plant", autocommit=True)
+    db = connect()
     cursor = db.cursor()
     cursor.execute("SELECT name, temp, hum, \"on\", s, time FROM room")
     row = cursor.fetch_arrow_table().to_pylist()[0]
@@ -174,6 +213,19 @@ def adbc():
     tables = objects[0]["catalog_db_schemas"][0]["db_schema_tables"]
     check(sorted(table["table_name"] for table in tables), ["gaps", "room", "seq"])
     check(str(db.adbc_get_table_schema("room").field("time").type), "timestamp[us, tz=UTC]")
+    cursor.execute("SELECT count(*) AS n FROM seq WHERE v < $1", [7])
+    check(cursor.fetchone(), (7,))
+    check(refused(lambda: cursor.execute("SELECT * FROM nope"), library.ProgrammingError).sqlstate, "42P01")
+    long = lambda: (cursor.execute(LONG), cursor.fetchall())
+    check(cancelled(cursor.adbc_cancel, long, library.Error).sqlstate, "57014")
+    restart()
+    refused(lambda: cursor.execute("SELECT v FROM seq"), library.Error)
+    cursor.close()
+    db.close()
+    db = connect()
+    cursor = db.cursor()
+    cursor.execute("SELECT count(*) AS n FROM seq")
+    check(cursor.fetchone(), (ROWS,))
     cursor.close()
     db.close()
 

@@ -1,13 +1,15 @@
 //! Postgres clients: real ones.
 //!
 //! # Promises
-//! - psql, psycopg, asyncpg, pg8000, ADBC and SQLAlchemy ask, cancel, fetch and copy, and see the tables there are.
+//! - psql, psycopg, asyncpg, pg8000, ADBC and SQLAlchemy ask, cancel, fetch and copy, see the tables there are, and go on
+//!   after a restart.
 //! - A password is a token, and opens what the token may read.
 //! - A node that stops says so to sessions that wait.
 //!
 //! The libraries are those of `tests/clients/requirements.txt`, as `harness::packages` brings them.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use harness::folder::package;
@@ -47,19 +49,26 @@ pub(crate) fn with_rows_on(options: Options) -> Served {
     served
 }
 
+/// Runs a function of a script, and restarts the node whenever it asks for that.
 #[track_caller]
-fn run(command: &mut Command, what: &str) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{what}: {error}"));
-    let said = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].join("\n");
-    assert!(output.status.success(), "{what}: {}\n{said}", output.status);
-    output
+pub(crate) fn drive(mut command: Command, (served, function): (&mut Served, &str)) {
+    command.args([&served.port.to_string(), function]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut client = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut tell = client.stdin.take().expect("it is piped");
+    for line in BufReader::new(client.stdout.take().expect("it is piped")).lines() {
+        if line.expect("it writes text") == "restart" {
+            served.node.stop();
+            served.node.restart();
+            writeln!(tell, "go on").expect("it reads");
+        }
+    }
+    let status = client.wait().expect("it ends");
+    assert!(status.success(), "{function}: {status}; what it said stands above");
 }
 
 #[track_caller]
 fn check_client(name: &str) {
-    let served = with_rows();
-    let mut command = python("postgres.py");
-    run(command.args([&served.port.to_string(), name]), name);
+    drive(python("postgres.py"), (&mut with_rows(), name));
 }
 
 /// A script of `clients`.

@@ -7,15 +7,14 @@
 //!
 //! The libraries are those of `tests/clients/requirements.txt`, and those that `harness::packages` names.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use harness::folder::package;
 use harness::node::Node;
 use harness::packages::{debian, node_postgres};
 
-use crate::postgres::{Served, python, with_rows};
+use crate::postgres::{drive, python, with_rows};
 
 const MANY: u64 = 1_000_000;
 const GROWTH_MAX: u64 = 100 << 20;
@@ -41,66 +40,49 @@ fn javascript() -> Command {
     command
 }
 
-/// Runs a function of a script, and restarts the node whenever it asks for that.
-#[track_caller]
-fn check(mut command: Command, (served, function): (&mut Served, &str)) {
-    command.args([&served.port.to_string(), function]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut client = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let mut tell = client.stdin.take().expect("it is piped");
-    for line in BufReader::new(client.stdout.take().expect("it is piped")).lines() {
-        if line.expect("it writes text") == "restart" {
-            served.node.stop();
-            served.node.restart();
-            writeln!(tell, "go on").expect("it reads");
-        }
-    }
-    let status = client.wait().expect("it ends");
-    assert!(status.success(), "{function}: {status}; what it said stands above");
-}
-
 #[test]
 fn pg_for_node_asks_fetches_cancels_and_pools() {
-    check(javascript(), (&mut with_rows(), "pg"));
+    drive(javascript(), (&mut with_rows(), "pg"));
 }
 
 #[test]
 fn postgres_for_node_describes_streams_copies_and_cancels() {
-    check(javascript(), (&mut with_rows(), "porsager"));
+    drive(javascript(), (&mut with_rows(), "porsager"));
 }
 
 #[test]
 fn jdbc_finds_tables_binds_fetches_and_cancels() {
-    check(driver(), (&mut with_rows(), "jdbc"));
+    drive(driver(), (&mut with_rows(), "jdbc"));
 }
 
 #[test]
 fn odbc_finds_tables_binds_fetches_and_cancels() {
-    check(driver(), (&mut with_rows(), "odbc"));
+    drive(driver(), (&mut with_rows(), "odbc"));
 }
 
 #[test]
 fn duckdb_reads_tables_as_its_own() {
-    check(python("postgres_tools.py"), (&mut with_rows(), "duckdb"));
+    drive(python("postgres_tools.py"), (&mut with_rows(), "duckdb"));
 }
 
 #[test]
 fn a_server_of_postgres_takes_tables_as_foreign_ones() {
-    check(python("postgres_tools.py"), (&mut with_rows(), "postgres_fdw"));
+    drive(python("postgres_tools.py"), (&mut with_rows(), "postgres_fdw"));
 }
 
 #[test]
 fn the_newest_psql_shows_what_there_is() {
-    check(python("postgres_tools.py"), (&mut with_rows(), "psql"));
+    drive(python("postgres_tools.py"), (&mut with_rows(), "psql"));
 }
 
 #[test]
 fn pgcli_lists_completes_and_asks() {
-    check(python("postgres_tools.py"), (&mut with_rows(), "pgcli"));
+    drive(python("postgres_tools.py"), (&mut with_rows(), "pgcli"));
 }
 
 #[test]
 fn grafana_finds_tables_and_draws() {
-    check(python("postgres_tools.py"), (&mut with_rows(), "grafana"));
+    drive(python("postgres_tools.py"), (&mut with_rows(), "grafana"));
 }
 
 /// All of them in one test, since the rows are written once.
@@ -121,7 +103,7 @@ fn a_million_rows_pass_through_small_clients_and_a_small_node() {
         (driver(), "many_odbc"),
         (javascript(), "many"),
     ] {
-        check(command, (&mut served, function));
+        drive(command, (&mut served, function));
         let grown = served.node.usage().rss_peak_bytes.saturating_sub(before);
         assert!(grown < GROWTH_MAX, "after {function}: {} MiB", grown >> 20);
     }
