@@ -19,6 +19,7 @@ use std::time::Duration;
 use axum::Router;
 use futures::FutureExt;
 use metrics::Registry;
+use metrics::vitals::{SAMPLE_EVERY, Vitals};
 use storage::bucket::{LocalFiles, Store};
 use storage::catalog::{Adopted, Catalog};
 use storage::clock::Clock;
@@ -160,11 +161,25 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
 /// What operators have done on this node, and what they set takes effect on it from now on.
 fn operator((config, knobs): (&NodeConfig, &Knobs), node: &Node, trust: &Trust, tasks: &Tasks) -> Arc<sql::Operator> {
     let (catalog, member) = (Arc::clone(&node.catalog), node.member.clone());
-    let facts = modes::facts(config, node, knobs);
+    let facts = modes::facts(config, node, knobs, vitals(tasks));
     let settings = follow_settings(Arc::clone(&facts), catalog.watch(), member.node().clone());
     tasks.start("settings", tasks.stopping().run_until_cancelled_owned(settings).map(drop));
     let peers = Arc::new(http::Peers::new(Arc::clone(&catalog), member.clone(), trust));
     Arc::new(sql::Operator { catalog, member, facts, peers })
+}
+
+/// How this process does, looked at from now on. The I/O threads are those that call.
+fn vitals(tasks: &Tasks) -> Arc<Vitals> {
+    let vitals = Arc::new(Vitals::new(Handle::current()));
+    let sampled = Arc::clone(&vitals);
+    let samples = async move {
+        loop {
+            tokio::time::sleep(SAMPLE_EVERY).await;
+            sampled.sample();
+        }
+    };
+    tasks.start("vitals", tasks.stopping().run_until_cancelled_owned(samples).map(drop));
+    vitals
 }
 
 /// The HTTP API over what this node has.

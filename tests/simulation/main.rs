@@ -121,7 +121,7 @@ fn simulate(seed: u64) -> Result<Told, String> {
     runtime.block_on(async {
         let mut run = Run::new(seed);
         // Virtual hours; a run that hangs is a failure of liveness.
-        match tokio::time::timeout(LONG, run.whole()).await {
+        match tokio::time::timeout(LONG, Box::pin(run.whole())).await {
             Ok(result) => result.map(|()| run.all_told()),
             Err(_) => Err("made no progress for a hundred hours".into()),
         }

@@ -28,6 +28,8 @@ mod postgres_fuzz;
 mod flight;
 mod tls;
 mod peers;
+mod advice;
+mod monitoring;
 mod commands;
 mod token_files;
 mod client_commands;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use metrics::Registry;
+use metrics::vitals::Vitals;
 use storage::node::Node;
 use storage::replica;
 use tokio::runtime::Handle;
@@ -21,14 +22,11 @@ pub(super) fn config(config: &NodeConfig) -> replica::Config {
 }
 
 /// What the node shows of itself; one that answers no queries remembers none.
-pub(crate) fn facts(config: &NodeConfig, node: &Node, knobs: &Knobs) -> Arc<sql::Facts> {
+pub(crate) fn facts(config: &NodeConfig, node: &Node, knobs: &Knobs, vitals: Arc<Vitals>) -> Arc<sql::Facts> {
     let entries = if node.views.is_some() { config.query.log_entries } else { 0 };
-    Arc::new(sql::Facts::new(
-        config.identity.node.to_string(),
-        entries,
-        Arc::clone(&node.events),
-        Arc::new(knobs.settings(config)),
-    ))
+    let settings = Arc::new(knobs.settings(config));
+    let facts = sql::Facts::new(config.identity.node.to_string(), entries, node.insight.clone(), settings);
+    Arc::new(facts.with_vitals(vitals))
 }
 
 /// What answers queries, on a node that shows rows.

@@ -35,7 +35,7 @@ use crate::cluster::Role;
 use crate::files;
 use crate::knob::Knob;
 use crate::model::{ErrorKind, FileId, NodeId, Stamp, TableId};
-use crate::tasks::Tasks;
+use crate::tasks::{self, JobKind, Tasks};
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -281,6 +281,14 @@ impl Compactor {
         let started = self.parts.clock.instant();
         let about = events::About::of(state, table, &plan);
         self.events.push(about.planned(self.parts.clock.now_ns()));
+        let job = tasks::About {
+            table: Some((table.database, Arc::clone(&table.schema.name))),
+            adopted: None,
+            files: Some(about.inputs.len() as u64),
+            rows: Some(about.rows),
+            bytes: Some(about.bytes),
+        };
+        let _job = self.parts.tasks.jobs().begin(JobKind::Compaction, job, self.parts.clock.now_ns());
         let result = self.run(table, &plan).await;
         let took = started.elapsed();
         let event = about.ran(self.parts.clock.now_ns(), took, &result);

@@ -12,6 +12,8 @@
 //! # Not here
 //! - Ports, protocols and queries: the daemon adds them, and knows why a node does what it does.
 
+mod insight;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use metrics::Registry;
 
 use crate::adopt::{self, Adopted, Adopter};
 use crate::apply::Apply;
-use crate::bucket::{Bucket, Keys, Store};
+use crate::bucket::{Bucket, Keys, Measured, Store, Usage};
 use crate::buffer::Buffer;
 use crate::catalog::{self, Catalog, Change, Limits, Pins, State};
 use crate::clock::Clock;
@@ -33,6 +35,9 @@ use crate::sweep::{self, Sweep};
 use crate::tasks::Tasks;
 use crate::view::{Origin, Views};
 use crate::wal::{self, Feed, OnDamage, Recovered, StampFloor};
+
+use insight::Rooms;
+pub use insight::{CatalogStanding, Insight, LogStanding};
 
 /// Memory for the newest objects of the log, for nodes that follow it.
 pub const FEED_BYTES_MAX: usize = 32 << 20;
@@ -72,8 +77,8 @@ pub struct Node {
     /// What a node has that takes writes.
     pub ingest: Option<Ingest>,
     pub snapshot: Option<Snapshot>,
-    /// What compaction did on this node.
-    pub events: Arc<Events>,
+    /// What there is to show of it.
+    pub insight: Insight,
     /// What a node has that shows rows.
     pub views: Option<Arc<Views>>,
     /// What a node stores that takes writes and has a wire, for others that follow it.
@@ -112,6 +117,8 @@ impl Node {
         let Config { cluster, member, limits, on_damage, ingest, snapshot, compaction, sweep, replica } = config;
         let World { store, clock, tasks, registry, wire } = world;
         let steps = Steps { clock: clock.clone() };
+        let usage = Arc::new(Usage::new(&registry, clock.clone()));
+        let store = Arc::new(Measured::new(store, Arc::clone(&usage)));
         let bucket = Bucket::new(store, Keys::new(cluster), clock.clone());
 
         let open = Catalog::open(bucket.clone(), clock.clone(), tasks.clone(), limits);
@@ -150,8 +157,10 @@ impl Node {
             None => None,
         };
         member.ready().await;
-        let Ground { bucket, catalog, tasks, .. } = ground;
-        Ok(Self { bucket, catalog, ingest, snapshot, events, views, feed, member, tasks })
+        let Ground { bucket, catalog, clock, tasks, node, .. } = ground;
+        let rooms = Rooms { catalog: Arc::clone(&catalog), clock, node, ingest: ingest.clone(), views: views.clone() };
+        let insight = Insight { events, store: usage, jobs: tasks.jobs().clone(), rooms: Some(rooms) };
+        Ok(Self { bucket, catalog, ingest, snapshot, insight, views, feed, member, tasks })
     }
 
     /// The order is that of `start`, backwards.

@@ -176,6 +176,21 @@ struct Peer {
     was_read: AtomicBool,
 }
 
+/// How the log of another node is known here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    pub node: NodeId,
+    /// The newest object whose rows are here, or were.
+    pub applied: Position,
+    /// That are not in files, or were not a moment ago.
+    pub rows: u64,
+    pub bytes: usize,
+    /// Since all that the node had stored was here; `None` while that is not known of any moment.
+    pub lag: Option<Duration>,
+    /// Why its log is not read on.
+    pub trouble: Option<String>,
+}
+
 /// How well the rows of a node are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Status {
@@ -302,6 +317,25 @@ impl Replica {
     pub fn check(&self, node: &NodeId) -> Result<(), Error> {
         let peer = self.peers.lock().get(node).cloned();
         peer.map_or(Ok(()), |peer| peer.check(self.late_max()))
+    }
+
+    /// What is known of each node that is followed.
+    #[must_use]
+    pub fn followed(&self) -> Vec<Followed> {
+        let peers = self.peers.lock().clone();
+        let followed = peers.into_iter().map(|(node, peer)| {
+            let census = peer.buffer.census();
+            let Status { current_at, trouble } = peer.status.lock().clone();
+            Followed {
+                node,
+                applied: census.applied,
+                rows: census.rows,
+                bytes: census.bytes.sum(),
+                lag: current_at.map(|at| at.elapsed()),
+                trouble: trouble.map(|(Trouble::Damaged(reason) | Trouble::Waits(reason))| reason),
+            }
+        });
+        followed.collect()
     }
 
     /// How long ago it was that everything a node had stored was here, for each node that is followed.

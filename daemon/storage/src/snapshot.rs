@@ -34,7 +34,7 @@ use crate::files;
 use crate::ingest::Flushed;
 use crate::knob::Knob;
 use crate::model::{Epoch, ErrorKind, NodeId};
-use crate::tasks::Tasks;
+use crate::tasks::{About, JobKind, Tasks};
 use crate::wal::StampFloor;
 use floor::Floor;
 
@@ -194,6 +194,10 @@ impl Task {
     /// `false` when the node must stop.
     async fn take_and_report(&mut self, now: Flushed) -> bool {
         let started = self.parts.clock.instant();
+        let census = self.parts.buffer.census();
+        let bytes = (census.bytes.open + census.bytes.frozen) as u64;
+        let about = About { rows: Some(census.rows), bytes: Some(bytes), ..About::default() };
+        let _job = self.parts.tasks.jobs().begin(JobKind::Snapshot, about, self.parts.clock.now_ns());
         match self.persister().persist(&self.parts.buffer, self.parts.epoch).await {
             Ok(Some(Summary { files, rows, bytes })) => {
                 let seconds = started.elapsed().as_secs_f64();

@@ -18,7 +18,7 @@ use crate::buffer::{Buffer, SortedChunk};
 use crate::catalog::{Catalog, Pin, Pins, State, Table};
 use crate::clock::Clock;
 use crate::model::{Epoch, ErrorKind, FileRecord, NodeId, Position, TableId, TableSchema, TimeRange};
-use crate::replica::{self, Chunks, Replica};
+use crate::replica::{self, Chunks, Followed, Replica};
 use crate::wal::Mark;
 
 /// Whoever waits for an object looks again after so long at the latest, and reads the catalog.
@@ -169,6 +169,12 @@ impl Views {
 
     fn shows(&self, mark: &Mark) -> bool {
         self.shown(mark).is_some_and(|(epoch, last)| epoch >= mark.epoch && last >= mark.position)
+    }
+
+    /// The other nodes whose logs are followed.
+    #[must_use]
+    pub fn followed(&self) -> Vec<Followed> {
+        self.replica.followed()
     }
 
     /// The newest epoch of the node that this one knows, and up to where its log is visible: in files, or in memory.

@@ -89,6 +89,7 @@ const TABLES: &[Table] = &[
     table("pg_tablespace", "oid:oid spcname:text spcowner:oid=10 spcacl:text[] spcoptions:text[]", |_| {
         vec![vec![("oid", Cell::Int(1663)), ("spcname", "pg_default".into())]]
     }),
+    table("pg_description", "objoid:oid classoid:oid objsubid:int4=0 description:text", relations::descriptions),
     table(
         "pg_stat_activity",
         "datname:text pid:int4 usename:text application_name:text client_addr:text state:text=active query:text= \
@@ -122,7 +123,6 @@ const EMPTY: &[Spec] = &[
     empty("pg_attrdef", "oid:oid adrelid:oid adnum:int2 adbin:text"),
     empty("pg_default_acl", "oid:oid defaclrole:oid defaclnamespace:oid defaclobjtype:text defaclacl:text[]"),
     empty("pg_inherits", "inhrelid:oid inhparent:oid inhseqno:int4 inhdetachpending:bool"),
-    empty("pg_description", "objoid:oid classoid:oid objsubid:int4 description:text"),
     empty("pg_shdescription", "objoid:oid classoid:oid description:text"),
     empty("pg_enum", "oid:oid enumtypid:oid enumsortorder:float4 enumlabel:text"),
     empty(

@@ -45,7 +45,7 @@ const fn function(name: &'static str, arity: &'static [usize], returns: DataType
 }
 
 /// Those with an underscore at their start are what a cast becomes.
-static FUNCTIONS: [Definition; 16] = [
+static FUNCTIONS: [Definition; 18] = [
     function("_regclass_oid", &[1], DataType::Int64, |known, asked| Ok(Cell::Int(class_oid(known, asked)?))),
     function("_regclass_name", &[1], DataType::Utf8, |known, asked| {
         let oid = class_oid(known, asked)?;
@@ -64,6 +64,14 @@ static FUNCTIONS: [Definition; 16] = [
         Ok(Cell::Text(name.unwrap_or_else(|| oid.to_string())))
     }),
     function("format_type", &[1, 2], DataType::Utf8, |_, asked| Ok(Cell::Text(type_name(type_oid(asked)?)))),
+    function("obj_description", &[1, 2], DataType::Utf8, |known, asked| {
+        Ok(class(known, asked).and_then(Relation::words).map_or(Cell::Null, Cell::from))
+    }),
+    function("_column_description", &[1], DataType::Utf8, |known, asked| {
+        let Asked::Number(column) = asked else { return plan_err!("a column has a number") };
+        let words = known.by_oid(column >> 16).and_then(|relation| relation.column_words(column & 0xffff));
+        Ok(words.map_or(Cell::Null, Cell::from))
+    }),
     function("pg_relation_size", &[1, 2], DataType::Int64, bytes),
     function("pg_table_size", &[1], DataType::Int64, bytes),
     function("pg_total_relation_size", &[1], DataType::Int64, bytes),

@@ -91,8 +91,9 @@ impl Engine {
         let sessions = Arc::new(Sessions::new(memory_bytes, target_partitions.max(1), &options, store)?);
         let metrics = Metrics::new(&registry);
         metrics.pool_bytes("limit").set(memory_bytes as f64);
-        let (reserved, pool) = (metrics.pool_bytes("reserved"), Arc::clone(&sessions));
-        registry.on_scrape(move || reserved.set(pool.reserved_bytes() as f64));
+        let (reserved, pool) = (metrics.pool_bytes("reserved"), Arc::clone(sessions.pool()));
+        facts.watch_pool(Arc::clone(&pool));
+        registry.on_scrape(move || reserved.set(pool.reserved() as f64));
         let permits = concurrent_queries_max.clamp(1, Semaphore::MAX_PERMITS);
         let places_max = permits.saturating_mul(1 + WAITING_PER_RUNNING).min(Semaphore::MAX_PERMITS);
         let shared = Shared {

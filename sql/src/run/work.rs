@@ -19,7 +19,7 @@ use super::{Error, Query, statement};
 use crate::admin::{Asker, Command, Tag};
 use crate::postgres;
 use crate::session::Session;
-use crate::system::{Arrival, End, Entry, World};
+use crate::system::{Arrival, Cause, End, Entry, World};
 
 /// Where the parts of the answer go.
 pub(super) struct Parts {
@@ -93,7 +93,8 @@ impl Work {
         };
         let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
         if let Err(error) = &result {
-            self.progress.entry.failed(&error.to_string());
+            let cause = if matches!(error, Error::Memory(_)) { Cause::Memory } else { Cause::Other };
+            self.progress.entry.failed(&error.to_string(), cause);
         }
         self.progress.close(match &result {
             Ok(()) => End::Success,

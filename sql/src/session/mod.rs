@@ -86,9 +86,9 @@ impl Sessions {
         Ok(Self { template, runtime, readers: Arc::new(readers) })
     }
 
-    /// Bytes reserved by all queries.
-    pub(crate) fn reserved_bytes(&self) -> usize {
-        self.runtime.memory_pool.reserved()
+    /// The memory of all queries together.
+    pub(crate) fn pool(&self) -> &Arc<dyn MemoryPool> {
+        &self.runtime.memory_pool
     }
 
     /// With `postgres` for a client of that kind.

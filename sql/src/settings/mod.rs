@@ -12,6 +12,7 @@
 mod value;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use storage::catalog::State;
@@ -118,6 +119,12 @@ impl Settings {
             };
             held.follow(Now { source, value: value.to_owned() });
         }
+    }
+
+    /// What an interval is now; `None` when there is no such setting.
+    pub(crate) fn interval(&self, name: &str) -> Option<Duration> {
+        let held = self.held.iter().find(|held| held.live.name == name)?;
+        if let Dial::Interval { knob, .. } = &held.live.dial { Some(knob.get()) } else { None }
     }
 
     /// How the catalog is to name a setting, and its value; or why it cannot be changed so.

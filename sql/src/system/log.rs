@@ -71,6 +71,8 @@ pub(super) struct Row {
     /// How many it has answered so far.
     pub(super) rows: Option<usize>,
     pub(super) error: Option<Arc<str>>,
+    /// Whether it failed because the memory of all queries was used up.
+    pub(super) lacked_memory: bool,
     pub(super) end: Option<End>,
 }
 
@@ -80,6 +82,14 @@ pub(crate) enum End {
     Success,
     Fail,
     Cancel,
+}
+
+/// Why a query failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The memory of all queries was used up.
+    Memory,
+    Other,
 }
 
 /// The durations of a query that ended, as far as it came.
@@ -137,6 +147,7 @@ impl QueryLog {
             memory_max: None,
             rows: None,
             error: None,
+            lacked_memory: false,
             end: None,
         };
         let cancelled = CancellationToken::new();
@@ -170,7 +181,7 @@ impl QueryLog {
 }
 
 #[expect(clippy::disallowed_methods, reason = "it is compared with now() in queries, which no clock of ours answers")]
-fn now_ns() -> i64 {
+pub(super) fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
@@ -196,8 +207,10 @@ impl Entry {
         self.logged.row.lock().rows = Some(rows);
     }
 
-    pub(crate) fn failed(&self, error: &str) {
-        self.logged.row.lock().error = Some(error[..error.floor_char_boundary(ERROR_BYTES_MAX)].into());
+    pub(crate) fn failed(&self, error: &str, cause: Cause) {
+        let mut row = self.logged.row.lock();
+        row.error = Some(error[..error.floor_char_boundary(ERROR_BYTES_MAX)].into());
+        row.lacked_memory = cause == Cause::Memory;
     }
 
     pub(crate) fn planned(&mut self, partitions: usize, parquet_files: usize) {

@@ -1,7 +1,7 @@
 //! What each node keeps in memory for system tables: told to other nodes, and asked of them.
 //!
 //! # Promises
-//! - `GET /api/v3/weir/system?table=NAME` answers with this node's rows of `queries`, `compaction_events` or `settings`, as an Arrow
+//! - `GET /api/v3/weir/system?table=NAME` answers with this node's rows of a system table to which each node gives its own, as an Arrow
 //!   stream, as far as the token may read them. Any node does, whatever its modes.
 //! - `POST /api/v3/weir/query/cancel?id=ID` cancels a query that runs on this node, if the token may; it answers `true` if
 //!   there was one, else `false`.
@@ -186,12 +186,14 @@ impl sql::Peers for Peers {
 
 #[cfg(test)]
 mod tests {
+    use storage::node::Insight;
+
     use super::*;
 
     #[test]
     fn rows_come_over_as_they_were_and_noise_is_no_answer() {
-        let facts = sql::Facts::new("n".into(), 0, Arc::default(), Arc::default());
-        for table in ["queries", "compaction_events", "settings"] {
+        let facts = sql::Facts::new("n".into(), 0, Insight::default(), Arc::default());
+        for table in ["queries", "compaction_events", "settings", "object_store", "processes", "advice"] {
             let rows = facts.rows(table, &Access::unrestricted()).expect("nodes keep it").expect("it has rows");
             let bytes = encode(&rows).expect("any rows can be told");
             assert_eq!(decode(&bytes).expect("they were just told"), [rows]);

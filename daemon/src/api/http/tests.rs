@@ -105,7 +105,7 @@ impl Api {
             wire: None,
         };
         let node = Node::start(storage_config(), world).await.expect("the node starts");
-        let facts = Arc::new(sql::Facts::new("n".into(), 10, Arc::clone(&node.events), Arc::default()));
+        let facts = Arc::new(sql::Facts::new("n".into(), 10, node.insight.clone(), Arc::default()));
         let operator = Arc::new(sql::Operator {
             catalog: Arc::clone(&node.catalog),
             member: node.member.clone(),

@@ -113,6 +113,17 @@ impl Bytes {
     }
 }
 
+/// What a buffer holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Census {
+    /// The newest object applied.
+    pub applied: Position,
+    pub rows: u64,
+    pub bytes: Bytes,
+    /// The lowest stamp of a row.
+    pub oldest: Option<Stamp>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     tables: BTreeMap<TableId, TableBuffer>,
@@ -193,6 +204,21 @@ impl Buffer {
     pub fn all_chunks(&self) -> (BTreeMap<TableId, Vec<Arc<Chunk>>>, Position) {
         let inner = self.inner.lock();
         (inner.tables.iter().map(|(id, table)| (*id, table.chunks())).collect(), inner.dropped)
+    }
+
+    /// How much is here. Looks at every piece.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        let bytes = self.bytes();
+        let inner = self.inner.lock();
+        let tables = inner.tables.values();
+        let pieces = tables.flat_map(|table| table.closed.iter().flat_map(|chunk| &chunk.pieces).chain(&table.open));
+        let (mut rows, mut oldest) = (0, None);
+        for piece in pieces {
+            rows += piece.rows.len() as u64;
+            oldest = Some(oldest.map_or(piece.stamp, |oldest: Stamp| oldest.min(piece.stamp)));
+        }
+        Census { applied: inner.applied, rows, bytes, oldest }
     }
 
     #[must_use]

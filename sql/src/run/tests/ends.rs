@@ -56,7 +56,7 @@ async fn check_stops(text: &str, target_partitions: usize) {
     let dropped = tokio::time::Instant::now();
     loop {
         let running = value(&engine, "SELECT count(*) FROM system.queries WHERE running").await;
-        if running == "1" && engine.shared.sessions.reserved_bytes() == 0 {
+        if running == "1" && engine.shared.sessions.pool().reserved() == 0 {
             return;
         }
         // Nothing here is optimised, and the machine may be busy.
@@ -188,7 +188,7 @@ async fn a_query_that_has_ended_holds_no_memory_though_its_rows_are_not_read() {
     for _ in 0..200 {
         let text = "SELECT phase FROM system.queries ORDER BY issue_time LIMIT 1";
         if value(&engine, text).await == "success" {
-            assert_eq!(engine.shared.sessions.reserved_bytes(), 0);
+            assert_eq!(engine.shared.sessions.pool().reserved(), 0);
             drop(answer);
             return;
         }

@@ -13,6 +13,7 @@ use arrow_array::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
 use storage::catalog::Access;
+use storage::node::Insight;
 
 use super::{Engine, EngineConfig, Error, Param, Query};
 use crate::system::Facts;
@@ -33,7 +34,7 @@ fn config() -> EngineConfig {
 }
 
 fn facts(query_log_entries: usize) -> Arc<Facts> {
-    Arc::new(Facts::new("node0".to_owned(), query_log_entries, Arc::default(), Arc::default()))
+    Arc::new(Facts::new("node0".to_owned(), query_log_entries, Insight::default(), Arc::default()))
 }
 
 fn engine(cluster: &Cluster) -> Engine {
