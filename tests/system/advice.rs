@@ -132,6 +132,21 @@ fn a_store_that_fails_is_told_with_its_words() {
 }
 
 #[test]
+fn a_snapshot_that_takes_its_time_is_a_job_until_it_is_done() {
+    let store = RemoteStore::start(Service::S3);
+    let node = Node::start(on_s3(&store).option("--wal-files-per-snapshot", "1").allow_in_log("trying again"));
+    let client = node.client();
+    store.fail(&json!([{ "times": 1, "delay": 4, "method": "PUT", "key": "/data/" }]));
+    client.write("plant", "t v=1 1\nt v=2 2\n");
+    let text = "SELECT node_id, rows, bytes > 0 AS sized, table_name FROM system.jobs WHERE kind = 'snapshot'";
+    let shown = || rows(&client, "_internal", text);
+    let wanted = [json!({ "node_id": "node-1", "rows": 2, "sized": true })];
+    eventually("the job", || if shown() == wanted { Ok(()) } else { Err(shown()) });
+    eventually("its end", || if shown().is_empty() { Ok(()) } else { Err(shown()) });
+    assert_eq!(client.number("plant", "SELECT count(*) AS n FROM system.parquet_files"), 1);
+}
+
+#[test]
 fn every_node_tells_of_its_log_its_process_and_its_store_and_a_dead_one_is_named() {
     let first = Node::start(Options::of("w", "ingest"));
     let mut others =
