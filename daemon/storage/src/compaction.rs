@@ -282,7 +282,7 @@ impl Compactor {
         let about = events::About::of(state, table, &plan);
         self.events.push(about.planned(self.parts.clock.now_ns()));
         let job = tasks::About {
-            table: Some((table.database, Arc::clone(&table.schema.name))),
+            table: Some((Arc::clone(&about.database), Arc::clone(&table.schema.name))),
             adopted: None,
             files: Some(about.inputs.len() as u64),
             rows: Some(about.rows),

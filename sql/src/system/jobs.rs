@@ -1,6 +1,6 @@
 //! `system.jobs`: what each node does in the background at this moment.
 
-use arrow_array::{ArrayRef, DurationNanosecondArray, StringArray, TimestampNanosecondArray, UInt32Array, UInt64Array};
+use arrow_array::{ArrayRef, DurationNanosecondArray, StringArray, TimestampNanosecondArray, UInt64Array};
 use arrow_schema::{ArrowError, DataType, SchemaRef, TimeUnit};
 use storage::catalog::Access;
 use storage::tasks::{About, Running};
@@ -15,7 +15,7 @@ const ROWS: Rows = Rows::OfEachNode { mode: None, rows };
 fn schema() -> SchemaRef {
     schema_of(vec![
         full("kind", DataType::Utf8),
-        optional("database_id", DataType::UInt32),
+        optional("database_name", DataType::Utf8),
         optional("table_name", DataType::Utf8),
         optional("source_node", DataType::Utf8),
         optional("input_files", DataType::UInt64),
@@ -31,7 +31,7 @@ fn rows(facts: &Facts, _: &Access) -> Result<Vec<ArrayRef>, ArrowError> {
     let count = |of: fn(&About) -> Option<u64>| column::<UInt64Array, _, _>(&all, |job: &Running| of(&job.about));
     Ok(vec![
         column::<StringArray, _, _>(&all, |job| Some(job.kind.to_string())),
-        column::<UInt32Array, _, _>(&all, |job| job.about.table.as_ref().map(|(database, _)| database.0)),
+        column::<StringArray, _, _>(&all, |job| job.about.table.as_ref().map(|(database, _)| database.to_string())),
         column::<StringArray, _, _>(&all, |job| job.about.table.as_ref().map(|(_, table)| table.to_string())),
         column::<StringArray, _, _>(&all, |job| job.about.adopted.as_ref().map(ToString::to_string)),
         count(|about| about.files),

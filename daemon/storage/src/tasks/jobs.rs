@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::model::{DatabaseId, NodeId};
+use crate::model::NodeId;
 
 /// The jobs that run now. Clones are the same register.
 #[derive(Debug, Clone, Default)]
@@ -53,8 +53,8 @@ impl fmt::Display for JobKind {
 /// What a job works on, as far as that is known when it begins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct About {
-    /// The table, when it is one.
-    pub table: Option<(DatabaseId, Arc<str>)>,
+    /// The table, when it is one, after its database.
+    pub table: Option<(Arc<str>, Arc<str>)>,
     /// The node whose log is adopted.
     pub adopted: Option<NodeId>,
     pub files: Option<u64>,

@@ -215,7 +215,7 @@ const OF_NODES: &[TableWords] = &[
         "What each node does in the background at this moment.",
         &[
             ("kind", "", "It is snapshot, compaction, adoption or sweep."),
-            ("database_id", "", "The number of the database, when it is about one table."),
+            ("database_name", "", "The database of the table, when it is about one."),
             ("table_name", "", "The table, when it is about one."),
             ("source_node", "", "The node whose log is put into files."),
             ("input_files", "", "Files that are read."),
