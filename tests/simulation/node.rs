@@ -15,12 +15,12 @@ use metrics::Registry;
 use object_store::memory::InMemory;
 use parking_lot::Mutex;
 use storage::bucket::{Bucket, Key};
-use storage::catalog::{Catalog, Description, Limits, State};
+use storage::catalog::{Asked, Catalog, Deletion, Description, Limits, State};
 use storage::clock::Clock;
 use storage::cluster::{self, TakeOver};
 use storage::files;
 use storage::ingest::{self, Answer, BadLines, Precision, Write};
-use storage::merge::{Layout, Settle, merge_all};
+use storage::merge::{Layout, Mask, Settle, merge_all};
 use storage::model::{NodeId, TimeRange};
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
@@ -29,7 +29,7 @@ use storage::wal::{Mark, OnDamage};
 use storage::{compaction, replica, snapshot, sweep};
 
 use crate::CLIENTS;
-use crate::oracle::Cells;
+use crate::oracle::{Cells, Scope};
 use crate::store::Faulty;
 use crate::wire::{Exchange, Lines};
 
@@ -138,6 +138,31 @@ impl Process {
         }
     }
 
+    /// The entry of the catalog from which on the rows are gone. A process that dies meanwhile answers nothing.
+    pub(crate) async fn delete(&self, Scope { series, times }: &Scope) -> Option<u64> {
+        let series = series.iter().map(|series| Some(series.clone())).collect();
+        let (database, table) = ("db".to_owned(), "t".to_owned());
+        let (first_ns, last_ns) = *times;
+        let deletion = Deletion { database, table, first_ns, last_ns, tags: [("s".to_owned(), series)].into() };
+        let asked = Asked::default();
+        tokio::select! {
+            biased;
+            () = self.store.died() => None,
+            _ = self.tasks.failed() => None,
+            result = self.node.deleter.as_ref().expect("it shows rows").delete(&deletion, &asked) => result.ok()?,
+        }
+    }
+
+    /// Whether it knows an entry of the catalog by now.
+    pub(crate) async fn follows(&self, version: u64) -> bool {
+        tokio::select! {
+            biased;
+            () = self.store.died() => false,
+            _ = self.tasks.failed() => false,
+            state = self.node.catalog.refresh() => state.is_ok_and(|state| state.version >= version),
+        }
+    }
+
     /// Whether it says that it shows all of these.
     pub(crate) async fn reaches(&self, marks: &[Mark]) -> bool {
         tokio::select! {
@@ -186,7 +211,9 @@ impl Process {
             };
             let reader = files::Reader::open(&file.path, bytes, file.tail).expect("a whole file");
             let padded = |batch| files::padded(&file.path, &batch, &layout.schema).expect("columns of the table");
-            inputs.push(reader.map(|batch| padded(batch.expect("a whole batch"))).collect());
+            let mask = Mask::of_file(&view.deletes, file);
+            let seen = |batch| mask.apply(padded(batch), &layout).expect("columns of the table");
+            inputs.push(reader.map(|batch| seen(batch.expect("a whole batch"))).collect());
         }
         let merged = merge_all(layout, inputs, Settle::All).expect("sorted inputs");
         Some(cells(&merged))

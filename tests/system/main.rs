@@ -29,6 +29,7 @@ mod flight;
 mod tls;
 mod peers;
 mod commands;
+mod deletes;
 mod token_files;
 mod client_commands;
 mod client_tls;

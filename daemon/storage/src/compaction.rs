@@ -8,12 +8,16 @@
 //! - Versions of a row up to the settled stamp become one row without a stamp; newer ones stay.
 //! - Memory: the files of one plan, compressed, and a batch of each, together bounded by `input_bytes_max`; and one file
 //!   that is being written.
+//! - Rows that are deleted are left out before versions are united. A file that holds such rows is written again soon,
+//!   also when nothing else is due; one of which no row is left goes. A delete is forgotten once no file has rows that it
+//!   hides and none can come.
 //! - A file that cannot be read keeps nothing else from being merged.
 //! - Every plan, run, publication and failure is an event.
 //!
 //! # Not here
 //! - Deleting what was replaced: `sweep`. Which node compacts: `cluster`.
 
+mod deletes;
 mod events;
 mod plan;
 mod run;
@@ -227,6 +231,7 @@ impl Compactor {
                 return false;
             }
             let Some(table) = state.table(*id).filter(|table| is_alive(&state, table)) else { continue };
+            self.forget_deletes(&state, table).await;
             if self.is_left_alone(*id, table, state.settled()) {
                 continue;
             }
@@ -273,7 +278,12 @@ impl Compactor {
         };
         let (table, rules) = (Arc::clone(table), self.rules());
         // Compares each file with those of its time, which is no work for an I/O thread.
-        self.parts.tasks.cpu(move || plan::plans(table.files.values(), &moment, &rules)).await
+        let plans = move || {
+            let mut plans = plan::plans(table.files.values(), &moment, &rules);
+            plans.extend(deletes::rewrites(&table, &plans, &moment));
+            plans
+        };
+        self.parts.tasks.cpu(plans).await
     }
 
     /// Whether something is better than before.
@@ -300,7 +310,7 @@ impl Compactor {
                 tracing::info!(table = %name, files_in, files, rows, bytes, seconds = took.as_secs_f64(), "compacted");
                 self.events.push(about.consumed(self.parts.clock.now_ns(), &added));
                 self.troubled.remove(&table.schema.table);
-                plan.is_worth(files)
+                plan.is_worth(files, &table.deletes)
             }
             Err(error @ Error::Overtaken(_)) => {
                 tracing::info!(%error, table = %table.schema.name, "a compaction came to nothing");

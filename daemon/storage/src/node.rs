@@ -25,6 +25,7 @@ use crate::catalog::{self, Catalog, Change, Limits, Pins, State};
 use crate::clock::Clock;
 use crate::cluster::{self, InUse, Member, Role, Standby};
 use crate::compaction::{self, Compactor, Events};
+use crate::deletes::Deleter;
 use crate::ingest::{self, Ingest};
 use crate::model::{Epoch, ErrorKind, NodeId};
 use crate::replica::{self, Replica, Wire};
@@ -76,6 +77,8 @@ pub struct Node {
     pub events: Arc<Events>,
     /// What a node has that shows rows.
     pub views: Option<Arc<Views>>,
+    /// Likewise.
+    pub deleter: Option<Arc<Deleter>>,
     /// What a node stores that takes writes and has a wire, for others that follow it.
     pub feed: Option<Arc<Feed>>,
     pub member: Member,
@@ -145,13 +148,13 @@ impl Node {
         let (ingest, snapshot) = ingest.unzip();
         let events = compaction.map_or_else(Arc::default, |config| ground.start_compaction(config, adopter));
         ground.start_sweep(sweep, Arc::clone(&pins));
-        let views = match replica {
-            Some(replica) => Some(ground.start_views((replica, wire), pins, (buffer, stamps)).await),
-            None => None,
+        let (views, deleter) = match replica {
+            Some(replica) => Some(ground.start_views((replica, wire), pins, (buffer, stamps)).await).unzip(),
+            None => (None, None),
         };
         member.ready().await;
         let Ground { bucket, catalog, tasks, .. } = ground;
-        Ok(Self { bucket, catalog, ingest, snapshot, events, views, feed, member, tasks })
+        Ok(Self { bucket, catalog, ingest, snapshot, events, views, deleter, feed, member, tasks })
     }
 
     /// The order is that of `start`, backwards.
@@ -282,7 +285,7 @@ impl Ground {
         (config, wire): (replica::Config, Option<Arc<dyn Wire>>),
         pins: Arc<Pins>,
         (buffer, stamps): (Arc<Buffer>, StampFloor),
-    ) -> Arc<Views> {
+    ) -> (Arc<Views>, Arc<Deleter>) {
         let parts = replica::Parts {
             bucket: self.bucket.clone(),
             catalog: Arc::clone(&self.catalog),
@@ -295,7 +298,14 @@ impl Ground {
         };
         let replica = Replica::start(config, parts).await;
         let origin = Origin { node: self.node.clone(), epoch: self.epoch, buffer };
-        Arc::new(Views::new((Arc::clone(&self.catalog), pins), self.clock.clone(), origin, replica))
+        let deleter = Deleter::new(
+            Arc::clone(&self.catalog),
+            self.clock.clone(),
+            Arc::clone(&replica),
+            (self.node.clone(), self.epoch),
+        );
+        let views = Views::new((Arc::clone(&self.catalog), pins), self.clock.clone(), origin, replica);
+        (Arc::new(views), Arc::new(deleter))
     }
 }
 

@@ -267,6 +267,28 @@ impl Replica {
         }
     }
 
+    /// What is missing of that which other nodes had stored at a moment, if something may be; it is asked for.
+    #[must_use]
+    pub fn behind(&self, state: &State, moment: Instant) -> Option<Error> {
+        let open = state.nodes.values().filter(|node| node.id != self.own && !node.sealed);
+        let peers = self.peers.lock().clone();
+        let lacking = |node: &Arc<crate::catalog::Node>| match peers.get(&node.id) {
+            None => Some(Error::Late { node: node.id.clone(), reason: "its log is not followed yet".into() }),
+            Some(peer) => {
+                peer.wanted.notify_one();
+                peer.lacks(moment)
+            }
+        };
+        // All of them are asked at once.
+        open.filter_map(lacking).collect::<Vec<_>>().into_iter().next()
+    }
+
+    /// The stamps this node gives, which are above all it has seen.
+    #[must_use]
+    pub fn stamps(&self) -> &StampFloor {
+        &self.stamps
+    }
+
     /// Memory that the rows of the other nodes take.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -327,6 +349,20 @@ impl Replica {
 }
 
 impl Peer {
+    /// Why something may be missing that the node had stored at a moment.
+    fn lacks(&self, moment: Instant) -> Option<Error> {
+        let status = self.status.lock();
+        if status.trouble.is_none() && status.current_at.is_some_and(|at| at > moment) {
+            return None;
+        }
+        let node = self.node.clone();
+        Some(match &status.trouble {
+            Some(Trouble::Damaged(reason)) => Error::Damaged { node, reason: reason.clone() },
+            Some(Trouble::Waits(reason)) => Error::Late { node, reason: reason.clone() },
+            None => Error::Late { node, reason: "the end of its log was not seen yet".into() },
+        })
+    }
+
     /// Whether its rows may be shown for what the node has stored.
     fn check(&self, late_max: Duration) -> Result<(), Error> {
         let status = self.status.lock();

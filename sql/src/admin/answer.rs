@@ -9,12 +9,14 @@ use storage::catalog::CreatedToken;
 use super::{Command, Done};
 
 /// How a command is told to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag {
     /// Its words, as a Postgres client expects them.
     pub words: &'static str,
     /// Whether its row says more than the words do.
     pub has_rows: bool,
+    /// What somebody should know besides, once it is done.
+    pub notice: Option<String>,
 }
 
 impl Command {
@@ -24,7 +26,12 @@ impl Command {
             self,
             Self::CreateToken { .. } | Self::DrainNode { .. } | Self::RemoveNode { .. } | Self::CancelQuery { .. }
         );
-        Tag { words: self.words(), has_rows }
+        Tag { words: self.words(), has_rows, notice: None }
+    }
+
+    /// The tag, once it is known what came of it.
+    pub(crate) fn done_tag(&self, done: &Done) -> Tag {
+        Tag { notice: done.notice(), ..self.tag() }
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
@@ -46,7 +53,10 @@ impl Command {
     pub(crate) fn row(&self, done: &Done) -> Result<RecordBatch, ArrowError> {
         let text = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
         let columns = match done {
-            Done::Changed => vec![text(self.words())],
+            Done::Changed | Done::Deleted { .. } => {
+                let notice = done.notice().map(|notice| format!("; {notice}")).unwrap_or_default();
+                vec![text(&format!("{}{notice}", self.words()))]
+            }
             Done::Node(node, condition) => vec![text(node.id.as_str()), text(&condition.to_string())],
             Done::Cancelled { id, node } => vec![text(&id.to_string()), text(node)],
             Done::Token(created) => {
@@ -61,5 +71,15 @@ impl Command {
             }
         };
         RecordBatch::try_new(self.schema(), columns)
+    }
+}
+
+impl Done {
+    fn notice(&self) -> Option<String> {
+        let Self::Deleted { silent } = self else { return None };
+        let who = silent.join("; ");
+        let notice =
+            "not every node has said that it knows of this, and rows written through such a node may be hidden";
+        (!silent.is_empty()).then(|| format!("{notice}: {who}"))
     }
 }

@@ -1,9 +1,11 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use storage::catalog::{HardDelete, NewTable, PermissionText};
+use storage::catalog::{Deletion, HardDelete, NewTable, PermissionText};
 use storage::model::{FieldType, Retention};
 use uuid::Uuid;
+
+use crate::system::conditions;
 
 /// One change that an operator wants. Shown, it is a statement that means the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,7 @@ pub enum Command {
     CancelQuery {
         id: Uuid,
     },
+    DeleteRows(Deletion),
     /// Of one node, or of all; no value ends what was set.
     Configure {
         setting: String,
@@ -102,6 +105,7 @@ impl Command {
             Self::RemoveNode { .. } => "REMOVE NODE",
             Self::CancelQuery { .. } => "CANCEL QUERY",
             Self::Configure { .. } => "ALTER SYSTEM",
+            Self::DeleteRows(_) => "DELETE",
         }
     }
 }
@@ -137,6 +141,7 @@ impl Display for Command {
             }
             Self::DrainNode { node } => write!(f, "DRAIN NODE {}", Text(node)),
             Self::RemoveNode { node } => write!(f, "REMOVE NODE {}", Text(node)),
+            Self::DeleteRows(deletion) => delete_rows(f, deletion),
             Self::CancelQuery { id } => write!(f, "CANCEL QUERY '{id}'"),
             Self::Configure { setting, node, value } => {
                 match value {
@@ -159,6 +164,16 @@ fn create_table(f: &mut Formatter<'_>, table: &NewTable, tolerant: If) -> fmt::R
     }
     f.write_str(")")?;
     with(f, &[retention_ns.map(|ns| ("retention", Retention::Nanoseconds(ns).to_string()))])
+}
+
+fn delete_rows(f: &mut Formatter<'_>, deletion: &Deletion) -> fmt::Result {
+    let Deletion { database, table, first_ns, last_ns, tags } = deletion;
+    write!(f, "DELETE FROM {}.public.{}", Name(database), Name(table))?;
+    let tags = tags.iter().map(|(tag, values)| (tag.as_str(), values.iter().map(Option::as_deref).collect()));
+    match conditions((*first_ns, *last_ns), tags) {
+        all if all.is_empty() => Ok(()),
+        conditions => write!(f, " WHERE {conditions}"),
+    }
 }
 
 fn create_token(f: &mut Formatter<'_>, name: &str, (grant, expiry): (&Grant, Option<Duration>)) -> fmt::Result {

@@ -3,9 +3,13 @@
 //! # Promises
 //! - One statement, one `Command`, one place that performs it, whichever door it came through; HTTP routes and the commands
 //!   of the client end here too.
-//! - Only who may everything changes anything; a query is also cancelled by whoever asked it. Tokens are made and ended only
+//! - Only who may everything changes anything; a query is also cancelled by whoever asked it, and rows are also deleted by
+//!   who may `delete` in their database. Tokens are made and ended only
 //!   by whoever shows one.
 //! - A change is in the catalog, and with it the record of who asked for it (`system.changes`), before its answer is sent.
+//! - A delete is answered once every other node that runs has read of it, so that rows written from then on stay; a node
+//!   that has not said so is named in the answer, and in a notice for Postgres clients. How many rows it hides nobody has
+//!   counted, so its tag has no number.
 //! - A command is shown as a statement that means the same, without secrets.
 //! - A statement that begins like a command and is none is refused with what was expected, and where.
 //!
@@ -24,6 +28,7 @@
 //! CREATE ADMIN TOKEN name [WITH (expires_in = '90d')]
 //! DROP TOKEN [IF EXISTS] name
 //! ALTER SYSTEM SET setting = value [FOR NODE 'id']      ALTER SYSTEM RESET setting [FOR NODE 'id']
+//! DELETE FROM t [WHERE time >= '2026-01-31' AND time < now() - INTERVAL '1 day' AND host IN ('a', 'b') AND room IS NULL]
 //! DRAIN NODE 'id'      REMOVE NODE 'id'      CANCEL QUERY 'id'
 //! ```
 
@@ -31,6 +36,7 @@ mod answer;
 mod command;
 mod operator;
 mod parse;
+mod rows;
 mod words;
 
 #[cfg(test)]

@@ -2,8 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use storage::bucket::Secret;
-use storage::catalog::{self, Access, Asked, Catalog, CreatedToken, Error, Node};
+use storage::catalog::{self, Access, Action, Asked, Catalog, CreatedToken, Deletion, Error, Node};
 use storage::cluster::{Condition, Member};
+use storage::deletes::Deleter;
 use storage::model::{ErrorKind, NodeId};
 use uuid::Uuid;
 
@@ -17,6 +18,8 @@ pub struct Operator {
     pub member: Member,
     pub facts: Arc<Facts>,
     pub peers: Arc<dyn Peers>,
+    /// What a node has that shows rows.
+    pub deleter: Option<Arc<Deleter>>,
 }
 
 /// Who asks, and by which way in.
@@ -40,6 +43,10 @@ pub enum Done {
         id: Uuid,
         node: String,
     },
+    /// Nodes that have not said that they know of it, and why.
+    Deleted {
+        silent: Vec<String>,
+    },
 }
 
 impl Operator {
@@ -47,6 +54,9 @@ impl Operator {
     pub async fn perform(&self, command: &Command, asker: &Asker) -> Result<Done, Error> {
         if let Command::CancelQuery { id } = command {
             return self.cancel(*id, asker).await;
+        }
+        if let Command::DeleteRows(deletion) = command {
+            return self.delete_rows(deletion, asker).await;
         }
         if !asker.access.is_admin() {
             let message = format!("{} needs an admin token", command.words());
@@ -117,7 +127,8 @@ impl Operator {
             Command::CreateToken { .. }
             | Command::DrainNode { .. }
             | Command::RemoveNode { .. }
-            | Command::CancelQuery { .. } => unreachable!("perform() takes these"),
+            | Command::CancelQuery { .. }
+            | Command::DeleteRows(_) => unreachable!("perform() takes these"),
         }
     }
 
@@ -163,6 +174,32 @@ impl Operator {
         })?;
         let condition = self.member.lives().condition(&node);
         Ok((node, condition))
+    }
+
+    async fn delete_rows(&self, deletion: &Deletion, asker: &Asker) -> Result<Done, Error> {
+        let name = &deletion.database;
+        let database = self.catalog.state().database(name).map(|database| database.id);
+        if !asker.access.allows(database, Action::Delete) {
+            let message = format!("DELETE needs an admin token, or one with permission db:{name}:delete");
+            return Err(Error::refused(ErrorKind::Denied, message));
+        }
+        let unable = || Error::refused(ErrorKind::Invalid, "this node shows no rows, and so deletes none");
+        let deleter = self.deleter.as_ref().ok_or_else(unable)?;
+        let asked = self.asked(asker, Command::DeleteRows(deletion.clone()).to_string());
+        let Some(version) = deleter.delete(deletion, &asked).await? else {
+            return Ok(Done::Deleted { silent: Vec::new() });
+        };
+        let told = self.peers.follow(version, asker.token.clone()).await;
+        Ok(Done::Deleted { silent: told.iter().filter_map(Told::complaint).collect() })
+    }
+
+    /// Reads the catalog until it has an entry that another node has made. Rows that are written here from then on are
+    /// newer than any delete up to it.
+    pub async fn follow(&self, version: u64) -> Result<(), Error> {
+        match self.catalog.refresh().await?.version {
+            known if known >= version => Ok(()),
+            known => Err(Error::Unavailable(format!("the catalog ends with entry {known}, before {version}"))),
+        }
     }
 
     async fn cancel(&self, id: Uuid, asker: &Asker) -> Result<Done, Error> {

@@ -11,7 +11,7 @@ use storage::model::{FieldType, Retention};
 use uuid::Uuid;
 
 use super::words::{Result, Words};
-use super::{Command, Grant, Named, TableRef};
+use super::{Command, Grant, Named, TableRef, rows};
 
 /// What statements begin with that are commands, or are refused.
 const FIRST_WORDS: &[&str] = &[
@@ -25,6 +25,7 @@ const FIRST_WORDS: &[&str] = &[
     "CREATE ADMIN TOKEN",
     "DROP TOKEN",
     "ALTER SYSTEM",
+    "DELETE",
     "DRAIN",
     "REMOVE",
     "CANCEL",
@@ -83,6 +84,7 @@ fn command(first: &str, words: &mut Words, database: &str) -> Result<Command> {
         }
         "DROP TOKEN" => Ok(Command::DropToken(dropped(words, "the name of a token")?)),
         "ALTER SYSTEM" => configure(words),
+        "DELETE" => delete_rows(words, database),
         "DRAIN" => {
             words.expect("NODE")?;
             Ok(Command::DrainNode { node: words.text("the id of a node in single quotes")? })
@@ -98,6 +100,15 @@ fn command(first: &str, words: &mut Words, database: &str) -> Result<Command> {
             Ok(Command::CancelQuery { id: Uuid::parse_str(&id).map_err(wrong)? })
         }
     }
+}
+
+fn delete_rows(words: &mut Words, database: &str) -> Result<Command> {
+    words.expect("FROM")?;
+    let mut deletion = rows::all(table(words, database)?);
+    if words.take("WHERE") {
+        rows::restrict(&mut deletion, words.rest())?;
+    }
+    Ok(Command::DeleteRows(deletion))
 }
 
 fn dropped(words: &mut Words, of: &str) -> Result<Named> {

@@ -95,6 +95,11 @@ impl Words {
         Ok(options)
     }
 
+    /// All that follows.
+    pub(super) fn rest(&mut self) -> Vec<Token> {
+        self.tokens.split_off(self.next)
+    }
+
     /// Nothing may follow.
     pub(super) fn end(&self) -> Result<()> {
         if self.next == self.tokens.len() { Ok(()) } else { Err(self.expected("the end of the statement")) }

@@ -148,7 +148,7 @@ impl Work {
         let asker = Asker { access: access.clone(), token: token.clone(), door };
         let done = operator.perform(command, &asker).await?;
         let row = command.row(&done).map_err(|error| Error::Execution(error.to_string()))?;
-        self.send_head(Head { schema: row.schema(), tag: Some(command.tag()) })?;
+        self.send_head(Head { schema: row.schema(), tag: Some(command.done_tag(&done)) })?;
         self.progress.rows = row.num_rows();
         self.rows.send(row).await.map_err(|_| Error::Cancelled)
     }

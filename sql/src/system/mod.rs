@@ -15,6 +15,7 @@
 mod changes;
 mod compaction_events;
 mod databases;
+mod deletes;
 mod facts;
 mod influxdb_schema;
 mod log;
@@ -44,6 +45,7 @@ use storage::catalog::{Access, Database, Dropped, State};
 use storage::cluster::Lives;
 use storage::model::Mode;
 
+pub(crate) use deletes::conditions;
 pub use facts::Facts;
 pub(crate) use log::{Arrival, End, Entry, Finished, QueryLog};
 pub use peers::{Heard, Peers, Told};
@@ -96,6 +98,7 @@ const TABLES: &[Definition] = &[
     changes::TABLE,
     compaction_events::TABLE,
     databases::TABLE,
+    deletes::TABLE,
     influxdb_schema::TABLE,
     nodes::TABLE,
     parquet_files::TABLE,

@@ -14,6 +14,9 @@ pub trait Peers: Debug + Send + Sync {
 
     /// Has all others that answer queries cancel one, at the same time, if `token` may. `true` comes from where it ran.
     fn cancel(&self, query: Uuid, token: Option<Secret>) -> BoxFuture<'static, Vec<Told>>;
+
+    /// Has all others read the catalog up to an entry, at the same time.
+    fn follow(&self, version: u64, token: Option<Secret>) -> BoxFuture<'static, Vec<Told>>;
 }
 
 /// What came of telling one node.

@@ -191,6 +191,7 @@ fn routes() -> Vec<Route> {
         route(Method::POST, "/api/v3/query_sql", Needs::Token, post(query::post)).by(Mode::Query),
         route(Method::GET, system::PATH, Needs::Token, get(system::get)),
         route(Method::POST, system::CANCEL_PATH, Needs::Token, post(system::cancel)),
+        route(Method::POST, system::FOLLOW_PATH, Needs::Token, post(system::follow)),
         route(Method::GET, database::PATH, Needs::Token, get(database::list)),
         route(Method::POST, database::PATH, Needs::Admin, post(database::create)),
         route(Method::PUT, database::PATH, Needs::Admin, put(database::update)),

@@ -5,6 +5,7 @@
 //!   stream, as far as the token may read them. Any node does, whatever its modes.
 //! - `POST /api/v3/weir/query/cancel?id=ID` cancels a query that runs on this node, if the token may; it answers `true` if
 //!   there was one, else `false`.
+//! - `POST /api/v3/weir/catalog/follow?version=NUMBER` answers `true` once this node has read the catalog up to that entry.
 //! - All nodes that should live are asked at once, with the token of whoever asks, and waited for no longer than
 //!   `ANSWER_WITHIN`; an answer that is too large, broken or from another node counts as none.
 //! - A node that left in order is not asked: it keeps nothing.
@@ -38,6 +39,7 @@ use super::tls::Trust;
 use super::write::parameters;
 
 pub(super) const PATH: &str = "/api/v3/weir/system";
+pub(super) const FOLLOW_PATH: &str = "/api/v3/weir/catalog/follow";
 pub(super) const CANCEL_PATH: &str = "/api/v3/weir/query/cancel";
 
 const CONTENT_TYPE: &str = "application/vnd.apache.arrow.stream";
@@ -81,6 +83,17 @@ pub(super) async fn cancel(
     let Cancelled { id } = parameters(&uri)?;
     let id = Uuid::parse_str(&id).map_err(|_| Refusal::bad_request("id is not the id of a query"))?;
     Ok(json_answer(StatusCode::OK, &services.operator.facts.cancel(id, &access).into()))
+}
+
+#[derive(Deserialize)]
+struct Followed {
+    version: u64,
+}
+
+pub(super) async fn follow(State(services): State<Arc<Services>>, uri: Uri) -> Result<Response, Refusal> {
+    let Followed { version } = parameters(&uri)?;
+    services.operator.follow(version).await?;
+    Ok(json_answer(StatusCode::OK, &true.into()))
 }
 
 fn encode(rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
@@ -160,6 +173,14 @@ impl Peers {
     }
 }
 
+impl Peers {
+    async fn tell(&self, mode: Option<Mode>, path: &str, token: Option<Secret>) -> Vec<Told> {
+        let read = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|error| format!("its answer: {error}"));
+        let told = self.call_all(mode, (Method::POST, path), (token, read)).await;
+        told.into_iter().map(|(node_id, outcome)| Told { node_id, outcome }).collect()
+    }
+}
+
 impl sql::Peers for Peers {
     fn ask(&self, table: &'static str, mode: Option<Mode>, token: Option<Secret>) -> BoxFuture<'static, Vec<Heard>> {
         let peers = self.clone();
@@ -174,13 +195,12 @@ impl sql::Peers for Peers {
 
     fn cancel(&self, query: Uuid, token: Option<Secret>) -> BoxFuture<'static, Vec<Told>> {
         let peers = self.clone();
-        async move {
-            let read = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|error| format!("its answer: {error}"));
-            let path = format!("{CANCEL_PATH}?id={query}");
-            let told = peers.call_all(Some(Mode::Query), (Method::POST, &path), (token, read)).await;
-            told.into_iter().map(|(node_id, outcome)| Told { node_id, outcome }).collect()
-        }
-        .boxed()
+        async move { peers.tell(Some(Mode::Query), &format!("{CANCEL_PATH}?id={query}"), token).await }.boxed()
+    }
+
+    fn follow(&self, version: u64, token: Option<Secret>) -> BoxFuture<'static, Vec<Told>> {
+        let peers = self.clone();
+        async move { peers.tell(None, &format!("{FOLLOW_PATH}?version={version}"), token).await }.boxed()
     }
 }
 

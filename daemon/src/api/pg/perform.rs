@@ -185,8 +185,11 @@ impl Session {
             self.check_asleep()?;
         }
         let mut rows = self.start(portal, text, running).await?;
-        if let Some(Tag { words, has_rows: false }) = rows.tag {
+        if let Some(Tag { words, has_rows: false, notice }) = &rows.tag {
             portal.is_done = true;
+            if let Some(notice) = notice {
+                self.notice("01000", notice);
+            }
             self.out.complete(words);
             return Ok(());
         }

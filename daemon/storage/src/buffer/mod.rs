@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 
 pub use sort::Sorted;
 
+use crate::merge::{self, Layout, Mask};
 use crate::model::{Position, Rows, SeriesKey, Stamp, TableId, TableSchema, TimeRange};
 use crate::wal::Committed;
 
@@ -86,6 +87,14 @@ pub struct SortedChunk {
     pub key_max: SeriesKey,
     /// Whether some row stands in more than one version.
     pub has_versions: bool,
+}
+
+impl SortedChunk {
+    /// Without the rows that are hidden; `None` when none is left. What is said of the chunk holds for fewer rows as well.
+    pub fn masked(self, mask: &Mask, schema: &TableSchema) -> Result<Option<Self>, merge::Error> {
+        let batch = mask.apply(self.batch, &Layout::of(schema))?;
+        Ok((batch.num_rows() > 0).then_some(Self { batch, ..self }))
+    }
 }
 
 /// The rows of one origin that are not in files.
@@ -321,6 +330,12 @@ impl Chunk {
 
     fn is_at_or_below(&self, position: Position) -> bool {
         self.pieces.last().is_none_or(|piece| piece.position <= position)
+    }
+
+    /// The oldest stamp of its rows.
+    #[must_use]
+    pub fn stamp_min(&self) -> Stamp {
+        self.pieces.first().map_or(Stamp::SETTLED, |piece| piece.stamp)
     }
 
     /// The rows of the chunk in the layout of `schema`. Sorts on the first call: milliseconds for a full chunk.

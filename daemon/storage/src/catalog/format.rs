@@ -13,8 +13,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::stored::{
-    StoredAuditRecord, StoredColumn, StoredDescription, StoredDropped, StoredFile, StoredPermission, StoredToken, hex,
-    unhex,
+    StoredAuditRecord, StoredColumn, StoredDescription, StoredDropped, StoredFile, StoredPermission, StoredSelection,
+    StoredToken, hex, unhex,
 };
 use super::{Change, TokenId};
 use crate::model::{ColumnId, DatabaseId, Epoch, FileId, NodeId, Position, Stamp, TableId, Writer};
@@ -51,6 +51,8 @@ enum StoredChange {
     RemoveNode { node: String, at_ms: u64 },
     TakeCompactor { node: String, epoch: u32, term: u64 },
     LeaveCompactor { node: String, term: u64 },
+    DeleteRows { table: u32, stamp: u64, at_ms: u64, which: StoredSelection },
+    ForgetDeletes { table: u32, deletes: Vec<u64> },
     ReplaceFiles { table: u32, removed: Vec<String>, added: Vec<StoredFile>, at_ms: u64 },
     RaiseFileFloor { floor: String },
     ForgetFiles { files: Vec<String> },
@@ -154,6 +156,10 @@ fn store_nodes_and_files(change: &Change) -> StoredChange {
             files: files.iter().map(|f| StoredFile::from(&**f)).collect(),
         },
         Change::CloseEpoch { node, epoch } => S::CloseEpoch { node: node.to_string(), epoch: epoch.0 },
+        Change::DeleteRows { table, stamp, at_ms, which } => {
+            S::DeleteRows { table: table.0, stamp: stamp.0, at_ms: *at_ms, which: which.into() }
+        }
+        Change::ForgetDeletes { table, deletes } => S::ForgetDeletes { table: table.0, deletes: deletes.clone() },
         Change::ReplaceFiles { table, removed, added, at_ms } => S::ReplaceFiles {
             table: table.0,
             removed: removed.iter().map(FileId::to_string).collect(),
@@ -251,6 +257,10 @@ fn load_nodes_and_files(change: StoredChange) -> Result<Change, String> {
             files: files(stored)?,
         },
         S::CloseEpoch { node, epoch } => Change::CloseEpoch { node: NodeId::new(&node)?, epoch: Epoch(epoch) },
+        S::DeleteRows { table, stamp, at_ms, which } => {
+            Change::DeleteRows { table: TableId(table), stamp: Stamp(stamp), at_ms, which: which.load()? }
+        }
+        S::ForgetDeletes { table, deletes } => Change::ForgetDeletes { table: TableId(table), deletes },
         S::ReplaceFiles { table, removed, added, at_ms } => {
             Change::ReplaceFiles { table: TableId(table), removed: ids(removed)?, added: files(added)?, at_ms }
         }

@@ -1,5 +1,5 @@
 //! What an operator does to databases and tables: create, drop, and say how long rows are kept; to nodes (`nodes`) and to
-//! settings (`settings`).
+//! settings (`settings`); and which rows are deleted (`rows`).
 //!
 //! # Promises
 //! - What is changed and the record of who asked for it hold together or not at all.
@@ -12,10 +12,13 @@
 //! - Removing the files of what was dropped: see `sweep`.
 
 mod nodes;
+mod rows;
 mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use rows::Deletion;
 
 use super::names::{check_column_name, check_database_name, check_table_name, dropped_name};
 use super::{AuditRecord, Catalog, Change, Database, Dropped, Error, State, Table};

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::merge::{Border, Cuts, LongSeries};
-use crate::model::{FileId, FileRecord, SeriesKey, Stamp, TimeRange, Window};
+use crate::model::{FileId, FileRecord, RowDelete, SeriesKey, Stamp, TimeRange, Window};
 
 /// So many unsettled files of one set are merged although they could wait.
 const GATHERED_FILES: usize = 8;
@@ -25,7 +25,7 @@ const GATHERED_FILES: usize = 8;
 const GATHERED_PART: u64 = 4;
 
 /// Unsettled files this old are merged however few they are.
-const IDLE_NS: i64 = 600_000_000_000;
+pub(super) const IDLE_NS: i64 = 600_000_000_000;
 
 /// A plan cuts at no more borders than this, or many tiny files come out.
 const BORDERS_MAX: usize = 64;
@@ -301,8 +301,9 @@ impl Plan {
 
     /// Whether something is better after a run that left so many files. A run that betters nothing would be planned
     /// again at once.
-    pub(super) fn is_worth(&self, files: usize) -> bool {
-        files < self.inputs.len() || self.inputs.iter().any(|f| is_unsettled(f))
+    pub(super) fn is_worth(&self, files: usize, deletes: &[Arc<RowDelete>]) -> bool {
+        let is_better = |f: &Arc<FileRecord>| is_unsettled(f) || deletes.iter().any(|delete| delete.touches(f));
+        files < self.inputs.len() || self.inputs.iter().any(is_better)
     }
 }
 
@@ -314,12 +315,12 @@ fn strings(files: &[Arc<FileRecord>]) -> u64 {
     files.iter().map(|f| f.string_bytes).sum()
 }
 
-fn is_unsettled(file: &FileRecord) -> bool {
+pub(super) fn is_unsettled(file: &FileRecord) -> bool {
     file.stamp_max != Stamp::SETTLED
 }
 
 /// A file's id begins with the time it was made.
-fn made_at_ns(file: &FileRecord) -> i64 {
+pub(super) fn made_at_ns(file: &FileRecord) -> i64 {
     i64::try_from((file.id.0 >> 80).saturating_mul(1_000_000)).unwrap_or(i64::MAX)
 }
 

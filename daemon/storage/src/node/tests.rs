@@ -1,4 +1,5 @@
 mod adopting;
+mod deleting;
 mod lines;
 mod reaching;
 mod roles;

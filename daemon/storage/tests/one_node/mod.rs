@@ -11,7 +11,7 @@ use storage::bucket::{Key, Store};
 use storage::catalog::{Description, Limits};
 use storage::clock::Clock;
 use storage::ingest::{Answer, BadLines, Precision, Write};
-use storage::merge::{Layout, Settle, merge_all};
+use storage::merge::{Layout, Mask, Settle, merge_all};
 use storage::model::{NodeId, TimeRange};
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
@@ -117,7 +117,8 @@ pub(crate) async fn read(node: &Node) -> Vec<String> {
         let bytes = node.bucket.find(&Key::from(&*file.path)).await.unwrap().expect("the file is there");
         let batches = files::Reader::open(&file.path, bytes, file.tail)
             .unwrap()
-            .map(|b| files::padded(&file.path, &b.unwrap(), &layout.schema).unwrap());
+            .map(|b| files::padded(&file.path, &b.unwrap(), &layout.schema).unwrap())
+            .map(|b| Mask::of_file(&view.deletes, file).apply(b, &layout).unwrap());
         inputs.push(batches.collect());
     }
     let merged = merge_all(layout, inputs, Settle::All).expect("the inputs are sorted");

@@ -59,8 +59,9 @@ impl State {
         self.next_table = id.0.checked_add(1).ok_or("there are no table ids left")?;
         let schema = Arc::new(TableSchema { table: *id, name: Arc::clone(name), columns: columns.clone() });
         let (database, retention_ns) = (*database, *retention_ns);
-        self.tables
-            .insert(*id, Arc::new(Table { database, schema, retention_ns, files: Default::default(), dropped: None }));
+        let (files, deletes) = Default::default();
+        let table = Table { database, schema, retention_ns, files, deletes, last_delete: 0, dropped: None };
+        self.tables.insert(*id, Arc::new(table));
         Ok(())
     }
 
@@ -124,7 +125,7 @@ impl State {
         }
     }
 
-    fn live_table_mut(&mut self, id: TableId) -> Result<&mut Table, String> {
+    pub(super) fn live_table_mut(&mut self, id: TableId) -> Result<&mut Table, String> {
         let live = self.tables.get(&id).map(|table| self.is_live(table)).ok_or_else(|| no_table(id))?;
         let table = self.tables.get_mut(&id).filter(|_| live);
         table.map(Arc::make_mut).ok_or_else(|| format!("table {id} is dropped"))
@@ -204,6 +205,6 @@ fn no_database(id: DatabaseId) -> String {
     format!("database {id} does not exist")
 }
 
-fn no_table(id: TableId) -> String {
+pub(super) fn no_table(id: TableId) -> String {
     format!("table {id} does not exist")
 }

@@ -55,6 +55,7 @@ fn file(number: u128, minute: i64, rows: u64, stamp: u64) -> FileRecord {
         level: 1,
         window_start: start,
         window_width: GEN1,
+        deletes_up_to: 0,
     }
 }
 
@@ -236,6 +237,7 @@ impl World {
             level,
             window_start: start,
             window_width: width,
+            deletes_up_to: 0,
         };
         self.files.insert(id, (Arc::new(record), batches));
     }
