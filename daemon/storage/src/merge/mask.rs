@@ -114,7 +114,10 @@ mod tests {
             let seen = Mask::of_log(deletes).apply(all, &layout()).expect("rows of the layout");
             let expected: Vec<Row> = expected.iter().map(|place| rows[*place].clone()).collect();
             let text = |batch: &RecordBatch| {
-                format!("{:?}", arrow_cast::pretty::pretty_format_batches(&[batch.clone()]).map(|t| t.to_string()))
+                format!(
+                    "{:?}",
+                    arrow_cast::pretty::pretty_format_batches(std::slice::from_ref(batch)).map(|t| t.to_string())
+                )
             };
             assert_eq!(text(&seen), text(&batch(&expected, random)), "{deletes:?}");
         }

@@ -5,8 +5,8 @@ use rand::{Rng, SeedableRng};
 
 use super::deletes::tests::delete;
 use super::tests::{
-    audit, configure, create_database, create_table, create_token, delete, describe, drop_database, drop_table, open,
-    persist, register, replace, stop, take,
+    audit, configure, create_database, create_table, create_token, describe, drop_database, drop_table, open, persist,
+    register, replace, stop, take,
 };
 use super::*;
 use crate::catalog::Dropped;
@@ -66,12 +66,12 @@ pub(in crate::catalog) fn any_change(chance: &mut StdRng, state: &State) -> Chan
     let table = near(state.next_table, chance);
     let epoch = state.nodes.get(&node("n")).map_or(0, |n| n.epoch.0);
     match chance.random_range(0..30) {
-        27 => delete(id, state.settled().max(state.deleted_stamp).0 + u64::from(id), u16::from(id > 4)),
+        27 => delete(id, state.settled().max(state.deleted_stamp).0 + u64::from(id), &[]),
         28 => Change::ForgetDeletes {
             table: TableId(id),
             deletes: vec![state.tables.get(&TableId(id)).map_or(1, |t| t.last_delete)],
         },
-        29 => delete(id, state.version, 0),
+        29 => delete(id, state.version, &[0]),
         24 => configure(name, None, (id % 3 != 0).then_some("1")),
         25 => configure(name, Some("n"), (id % 2 == 0).then_some("2")),
         26 => audit(name),

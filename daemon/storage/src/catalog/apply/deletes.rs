@@ -58,25 +58,31 @@ impl State {
 pub(super) mod tests {
     use super::super::tests::{HIDDEN, check, drop_table, open, persist, plant, register, replace};
     use super::*;
-    use crate::model::{Epoch, NodeId, Selection, Stamp, TimeRange};
+    use crate::model::{Column, ColumnId, ColumnKind, Epoch, NodeId, Selection, Stamp, TimeRange};
 
-    /// Of the rows whose tag at a place is `a`.
-    pub(in crate::catalog::apply) fn delete(table: u32, stamp: u64, place: u16) -> Change {
-        let tags = [(place, [Some("a".into())].into())].into();
+    /// Of the rows whose tags at these places are `a`.
+    pub(in crate::catalog::apply) fn delete(table: u32, stamp: u64, places: &[u16]) -> Change {
+        let tags = places.iter().map(|place| (*place, [Some("a".into())].into())).collect();
         let which = Selection { time: TimeRange { min: 0, max: 9 }, tags };
         Change::DeleteRows { table: TableId(table), stamp: Stamp(stamp), at_ms: 60, which }
     }
 
+    /// A table with one tag.
+    fn tagged() -> Vec<Change> {
+        let columns = vec![Column { name: "h".into(), kind: ColumnKind::Tag }];
+        [plant(), vec![Change::AddColumns { table: TableId(1), first: ColumnId(2), columns }]].concat()
+    }
+
     #[test]
     fn a_delete_is_above_what_is_settled_and_names_tags_that_are_there() {
-        let with_rows = [plant(), vec![register("n", 1, 1), open("n", 1), persist(1, 5, 40, &[(1, 9, 40)])]].concat();
-        check(&with_rows, delete(1, 41, 0), Ok(()));
-        check(&with_rows, delete(1, 40, 0), Err("a delete with stamp 40 must be above 40"));
-        check(&with_rows, delete(1, 41, 1), Err("table 1 has 1 tags, none at place 1"));
-        check(&with_rows, delete(2, 41, 0), Err("table 2 does not exist"));
-        check(&[&with_rows[..], &[delete(1, 50, 0)]].concat(), delete(1, 50, 0), Err("must be above 50"));
+        let with_rows = [tagged(), vec![register("n", 1, 1), open("n", 1), persist(1, 5, 40, &[(1, 9, 40)])]].concat();
+        check(&with_rows, delete(1, 41, &[0]), Ok(()));
+        check(&with_rows, delete(1, 40, &[0]), Err("a delete with stamp 40 must be above 40"));
+        check(&with_rows, delete(1, 41, &[1]), Err("table 1 has 1 tags, none at place 1"));
+        check(&with_rows, delete(2, 41, &[0]), Err("table 2 does not exist"));
+        check(&[&with_rows[..], &[delete(1, 50, &[0])]].concat(), delete(1, 50, &[0]), Err("must be above 50"));
         let dropped = [&with_rows[..], &[drop_table(1, "t-old", HIDDEN)]].concat();
-        check(&dropped, delete(1, 41, 0), Err("table 1 is dropped"));
+        check(&dropped, delete(1, 41, &[0]), Err("table 1 is dropped"));
         let forget = |versions: &[u64]| Change::ForgetDeletes { table: TableId(1), deletes: versions.to_vec() };
         check(&with_rows, forget(&[3]), Err("table 1 has no delete of entry 3"));
     }
@@ -89,15 +95,19 @@ pub(super) mod tests {
             let table = &state.tables[&TableId(1)];
             table.deletes.first().map(|delete| state.is_carried_out(table, delete))
         };
-        make(&plant());
+        make(&tagged());
         make(&[register("n", 1, 1), open("n", 1), persist(1, 5, 40, &[(1, 9, 40)])]);
-        assert_eq!(make(&[delete(1, 50, 0)]), Some(false), "a file was planned before it, and rows may be in the log");
+        assert_eq!(
+            make(&[delete(1, 50, &[0])]),
+            Some(false),
+            "a file was planned before it, and rows may be in the log"
+        );
         assert_eq!(make(&[replace(&[9], &[])]), Some(false), "rows may be in the log");
         assert_eq!(make(&[persist(1, 6, 50, &[])]), Some(true));
         let deletes = vec![3];
         assert_eq!(make(&[Change::ForgetDeletes { table: TableId(1), deletes }]), None);
         // Nobody who opens a log afterwards stamps below it.
-        make(&[Change::CloseEpoch { node: NodeId::new("n").expect("a name"), epoch: Epoch(1) }, delete(1, 90, 0)]);
+        make(&[Change::CloseEpoch { node: NodeId::new("n").expect("a name"), epoch: Epoch(1) }, delete(1, 90, &[0])]);
         make(&[open("n", 2)]);
         assert_eq!(state.nodes[&NodeId::new("n").expect("a name")].persisted_stamp, Stamp(90));
     }

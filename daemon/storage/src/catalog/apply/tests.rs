@@ -1,8 +1,8 @@
 use super::*;
 use crate::catalog::{Action, Description, Dropped, Permission, Resource};
 use crate::model::{
-    Column, ColumnId, ColumnKind, DatabaseId, Epoch, FieldType, FileId, FileRecord, NodeId, Position, Selection,
-    SeriesKey, Stamp, TableId, TimeRange, Writer,
+    Column, ColumnId, ColumnKind, DatabaseId, Epoch, FieldType, FileId, FileRecord, NodeId, Position, SeriesKey, Stamp,
+    TableId, TimeRange, Writer,
 };
 
 pub(super) const HIDDEN: Dropped = Dropped { at_ms: 5, hard_delete_at_ms: Some(9) };
