@@ -164,7 +164,8 @@ fn operator((config, knobs): (&NodeConfig, &Knobs), node: &Node, trust: &Trust, 
     let settings = follow_settings(Arc::clone(&facts), catalog.watch(), member.node().clone());
     tasks.start("settings", tasks.stopping().run_until_cancelled_owned(settings).map(drop));
     let peers = Arc::new(http::Peers::new(Arc::clone(&catalog), member.clone(), trust));
-    Arc::new(sql::Operator { catalog, member, facts, peers })
+    let hands = sql::Hands { snapshot: node.snapshot.clone(), compaction: node.orders.clone() };
+    Arc::new(sql::Operator { catalog, member, facts, peers, hands })
 }
 
 /// The HTTP API over what this node has.

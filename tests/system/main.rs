@@ -29,6 +29,7 @@ mod flight;
 mod tls;
 mod peers;
 mod commands;
+mod orders;
 mod token_files;
 mod client_commands;
 mod client_tls;

@@ -24,7 +24,7 @@ use crate::buffer::Buffer;
 use crate::catalog::{self, Catalog, Change, Limits, Pins, State};
 use crate::clock::Clock;
 use crate::cluster::{self, InUse, Member, Role, Standby};
-use crate::compaction::{self, Compactor, Events};
+use crate::compaction::{self, Compactor, Events, Orders};
 use crate::ingest::{self, Ingest};
 use crate::model::{Epoch, ErrorKind, NodeId};
 use crate::replica::{self, Replica, Wire};
@@ -74,6 +74,8 @@ pub struct Node {
     pub snapshot: Option<Snapshot>,
     /// What compaction did on this node.
     pub events: Arc<Events>,
+    /// What a node has that may compact.
+    pub orders: Option<Orders>,
     /// What a node has that shows rows.
     pub views: Option<Arc<Views>>,
     /// What a node stores that takes writes and has a wire, for others that follow it.
@@ -143,7 +145,8 @@ impl Node {
             }
         };
         let (ingest, snapshot) = ingest.unzip();
-        let events = compaction.map_or_else(Arc::default, |config| ground.start_compaction(config, adopter));
+        let (events, orders) = compaction.map(|config| ground.start_compaction(config, adopter)).unzip();
+        let events = events.unwrap_or_default();
         ground.start_sweep(sweep, Arc::clone(&pins));
         let views = match replica {
             Some(replica) => Some(ground.start_views((replica, wire), pins, (buffer, stamps)).await),
@@ -151,7 +154,7 @@ impl Node {
         };
         member.ready().await;
         let Ground { bucket, catalog, tasks, .. } = ground;
-        Ok(Self { bucket, catalog, ingest, snapshot, events, views, feed, member, tasks })
+        Ok(Self { bucket, catalog, ingest, snapshot, events, orders, views, feed, member, tasks })
     }
 
     /// The order is that of `start`, backwards.
@@ -246,7 +249,7 @@ impl Ground {
     }
 
     /// Compacts whenever it has the role of the compactor, who adopts the logs of dead nodes as well.
-    fn start_compaction(&self, config: compaction::Config, adopter: Adopter) -> Arc<Events> {
+    fn start_compaction(&self, config: compaction::Config, adopter: Adopter) -> (Arc<Events>, Orders) {
         let parts = compaction::Parts {
             bucket: self.bucket.clone(),
             catalog: Arc::clone(&self.catalog),
@@ -256,10 +259,10 @@ impl Ground {
             role: self.role.clone(),
             metrics: compaction::Metrics::register(&self.registry),
         };
-        let events = Compactor::new(config, parts).start();
+        let started = Compactor::new(config, parts).start();
         let standby = Standby::new(self.role.clone(), (self.bucket.clone(), self.clock.clone()), &self.registry);
         adopter.start(self.role.clone(), standby.start(&self.tasks));
-        events
+        started
     }
 
     fn start_sweep(&self, config: sweep::Config, pins: Arc<Pins>) {

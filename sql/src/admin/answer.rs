@@ -5,15 +5,16 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use storage::catalog::CreatedToken;
+use storage::compaction::Merged;
 
-use super::{Command, Done};
+use super::{Command, Compacted, Done};
 
 /// How a command is told to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag {
     /// Its words, as a Postgres client expects them.
     pub words: &'static str,
-    /// Whether its row says more than the words do.
+    /// Whether its rows say more than the words do.
     pub has_rows: bool,
 }
 
@@ -22,7 +23,12 @@ impl Command {
     pub fn tag(&self) -> Tag {
         let has_rows = matches!(
             self,
-            Self::CreateToken { .. } | Self::DrainNode { .. } | Self::RemoveNode { .. } | Self::CancelQuery { .. }
+            Self::CreateToken { .. }
+                | Self::DrainNode { .. }
+                | Self::RemoveNode { .. }
+                | Self::CancelQuery { .. }
+                | Self::Snapshot { .. }
+                | Self::CompactTable { .. }
         );
         Tag { words: self.words(), has_rows }
     }
@@ -38,17 +44,38 @@ impl Command {
             ],
             Self::DrainNode { .. } | Self::RemoveNode { .. } => vec![text("node_id"), text("state")],
             Self::CancelQuery { .. } => vec![text("query_id"), text("node_id")],
+            Self::Snapshot { .. } => vec![text("node_id"), text("result")],
+            Self::CompactTable { .. } => vec![
+                text("table_name"),
+                text("node_id"),
+                text("result"),
+                Field::new("files_before", DataType::UInt64, true),
+                Field::new("files_after", DataType::UInt64, true),
+            ],
             _ => vec![text("result")],
         }))
     }
 
-    /// The one row of the answer.
-    pub(crate) fn row(&self, done: &Done) -> Result<RecordBatch, ArrowError> {
+    /// The answer.
+    pub(crate) fn rows(&self, done: &Done) -> Result<RecordBatch, ArrowError> {
         let text = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
         let columns = match done {
             Done::Changed => vec![text(self.words())],
             Done::Node(node, condition) => vec![text(node.id.as_str()), text(&condition.to_string())],
             Done::Cancelled { id, node } => vec![text(&id.to_string()), text(node)],
+            Done::Written(nodes) => {
+                let written = vec!["written"; nodes.len()];
+                let nodes: ArrayRef = Arc::new(StringArray::from_iter_values(nodes));
+                vec![nodes, Arc::new(StringArray::from(written))]
+            }
+            Done::Compacted(Compacted { table, node, merged }) => {
+                let result = if merged.is_some() { "merged" } else { "goes on" };
+                let count = |of: fn(&Merged) -> usize| {
+                    Arc::new(UInt64Array::from(vec![merged.as_ref().map(|merged| of(merged) as u64)])) as ArrayRef
+                };
+                let (before, after) = (count(|merged| merged.files_before), count(|merged| merged.files_after));
+                vec![text(&table.table), text(node), text(result), before, after]
+            }
             Done::Token(created) => {
                 let CreatedToken { token, secret } = &**created;
                 let expiry = token.expires_at_ms.and_then(|ms| i64::try_from(ms).ok());

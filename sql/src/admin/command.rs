@@ -2,7 +2,7 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use storage::catalog::{HardDelete, NewTable, PermissionText};
-use storage::model::{FieldType, Retention};
+use storage::model::{FieldType, Retention, TimeRange};
 use uuid::Uuid;
 
 /// One change that an operator wants. Shown, it is a statement that means the same.
@@ -50,6 +50,15 @@ pub enum Command {
     },
     CancelQuery {
         id: Uuid,
+    },
+    /// Of one node, or of all that take writes.
+    Snapshot {
+        node: Option<String>,
+    },
+    /// Of rows of this time, or of all.
+    CompactTable {
+        table: TableRef,
+        window: Option<TimeRange>,
     },
     /// Of one node, or of all; no value ends what was set.
     Configure {
@@ -101,6 +110,8 @@ impl Command {
             Self::DrainNode { .. } => "DRAIN NODE",
             Self::RemoveNode { .. } => "REMOVE NODE",
             Self::CancelQuery { .. } => "CANCEL QUERY",
+            Self::Snapshot { .. } => "SNAPSHOT",
+            Self::CompactTable { .. } => "COMPACT TABLE",
             Self::Configure { .. } => "ALTER SYSTEM",
         }
     }
@@ -138,6 +149,14 @@ impl Display for Command {
             Self::DrainNode { node } => write!(f, "DRAIN NODE {}", Text(node)),
             Self::RemoveNode { node } => write!(f, "REMOVE NODE {}", Text(node)),
             Self::CancelQuery { id } => write!(f, "CANCEL QUERY '{id}'"),
+            Self::Snapshot { node: None } => f.write_str("SNAPSHOT"),
+            Self::Snapshot { node: Some(node) } => write!(f, "SNAPSHOT NODE {}", Text(node)),
+            Self::CompactTable { table, window } => {
+                write!(f, "COMPACT TABLE {table}")?;
+                let Some(TimeRange { min, max }) = window else { return Ok(()) };
+                let (from, to) = (super::exact_instant_text(*min), super::exact_instant_text(max.saturating_add(1)));
+                write!(f, " WINDOW '{from}' TO '{to}'")
+            }
             Self::Configure { setting, node, value } => {
                 match value {
                     Some(value) => write!(f, "ALTER SYSTEM SET {} = {}", Name(setting), Text(value))?,

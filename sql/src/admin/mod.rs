@@ -25,11 +25,13 @@
 //! DROP TOKEN [IF EXISTS] name
 //! ALTER SYSTEM SET setting = value [FOR NODE 'id']      ALTER SYSTEM RESET setting [FOR NODE 'id']
 //! DRAIN NODE 'id'      REMOVE NODE 'id'      CANCEL QUERY 'id'
+//! SNAPSHOT [NODE 'id']      COMPACT TABLE t [WINDOW 'from' TO 'to']
 //! ```
 
 mod answer;
 mod command;
 mod operator;
+mod orders;
 mod parse;
 mod words;
 
@@ -39,5 +41,7 @@ mod tests;
 pub use answer::Tag;
 pub use command::{Command, Grant, Named, TableRef};
 pub use operator::{Asker, Done, Operator};
+pub use orders::{Compacted, Hands};
+use parse::exact_instant_text;
 pub(crate) use parse::parse;
 pub use parse::{hard_delete_at, instant_text, is_command};

@@ -2,12 +2,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use storage::bucket::Secret;
-use storage::catalog::{self, Access, Asked, Catalog, CreatedToken, Error, Node};
+use storage::catalog::{self, Access, Asked, Catalog, CreatedToken, Error, Node, State};
 use storage::cluster::{Condition, Member};
-use storage::model::{ErrorKind, NodeId};
+use storage::model::{ErrorKind, NodeId, TableId, TimeRange};
 use uuid::Uuid;
 
-use super::{Command, Grant, Named};
+use super::{Command, Compacted, Grant, Hands, Named, TableRef};
 use crate::system::{Facts, Peers, Told};
 
 /// Performs commands on a node. Cheap to clone.
@@ -17,6 +17,7 @@ pub struct Operator {
     pub member: Member,
     pub facts: Arc<Facts>,
     pub peers: Arc<dyn Peers>,
+    pub hands: Hands,
 }
 
 /// Who asks, and by which way in.
@@ -26,6 +27,8 @@ pub struct Asker {
     /// What the asker showed, for other nodes to judge.
     pub token: Option<Secret>,
     pub door: &'static str,
+    /// How long the asker waits for what takes its time; `None` for as long as it takes.
+    pub within: Option<Duration>,
 }
 
 /// What came of a command.
@@ -40,6 +43,9 @@ pub enum Done {
         id: Uuid,
         node: String,
     },
+    /// The nodes that put their rows into files.
+    Written(Vec<String>),
+    Compacted(Compacted),
 }
 
 impl Operator {
@@ -61,6 +67,10 @@ impl Operator {
         match command {
             Command::DrainNode { node } => self.drain(node, &asked).await,
             Command::RemoveNode { node } => self.remove(node, &asked).await,
+            Command::Snapshot { node } => self.snapshot(node.as_deref(), (asker, &asked)).await,
+            Command::CompactTable { table, window } => {
+                self.compact((table, window.unwrap_or(TimeRange::ALL)), (asker, &asked)).await
+            }
             Command::CreateToken { name, grant, expiry } => {
                 let operator = self.catalog.by(&asked);
                 let created = match grant {
@@ -117,6 +127,8 @@ impl Operator {
             Command::CreateToken { .. }
             | Command::DrainNode { .. }
             | Command::RemoveNode { .. }
+            | Command::Snapshot { .. }
+            | Command::CompactTable { .. }
             | Command::CancelQuery { .. } => unreachable!("perform() takes these"),
         }
     }
@@ -182,6 +194,17 @@ impl Operator {
             }
         })
     }
+}
+
+/// The live table that is meant.
+pub(super) fn table_id(state: &State, table: &TableRef) -> Result<TableId, Error> {
+    let TableRef { database, table } = table;
+    let found = state.database(database).and_then(|database| state.table_named(database, table));
+    let missing = || {
+        let message = format!("the requested resource was not found: table '{table}' of database '{database}'");
+        Error::refused(ErrorKind::NotFound, message)
+    };
+    found.map(|table| table.schema.table).ok_or_else(missing)
 }
 
 /// What was asked for with IF EXISTS or IF NOT EXISTS is no error when there is nothing to do.

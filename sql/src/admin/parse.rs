@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use arrow_array::TimestampMillisecondArray;
+use arrow_array::{TimestampMillisecondArray, TimestampNanosecondArray};
 use datafusion::arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use storage::catalog::{HardDelete, NewTable, PermissionText};
-use storage::model::{FieldType, Retention};
+use storage::model::{FieldType, Retention, TimeRange};
 use uuid::Uuid;
 
 use super::words::{Result, Words};
@@ -28,14 +28,18 @@ const FIRST_WORDS: &[&str] = &[
     "DRAIN",
     "REMOVE",
     "CANCEL",
+    "SNAPSHOT",
+    "COMPACT",
 ];
 
 /// The command in `text`; `None` when it does not begin like one. Tables without a database are those of `database`.
 pub(crate) fn parse(text: &str, database: &str) -> Option<Result<Command>> {
     // Most statements are queries, and are not taken apart twice.
-    let first = text.trim_start().chars().next()?;
-    if matches!(first.to_ascii_uppercase(), 'S' | 'W' | 'E' | 'V' | '(') {
-        return None;
+    let mut letters = text.trim_start().chars().map(|letter| letter.to_ascii_uppercase());
+    match (letters.next()?, letters.next()) {
+        ('S', Some('N')) => {}
+        ('S' | 'W' | 'E' | 'V' | '(', _) => return None,
+        _ => {}
     }
     let mut words = Words::of(text);
     let first = FIRST_WORDS.iter().find(|first| words.take(first))?;
@@ -91,6 +95,16 @@ fn command(first: &str, words: &mut Words, database: &str) -> Result<Command> {
             words.expect("NODE")?;
             Ok(Command::RemoveNode { node: words.text("the id of a node in single quotes")? })
         }
+        "SNAPSHOT" => {
+            let node = words.take("NODE").then(|| words.text("the id of a node in single quotes"));
+            Ok(Command::Snapshot { node: node.transpose()? })
+        }
+        "COMPACT" => {
+            words.expect("TABLE")?;
+            let table = table(words, database)?;
+            let window = words.take("WINDOW").then(|| window(words)).transpose()?;
+            Ok(Command::CompactTable { table, window })
+        }
         _ => {
             words.expect("QUERY")?;
             let id = words.text("the id of a query in single quotes")?;
@@ -98,6 +112,20 @@ fn command(first: &str, words: &mut Words, database: &str) -> Result<Command> {
             Ok(Command::CancelQuery { id: Uuid::parse_str(&id).map_err(wrong)? })
         }
     }
+}
+
+/// `'from' TO 'to'`, the second not included.
+fn window(words: &mut Words) -> Result<TimeRange> {
+    let from = words.text("an instant in single quotes")?;
+    words.expect("TO")?;
+    let to = words.text("an instant in single quotes")?;
+    let range = TimeRange::new(instant(&from)?, instant(&to)?.saturating_sub(1));
+    range.ok_or_else(|| format!("a window from '{from}' to '{to}' holds no time"))
+}
+
+/// Nanoseconds since 1970.
+fn instant(text: &str) -> Result<i64> {
+    string_to_timestamp_nanos(text).map_err(|_| format!("'{text}' is not an instant such as 2026-01-31T12:00:00Z"))
 }
 
 fn dropped(words: &mut Words, of: &str) -> Result<Named> {
@@ -242,6 +270,12 @@ pub fn hard_delete_at(when: Option<&str>) -> Result<HardDelete> {
             Ok(HardDelete::At(u64::try_from(ns / 1_000_000).unwrap_or(0)))
         }
     }
+}
+
+/// `2026-01-02T03:04:05.000000006Z`.
+pub(super) fn exact_instant_text(ns: i64) -> String {
+    let array = TimestampNanosecondArray::from(vec![ns]).with_timezone("UTC");
+    array_value_to_string(&array, 0).unwrap_or_else(|_| format!("{ns}ns"))
 }
 
 /// `2026-01-02T03:04:05.006Z`.

@@ -37,6 +37,13 @@ fn a_command_that_is_shown_is_read_as_the_same() {
         ("ALTER SYSTEM RESET x", r#"ALTER SYSTEM RESET "x""#),
         ("DRAIN NODE 'n''1'", "DRAIN NODE 'n''1'"),
         ("REMOVE NODE 'n1' -- gone", "REMOVE NODE 'n1'"),
+        ("snapshot", "SNAPSHOT"),
+        ("Snapshot node 'n1';", "SNAPSHOT NODE 'n1'"),
+        ("COMPACT TABLE cpu", r#"COMPACT TABLE "d".public."cpu""#),
+        (
+            "compact table other.public.cpu WINDOW '2026-01-02' TO '2026-01-02T12:00:00.5+01:00'",
+            r#"COMPACT TABLE "other".public."cpu" WINDOW '2026-01-02T00:00:00Z' TO '2026-01-02T11:00:00.500Z'"#,
+        ),
         (
             "/* slow */ CANCEL QUERY '67e55044-10b1-426f-9247-bb680e5fe0c8'",
             "CANCEL QUERY '67e55044-10b1-426f-9247-bb680e5fe0c8'",
@@ -89,6 +96,15 @@ fn a_command_that_is_wrong_is_told_what_was_expected_and_where() {
         ("CREATE ADMIN TOKEN t WITH (expires_in = 'soon')", "expires_in 'soon' is not a duration"),
         ("DRAIN n1", "expected NODE after DRAIN, found n1"),
         ("DRAIN NODE n1", "expected the id of a node in single quotes after DRAIN NODE, found n1"),
+        ("SNAPSHOT n1", "expected the end of the statement after SNAPSHOT, found n1"),
+        ("SNAPSHOT NODE", "expected the id of a node in single quotes after SNAPSHOT NODE, found the end"),
+        ("COMPACT t", "expected TABLE after COMPACT, found t"),
+        ("COMPACT TABLE t WINDOW 'soon' TO '2026-01-01'", "'soon' is not an instant such as"),
+        ("COMPACT TABLE t WINDOW '2026-01-01'", "expected TO after t WINDOW '2026-01-01', found the end"),
+        (
+            "COMPACT TABLE t WINDOW '2026-01-02' TO '2026-01-02'",
+            "a window from '2026-01-02' to '2026-01-02' holds no time",
+        ),
         ("CANCEL QUERY '7'", "'7' is not the id of a query, as column id of system.queries has it"),
     ] {
         let error = parse(text, "d").expect(text).expect_err(text);

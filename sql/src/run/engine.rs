@@ -120,11 +120,11 @@ impl Engine {
 
     /// Plans the query and begins to run it. Waits while too many queries run; dropping the call cancels the query.
     pub async fn run(&self, query: Query) -> Result<Answer, Error> {
-        let timeout = query.timeout.or(self.shared.default_timeout.get());
+        let query = Query { timeout: query.timeout.or(self.shared.default_timeout.get()), ..query };
         let (head_sent, head) = oneshot::channel();
         let (rows_sent, rows) = mpsc::channel(BATCHES_WAITING_MAX);
         let work = Work::new(Arc::clone(&self.shared), query, Parts { head: head_sent, rows: rows_sent });
-        let task = AbortOnDropHandle::new(self.shared.runtime.spawn(work.run(timeout)));
+        let task = AbortOnDropHandle::new(self.shared.runtime.spawn(work.run()));
         let Head { schema, tag } = head.await.unwrap_or(Err(Error::Cancelled))?;
         // The task is part of the stream: when the stream goes, so does the query.
         let rows = futures::stream::unfold(Some((rows, task)), |running| async move {

@@ -73,11 +73,12 @@ impl Work {
     }
 
     /// An error that comes before the schema is sent in its place; a later one is returned.
-    pub(super) async fn run(mut self, timeout: Option<Duration>) -> Result<(), Error> {
+    pub(super) async fn run(mut self) -> Result<(), Error> {
         let cancelled = self.progress.entry.cancelled.clone();
         // What a command has begun goes on whatever is told of it, so it is told how that ended.
         let command = statement::command(&self.query).transpose();
         let is_query = matches!(command, Ok(None));
+        let timeout = self.query.timeout.filter(|_| is_query);
         // The permit, the plan and the view go when `answer` ends, not when a slow reader has read the last rows.
         let answer = AssertUnwindSafe(self.answer(command)).catch_unwind();
         let answer = async {
@@ -87,7 +88,7 @@ impl Work {
                 answer = answer => answer,
             }
         };
-        let result = match timeout.filter(|_| is_query) {
+        let result = match timeout {
             Some(timeout) => tokio::time::timeout(timeout, answer).await.unwrap_or(Ok(Err(Error::Timeout(timeout)))),
             None => answer.await,
         };
@@ -138,19 +139,19 @@ impl Work {
     }
 
     async fn perform(&mut self, command: &Command) -> Result<(), Error> {
-        let Query { access, token, door, .. } = &self.query;
+        let Query { access, token, door, timeout, .. } = &self.query;
         let moment = self.progress.shared.open_moment()?;
         let world = self.progress.shared.world(moment.state(), &self.query)?;
         drop(moment);
         self.progress.resolved(&world);
         let unable = || Error::Unsupported(format!("this node performs no commands, and so not {command}"));
         let operator = self.progress.shared.operator.clone().ok_or_else(unable)?;
-        let asker = Asker { access: access.clone(), token: token.clone(), door };
+        let asker = Asker { access: access.clone(), token: token.clone(), door, within: *timeout };
         let done = operator.perform(command, &asker).await?;
-        let row = command.row(&done).map_err(|error| Error::Execution(error.to_string()))?;
-        self.send_head(Head { schema: row.schema(), tag: Some(command.tag()) })?;
-        self.progress.rows = row.num_rows();
-        self.rows.send(row).await.map_err(|_| Error::Cancelled)
+        let rows = command.rows(&done).map_err(|error| Error::Execution(error.to_string()))?;
+        self.send_head(Head { schema: rows.schema(), tag: Some(command.tag()) })?;
+        self.progress.rows = rows.num_rows();
+        self.rows.send(rows).await.map_err(|_| Error::Cancelled)
     }
 
     fn send_head(&mut self, head: Head) -> Result<(), Error> {

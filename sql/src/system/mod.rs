@@ -46,7 +46,7 @@ use storage::model::Mode;
 
 pub use facts::Facts;
 pub(crate) use log::{Arrival, End, Entry, Finished, QueryLog};
-pub use peers::{Heard, Peers, Told};
+pub use peers::{Heard, Obeyed, Order, Peers, Told};
 
 /// The database whose tables show the whole cluster; it exists without being created and only admins may ask it.
 pub(crate) const INTERNAL_DATABASE: &str = "_internal";

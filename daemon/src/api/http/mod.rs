@@ -22,6 +22,7 @@ mod health;
 mod memory;
 mod meter;
 mod node;
+mod order;
 mod pretty;
 mod query;
 mod query_request;
@@ -191,6 +192,7 @@ fn routes() -> Vec<Route> {
         route(Method::POST, "/api/v3/query_sql", Needs::Token, post(query::post)).by(Mode::Query),
         route(Method::GET, system::PATH, Needs::Token, get(system::get)),
         route(Method::POST, system::CANCEL_PATH, Needs::Token, post(system::cancel)),
+        route(Method::POST, order::PATH, Needs::Admin, post(order::obey)),
         route(Method::GET, database::PATH, Needs::Token, get(database::list)),
         route(Method::POST, database::PATH, Needs::Admin, post(database::create)),
         route(Method::PUT, database::PATH, Needs::Admin, put(database::update)),

@@ -5,6 +5,7 @@
 //!   stream, as far as the token may read them. Any node does, whatever its modes.
 //! - `POST /api/v3/weir/query/cancel?id=ID` cancels a query that runs on this node, if the token may; it answers `true` if
 //!   there was one, else `false`.
+//! - One node is told to do something, and waited for as long as it lives (see `order`).
 //! - All nodes that should live are asked at once, with the token of whoever asks, and waited for no longer than
 //!   `ANSWER_WITHIN`; an answer that is too large, broken or from another node counts as none.
 //! - A node that left in order is not asked: it keeps nothing.
@@ -24,7 +25,7 @@ use futures::FutureExt;
 use futures::future::{self, BoxFuture};
 use http_body_util::{BodyExt, Empty, Limited};
 use serde::Deserialize;
-use sql::{Heard, Told};
+use sql::{Heard, Obeyed, Order, Told};
 use storage::bucket::Secret;
 use storage::catalog::{Access, Catalog, Node};
 use storage::cluster::{Condition, HEARTBEAT_EVERY, Member};
@@ -34,6 +35,7 @@ use uuid::Uuid;
 use super::Services;
 use super::errors::{Refusal, json_answer};
 use super::forward::{self, FORWARDED_TO, NodeClient};
+use super::order;
 use super::tls::Trust;
 use super::write::parameters;
 
@@ -179,6 +181,26 @@ impl sql::Peers for Peers {
             let path = format!("{CANCEL_PATH}?id={query}");
             let told = peers.call_all(Some(Mode::Query), (Method::POST, &path), (token, read)).await;
             told.into_iter().map(|(node_id, outcome)| Told { node_id, outcome }).collect()
+        }
+        .boxed()
+    }
+
+    fn order(
+        &self,
+        node: Arc<Node>,
+        order: Order,
+        token: Option<Secret>,
+    ) -> BoxFuture<'static, Result<Obeyed, String>> {
+        let peers = self.clone();
+        async move {
+            let path = order::target(order);
+            let answer = tokio::select! {
+                biased;
+                // What was begun there goes on.
+                answer = peers.call(&node, (Method::POST, &path), token.as_ref()) => answer?,
+                () = forward::gone(&peers.member, &node) => return Err("it does not show any more that it lives".into()),
+            };
+            order::read(&answer)
         }
         .boxed()
     }

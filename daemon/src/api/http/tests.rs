@@ -111,6 +111,7 @@ impl Api {
             member: node.member.clone(),
             facts: Arc::clone(&facts),
             peers: Arc::new(Peers::new(Arc::clone(&node.catalog), node.member.clone(), &trust)),
+            hands: sql::Hands::default(),
         });
         let engine = sql::EngineConfig {
             memory_bytes: 64 << 20,

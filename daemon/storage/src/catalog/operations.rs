@@ -169,6 +169,12 @@ impl Operator<'_> {
         self.catalog.commit(recorded).await
     }
 
+    /// Keeps the record of something that changes nothing in the catalog by itself.
+    pub async fn record(&self) -> Result<(), Error> {
+        let record = |_: &State| Ok((vec![Change::Audit { record: self.asked.record(self.now_ms()) }], ()));
+        self.catalog.commit(record).await
+    }
+
     pub(super) fn now_ms(&self) -> u64 {
         self.catalog.now_ms()
     }
