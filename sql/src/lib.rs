@@ -20,6 +20,7 @@ pub use admin::{
 };
 pub use postgres::{ARRAY_ITEMS_MAX, ArrayError, PgSession, PgType, SERVER_VERSION, Scalar, array_items};
 pub use run::{Answer, Description, Engine, EngineConfig, Error, Param, Query, QueryErrorKind};
-pub use settings::{Dial, Flag, Live, Settings};
+pub use session::{judged_options, parse_option};
+pub use settings::{Dial, Flag, Live, ReadSize, Settings};
 pub use system::{Facts, Heard, Obeyed, Order, Peers, Told};
 pub use tables::{Moment, Moments};

@@ -245,11 +245,11 @@ fn config(start: Start) -> Config {
             group_bytes_max: 1 << 20,
             waiting_writes_max: 100,
             waiting_bytes_max: 1 << 20,
-            buffer_bytes_max: 1 << 20,
+            buffer_bytes_max: (1 << 20).into(),
             answer_within: Duration::from_secs(30),
         }),
         snapshot: snapshot::Config {
-            bytes_max: 400,
+            bytes_max: 400.into(),
             periods_max: 10.into(),
             age_max: Duration::from_secs(60).into(),
             gen1: Duration::from_secs(600),
@@ -273,7 +273,7 @@ fn config(start: Start) -> Config {
         },
         replica: Some(replica::Config {
             interval: REPLICATION_INTERVAL,
-            bytes_max: 1 << 20,
+            bytes_max: (1 << 20).into(),
             start_within: Duration::from_secs(10),
         }),
     }

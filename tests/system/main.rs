@@ -30,6 +30,7 @@ mod tls;
 mod peers;
 mod commands;
 mod orders;
+mod live_settings;
 mod token_files;
 mod client_commands;
 mod client_tls;

@@ -26,13 +26,13 @@ fn done(client: &Client, text: &str) -> Value {
 }
 
 /// A node that makes no files and merges none by itself for hours.
-fn idle(id: &str, modes: &str) -> Options {
+pub(crate) fn idle(id: &str, modes: &str) -> Options {
     let options = Options::of(id, modes).option("--compaction-check-interval", "1h");
     options.option("--force-snapshot-max-age", "1day").option("--wal-files-per-snapshot", "100000")
 }
 
 /// Files, and rows in them.
-fn files(client: &Client) -> (i64, i64) {
+pub(crate) fn files(client: &Client) -> (i64, i64) {
     let text = "SELECT count(*) AS files, coalesce(sum(row_count), 0) AS rows FROM system.parquet_files \
                 WHERE table_name = 't'";
     let shown = client.ask(sql_request("plant", text, "json"));

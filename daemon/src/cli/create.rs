@@ -44,7 +44,7 @@ pub(crate) struct CreateTable {
     #[arg(long, value_delimiter = ',')]
     tags: Vec<String>,
     /// Fields, as name:type; types are utf8, int64, uint64, float64, bool
-    #[arg(long, value_delimiter = ',', value_parser = config::parse_option)]
+    #[arg(long, value_delimiter = ',', value_parser = sql::parse_option)]
     fields: Vec<(String, String)>,
     /// How long rows are kept, such as 30d12h, or none
     #[arg(long, value_name = "PERIOD")]

@@ -128,7 +128,7 @@ impl Node {
         member.start(&tasks);
         let record = member.record().expect("join put it there");
         let (node, epoch) = (member.node().clone(), member.epoch());
-        let (role, part_bytes_max) = (Role::of(&member), snapshot.bytes_max);
+        let (role, part_bytes_max) = (Role::of(&member), snapshot.bytes_max.get());
         let ground = Ground { bucket, catalog, clock, tasks, node, epoch, role, registry };
         let adopter = ground.adopter((snapshot.gen1, part_bytes_max));
         let mut feed = None;

@@ -62,6 +62,7 @@ use crate::bucket::Bucket;
 use crate::buffer::{Buffer, Chunk};
 use crate::catalog::{Catalog, State};
 use crate::clock::Clock;
+use crate::knob::Knob;
 use crate::model::{ErrorKind, NodeId, Position, Stamp, TableId};
 use crate::tasks::Tasks;
 use crate::wal::StampFloor;
@@ -100,7 +101,7 @@ pub struct Config {
     /// How often the logs of the other nodes are read.
     pub interval: Duration,
     /// Memory for rows of all other nodes.
-    pub bytes_max: usize,
+    pub bytes_max: Knob<usize>,
     /// How long a start waits until the others' rows are read. After that it goes on, and asking is an error.
     pub start_within: Duration,
 }

@@ -47,7 +47,7 @@ const REQUESTS_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// A snapshot is due at so many bytes of buffered rows,
-    pub bytes_max: usize,
+    pub bytes_max: Knob<usize>,
     /// or after so many flush intervals with writes,
     pub periods_max: Knob<u64>,
     /// or when the oldest buffered row has waited so long.
@@ -188,7 +188,8 @@ impl Task {
     fn is_due(&self, now: Flushed) -> bool {
         // What queries had put in order goes with the rows.
         let Bytes { open, frozen: _, sorted } = self.parts.buffer.bytes();
-        open + sorted >= self.config.bytes_max || now.periods - self.taken_at.periods >= self.config.periods_max.get()
+        open + sorted >= self.config.bytes_max.get()
+            || now.periods - self.taken_at.periods >= self.config.periods_max.get()
     }
 
     /// `false` when the node must stop.

@@ -29,6 +29,7 @@ impl Command {
                 | Self::CancelQuery { .. }
                 | Self::Snapshot { .. }
                 | Self::CompactTable { .. }
+                | Self::Show { .. }
         );
         Tag { words: self.words(), has_rows }
     }
@@ -44,6 +45,7 @@ impl Command {
             ],
             Self::DrainNode { .. } | Self::RemoveNode { .. } => vec![text("node_id"), text("state")],
             Self::CancelQuery { .. } => vec![text("query_id"), text("node_id")],
+            Self::Show { .. } => vec![text("name"), Field::new("value", DataType::Utf8, true)],
             Self::Snapshot { .. } => vec![text("node_id"), text("result")],
             Self::CompactTable { .. } => vec![
                 text("table_name"),
@@ -63,6 +65,9 @@ impl Command {
             Done::Changed => vec![text(self.words())],
             Done::Node(node, condition) => vec![text(node.id.as_str()), text(&condition.to_string())],
             Done::Cancelled { id, node } => vec![text(&id.to_string()), text(node)],
+            Done::Shown { name, value } => {
+                vec![text(name), Arc::new(StringArray::from(vec![value.as_deref()])) as ArrayRef]
+            }
             Done::Written(nodes) => {
                 let written = vec!["written"; nodes.len()];
                 let nodes: ArrayRef = Arc::new(StringArray::from_iter_values(nodes));

@@ -66,6 +66,14 @@ pub enum Command {
         node: Option<String>,
         value: Option<String>,
     },
+    /// Ends all that was set for one node, or for all nodes together.
+    ResetAll {
+        node: Option<String>,
+    },
+    /// A setting of the node that is asked.
+    Show {
+        setting: String,
+    },
 }
 
 /// A name, and whether it is right that the thing is there already, or not there any more.
@@ -112,7 +120,8 @@ impl Command {
             Self::CancelQuery { .. } => "CANCEL QUERY",
             Self::Snapshot { .. } => "SNAPSHOT",
             Self::CompactTable { .. } => "COMPACT TABLE",
-            Self::Configure { .. } => "ALTER SYSTEM",
+            Self::Configure { .. } | Self::ResetAll { .. } => "ALTER SYSTEM",
+            Self::Show { .. } => "SHOW",
         }
     }
 }
@@ -162,10 +171,19 @@ impl Display for Command {
                     Some(value) => write!(f, "ALTER SYSTEM SET {} = {}", Name(setting), Text(value))?,
                     None => write!(f, "ALTER SYSTEM RESET {}", Name(setting))?,
                 }
-                node.as_ref().map_or(Ok(()), |node| write!(f, " FOR NODE {}", Text(node)))
+                for_node(f, node.as_deref())
             }
+            Self::ResetAll { node } => {
+                f.write_str("ALTER SYSTEM RESET ALL")?;
+                for_node(f, node.as_deref())
+            }
+            Self::Show { setting } => write!(f, "SHOW {}", Name(setting)),
         }
     }
+}
+
+fn for_node(f: &mut Formatter<'_>, node: Option<&str>) -> fmt::Result {
+    node.map_or(Ok(()), |node| write!(f, " FOR NODE {}", Text(node)))
 }
 
 fn create_table(f: &mut Formatter<'_>, table: &NewTable, tolerant: If) -> fmt::Result {

@@ -23,7 +23,8 @@
 //! CREATE TOKEN name WITH (permissions = 'db:d:read,write; system:*:read' [, expires_in = '90d'])
 //! CREATE ADMIN TOKEN name [WITH (expires_in = '90d')]
 //! DROP TOKEN [IF EXISTS] name
-//! ALTER SYSTEM SET setting = value [FOR NODE 'id']      ALTER SYSTEM RESET setting [FOR NODE 'id']
+//! ALTER SYSTEM SET setting = value [FOR NODE 'id']      ALTER SYSTEM RESET setting | ALL [FOR NODE 'id']
+//! SHOW setting
 //! DRAIN NODE 'id'      REMOVE NODE 'id'      CANCEL QUERY 'id'
 //! SNAPSHOT [NODE 'id']      COMPACT TABLE t [WINDOW 'from' TO 'to']
 //! ```
@@ -43,5 +44,5 @@ pub use command::{Command, Grant, Named, TableRef};
 pub use operator::{Asker, Done, Operator};
 pub use orders::{Compacted, Hands};
 use parse::exact_instant_text;
-pub(crate) use parse::parse;
 pub use parse::{hard_delete_at, instant_text, is_command};
+pub(crate) use parse::{parse, shown_setting};

@@ -8,6 +8,7 @@ use storage::model::{ErrorKind, NodeId, TableId, TimeRange};
 use uuid::Uuid;
 
 use super::{Command, Compacted, Grant, Hands, Named, TableRef};
+use crate::settings::Shown;
 use crate::system::{Facts, Peers, Told};
 
 /// Performs commands on a node. Cheap to clone.
@@ -43,6 +44,11 @@ pub enum Done {
         id: Uuid,
         node: String,
     },
+    /// A setting of this node.
+    Shown {
+        name: String,
+        value: Option<String>,
+    },
     /// The nodes that put their rows into files.
     Written(Vec<String>),
     Compacted(Compacted),
@@ -65,6 +71,7 @@ impl Operator {
         }
         let asked = self.asked(asker, command.to_string());
         match command {
+            Command::Show { setting } => self.show(setting),
             Command::DrainNode { node } => self.drain(node, &asked).await,
             Command::RemoveNode { node } => self.remove(node, &asked).await,
             Command::Snapshot { node } => self.snapshot(node.as_deref(), (asker, &asked)).await,
@@ -124,13 +131,25 @@ impl Operator {
                 let node = node.as_deref().map(NodeId::new).transpose().map_err(invalid)?;
                 operator.configure(&setting, node.as_ref(), value.as_deref()).await
             }
+            Command::ResetAll { node } => {
+                let node = node.as_deref().map(NodeId::new).transpose();
+                let node = node.map_err(|message| Error::refused(ErrorKind::Invalid, message))?;
+                operator.reset_all(node.as_ref()).await
+            }
             Command::CreateToken { .. }
+            | Command::Show { .. }
             | Command::DrainNode { .. }
             | Command::RemoveNode { .. }
             | Command::Snapshot { .. }
             | Command::CompactTable { .. }
             | Command::CancelQuery { .. } => unreachable!("perform() takes these"),
         }
+    }
+
+    fn show(&self, setting: &str) -> Result<Done, Error> {
+        let shown = self.facts.settings.shown_as(setting);
+        let missing = || Error::refused(ErrorKind::NotFound, format!("there is no setting {setting}"));
+        shown.map(|Shown { name, value, .. }| Done::Shown { name, value }).ok_or_else(missing)
     }
 
     async fn drain(&self, id: &str, asked: &Asked) -> Result<Done, Error> {

@@ -211,13 +211,35 @@ fn expiry(text: Option<String>) -> Result<Option<Duration>> {
     Ok(parsed.and_then(Retention::nanoseconds).map(Duration::from_nanos))
 }
 
-/// `SET name = value [FOR NODE 'id']` or `RESET name [FOR NODE 'id']`.
+/// The setting that `text` wants to see, as it is said.
+pub(crate) fn shown_setting(text: &str) -> Option<String> {
+    if !text.trim_start().get(..4)?.eq_ignore_ascii_case("show") {
+        return None;
+    }
+    let mut words = Words::of(text);
+    let name = words.take("SHOW").then(|| setting(&mut words))?.ok()?;
+    words.end().ok().map(|()| name)
+}
+
+/// Its words are parted by `_` or, as those of its flag, by `-`.
+fn setting(words: &mut Words) -> Result<String> {
+    let mut name = words.name("the name of a setting")?;
+    while words.take_token(&Token::Minus) {
+        name = format!("{name}-{}", words.name("the rest of the name of a setting")?);
+    }
+    Ok(name)
+}
+
+/// `SET name = value [FOR NODE 'id']` or `RESET name [FOR NODE 'id']`; `RESET ALL`, too.
 fn configure(words: &mut Words) -> Result<Command> {
     let is_reset = words.take("RESET");
     if !is_reset && !words.take("SET") {
         return Err(words.expected("SET name = value or RESET name"));
     }
-    let setting = words.name("the name of a setting")?;
+    if is_reset && words.take("ALL") {
+        return Ok(Command::ResetAll { node: for_node(words)? });
+    }
+    let setting = setting(words)?;
     let value = if is_reset {
         None
     } else {
@@ -226,8 +248,11 @@ fn configure(words: &mut Words) -> Result<Command> {
         }
         Some(words.value("a value")?)
     };
-    let node = words.take("FOR NODE").then(|| words.text("the id of a node in single quotes")).transpose()?;
-    Ok(Command::Configure { setting, node, value })
+    Ok(Command::Configure { setting, value, node: for_node(words)? })
+}
+
+fn for_node(words: &mut Words) -> Result<Option<String>> {
+    words.take("FOR NODE").then(|| words.text("the id of a node in single quotes")).transpose()
 }
 
 /// `[WITH (retention = '...')]`.

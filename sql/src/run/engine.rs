@@ -6,14 +6,16 @@ use object_store::ObjectStore;
 use storage::catalog::{Access, Action, Database, State};
 use storage::cluster::HEARTBEAT_EVERY;
 use storage::knob::Knob;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::metrics::Metrics;
+use super::seats::Seats;
 use super::work::{Head, Parts, Work};
 use super::{Answer, Error, Query};
 use crate::admin::Operator;
 use crate::session::Sessions;
+use crate::settings::Shown;
 use crate::system::{Facts, INTERNAL_DATABASE, World};
 use crate::tables::{Moment, Moments};
 
@@ -32,13 +34,13 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct EngineConfig {
     /// What all queries together may reserve.
-    pub memory_bytes: usize,
+    pub memory_bytes: Knob<u64>,
     /// Into how many parts a query is cut.
     pub target_partitions: usize,
-    /// Options of the query engine by name (`datafusion.execution.batch_size`).
-    pub options: Vec<(String, String)>,
+    /// Options of the query engine (`datafusion.execution.batch_size:8192,...`).
+    pub options: Knob<Arc<str>>,
     /// How many queries run at once; more wait.
-    pub concurrent_queries_max: usize,
+    pub concurrent_queries_max: Knob<u64>,
     /// The longest a query may take when it does not say so itself.
     pub default_timeout: Knob<Option<Duration>>,
     /// The threads queries are planned and run on.
@@ -60,12 +62,12 @@ pub struct Engine {
 pub(super) struct Shared {
     pub(super) sessions: Arc<Sessions>,
     pub(super) facts: Arc<Facts>,
-    pub(super) permits: Arc<Semaphore>,
+    /// To run.
+    pub(super) permits: Seats,
     /// For queries that run, wait to run, or are planned.
-    places: Arc<Semaphore>,
-    places_max: usize,
+    places: Seats,
     /// For queries that wait for their readers, without a place or a permit.
-    pub(super) sleeping: Arc<Semaphore>,
+    pub(super) sleeping: Seats,
     pub(super) read_timeout: Duration,
     pub(super) metrics: Metrics,
     pub(super) operator: Option<Arc<Operator>>,
@@ -88,20 +90,21 @@ impl Engine {
             facts,
             operator,
         } = config;
-        let sessions = Arc::new(Sessions::new(memory_bytes, target_partitions.max(1), &options, store)?);
+        let sessions = Arc::new(Sessions::new(memory_bytes.clone(), target_partitions.max(1), options, store)?);
         let metrics = Metrics::new(&registry);
-        metrics.pool_bytes("limit").set(memory_bytes as f64);
-        let (reserved, pool) = (metrics.pool_bytes("reserved"), Arc::clone(&sessions));
-        registry.on_scrape(move || reserved.set(pool.reserved_bytes() as f64));
-        let permits = concurrent_queries_max.clamp(1, Semaphore::MAX_PERMITS);
-        let places_max = permits.saturating_mul(1 + WAITING_PER_RUNNING).min(Semaphore::MAX_PERMITS);
+        let (limit, reserved) = (metrics.pool_bytes("limit"), metrics.pool_bytes("reserved"));
+        let pool = Arc::clone(&sessions);
+        registry.on_scrape(move || {
+            limit.set(memory_bytes.get() as f64);
+            reserved.set(pool.reserved_bytes() as f64);
+        });
+        let seats = |of: fn(usize) -> usize| Seats::new(&concurrent_queries_max, of, &runtime);
         let shared = Shared {
             sessions,
             facts,
-            permits: Arc::new(Semaphore::new(permits)),
-            places: Arc::new(Semaphore::new(places_max)),
-            places_max,
-            sleeping: Arc::new(Semaphore::new(places_max.max(SLEEPING_MIN))),
+            permits: seats(|running| running),
+            places: seats(places),
+            sleeping: seats(|running| places(running).max(SLEEPING_MIN)),
             read_timeout: READ_TIMEOUT,
             metrics,
             operator,
@@ -116,6 +119,14 @@ impl Engine {
     #[must_use]
     pub fn default_timeout(&self) -> Option<Duration> {
         self.shared.default_timeout.get()
+    }
+
+    /// The settings of this node as far as their bearer may see them: name, value and what each is about.
+    #[must_use]
+    pub fn settings(&self, access: &Access) -> Vec<(String, Option<String>, &'static str)> {
+        let shown = if access.is_admin() { self.shared.facts.settings.shown() } else { Vec::new() };
+        let row = |shown: Shown| (shown.name, shown.value, shown.live.map_or("", |live| live.about));
+        shown.into_iter().map(row).collect()
     }
 
     /// Plans the query and begins to run it. Waits while too many queries run; dropping the call cancels the query.
@@ -148,6 +159,11 @@ impl Engine {
     }
 }
 
+/// Queries that run or wait, when so many run.
+fn places(running: usize) -> usize {
+    running.saturating_mul(1 + WAITING_PER_RUNNING)
+}
+
 /// The database that may be read; `None` is the one of the node itself.
 fn readable(state: &State, name: &str, access: &Access) -> Result<Option<Arc<Database>>, Error> {
     let database = match state.database(name) {
@@ -165,8 +181,8 @@ fn readable(state: &State, name: &str, access: &Access) -> Result<Option<Arc<Dat
 impl Shared {
     /// A place among the queries that run or wait.
     pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let busy = |_| Error::Busy(format!("{} queries run or wait already; try again later", self.places_max));
-        Arc::clone(&self.places).try_acquire_owned().map_err(busy)
+        let busy = || Error::Busy(format!("{} queries run or wait already; try again later", self.places.count()));
+        self.places.try_take().ok_or_else(busy)
     }
 
     /// System tables of the whole cluster tell how its nodes are.

@@ -16,6 +16,7 @@ use super::{Error, Param, Query, limits, lists};
 use crate::admin::{self, Command};
 use crate::postgres::{self, ClientDialect, Directory};
 use crate::session::SEARCH_PATH;
+use crate::settings::Settings;
 
 /// How many parameters a statement may have; the protocols count them in two bytes.
 pub(super) const PARAMS_MAX: usize = 65_535;
@@ -23,10 +24,14 @@ pub(super) const PARAMS_MAX: usize = 65_535;
 /// What a Postgres client's statement is rewritten with.
 pub(super) type Speaker<'a> = Option<&'a Directory>;
 
-/// The command that a query is, if it is one.
-pub(super) fn command(query: &Query) -> Option<std::result::Result<Command, Error>> {
+/// The command that a query is, if it is one. To show what is no setting of a node is left to the query engine, which has
+/// settings of its own.
+pub(super) fn command(query: &Query, settings: &Settings) -> Option<std::result::Result<Command, Error>> {
     if query.text.len() > limits::TEXT_BYTES_MAX {
         return None;
+    }
+    if let Some(setting) = admin::shown_setting(&query.text) {
+        return settings.shown_as(&setting).map(|_| Ok(Command::Show { setting }));
     }
     let command = admin::parse(&query.text, &query.database)?;
     Some(command.map_err(Error::Plan))

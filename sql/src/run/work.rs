@@ -76,7 +76,7 @@ impl Work {
     pub(super) async fn run(mut self) -> Result<(), Error> {
         let cancelled = self.progress.entry.cancelled.clone();
         // What a command has begun goes on whatever is told of it, so it is told how that ended.
-        let command = statement::command(&self.query).transpose();
+        let command = statement::command(&self.query, &self.progress.shared.facts.settings).transpose();
         let is_query = matches!(command, Ok(None));
         let timeout = self.query.timeout.filter(|_| is_query);
         // The permit, the plan and the view go when `answer` ends, not when a slow reader has read the last rows.
@@ -129,8 +129,7 @@ impl Work {
         let plan = state.create_physical_plan(&logical).await?;
         self.progress.planned(session, Arc::clone(&plan));
 
-        let permits = Arc::clone(&self.progress.shared.permits);
-        let permit = permits.acquire_owned().await.map_err(|_| Error::Cancelled)?;
+        let permit = self.progress.shared.permits.take().await.ok_or(Error::Cancelled)?;
         self.progress.permitted();
         let rows = execute_stream(plan, state.task_ctx())?;
         self.send_head(Head { schema: postgres::shown(&rows.schema()), tag: None })?;
@@ -168,12 +167,12 @@ impl Work {
             self.progress.entry.answered(self.progress.rows);
             let Err(TrySendError::Full(batch)) = self.rows.try_send(batch) else { continue };
             let patience = self.query.patience.unwrap_or(self.progress.shared.read_timeout);
-            let sleeping = Arc::clone(&self.progress.shared.sleeping);
+            let shared = Arc::clone(&self.progress.shared);
             let fall_asleep = async {
                 // A reader that is a little slower than the query is no sleeper.
                 tokio::time::sleep(SLEEPS_AFTER).await;
                 // Too many sleepers would take more memory than queries that run: the next one keeps what it holds.
-                sleeping.acquire_owned().await
+                shared.sleeping.take().await
             };
             let wait = async {
                 let sending = self.rows.send(batch);
@@ -189,8 +188,7 @@ impl Work {
             let sent = tokio::time::timeout(patience, wait).await;
             sent.map_err(|_| Error::Cancelled)?.map_err(|_| Error::Cancelled)?;
             if held.is_none() {
-                let permit = Arc::clone(&self.progress.shared.permits).acquire_owned().await;
-                held = Some((None, permit.map_err(|_| Error::Cancelled)?));
+                held = Some((None, self.progress.shared.permits.take().await.ok_or(Error::Cancelled)?));
             }
         }
         Ok(())

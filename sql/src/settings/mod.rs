@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use storage::catalog::State;
 use storage::model::NodeId;
 
-pub use value::Dial;
+pub use value::{Dial, ReadSize};
 
 /// One setting that changes while nodes run.
 #[derive(Debug, Clone)]
@@ -146,6 +146,12 @@ impl Settings {
             }
             _ => format!("there is no setting {name}; system.settings has all of them"),
         }
+    }
+
+    /// The one of this name, in which `-` and `_` are the same.
+    pub(crate) fn shown_as(&self, name: &str) -> Option<Shown> {
+        let name = sql_name(name);
+        self.shown().into_iter().find(|shown| shown.name == name)
     }
 
     /// All of them, by name.

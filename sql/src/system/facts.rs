@@ -4,6 +4,7 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray, new_null_array};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use storage::catalog::Access;
 use storage::compaction::Events;
+use storage::knob::Knob;
 use uuid::Uuid;
 
 use super::{QueryLog, Rows, TABLES, full, optional};
@@ -21,7 +22,12 @@ pub struct Facts {
 impl Facts {
     /// `query_log_entries` is how many of the newest queries are remembered.
     #[must_use]
-    pub fn new(node_id: String, query_log_entries: usize, compactions: Arc<Events>, settings: Arc<Settings>) -> Self {
+    pub fn new(
+        node_id: String,
+        query_log_entries: Knob<u64>,
+        compactions: Arc<Events>,
+        settings: Arc<Settings>,
+    ) -> Self {
         Self { node_id, log: Arc::new(QueryLog::new(query_log_entries)), compactions, settings }
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use storage::catalog::{Access, TokenId};
+use storage::knob::Knob;
 use storage::model::DatabaseId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,10 +19,10 @@ const NAME_BYTES_MAX: usize = 64;
 /// How much of what went wrong is kept.
 const ERROR_BYTES_MAX: usize = 2 << 10;
 
-/// The newest queries, a fixed number of them; cleared at restart.
+/// The newest queries, so many of them; cleared at restart.
 #[derive(Debug)]
 pub(crate) struct QueryLog {
-    entries_max: usize,
+    entries_max: Knob<u64>,
     entries: Mutex<VecDeque<Arc<Logged>>>,
 }
 
@@ -107,7 +108,7 @@ impl End {
 }
 
 impl QueryLog {
-    pub(crate) fn new(entries_max: usize) -> Self {
+    pub(crate) fn new(entries_max: Knob<u64>) -> Self {
         Self { entries_max, entries: Mutex::new(VecDeque::new()) }
     }
 
@@ -143,7 +144,8 @@ impl QueryLog {
         let row = Arc::new(Logged { row: Mutex::new(row), cancelled: cancelled.clone() });
         let mut entries = self.entries.lock();
         entries.push_back(Arc::clone(&row));
-        while entries.len() > self.entries_max {
+        let entries_max = usize::try_from(self.entries_max.get()).unwrap_or(usize::MAX);
+        while entries.len() > entries_max {
             entries.pop_front();
         }
         let now = Instant::now();

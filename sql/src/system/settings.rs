@@ -39,8 +39,8 @@ fn rows(facts: &Facts, access: &Access) -> Result<Vec<ArrayRef>, ArrowError> {
         texts(&|shown| shown.default.clone()),
         texts(&|shown| Some(shown.source.text().to_owned())),
         Arc::new(shown.iter().map(|shown| Some(shown.live.is_some())).collect::<BooleanArray>()),
-        live(&|live| live.dial.range().0),
-        live(&|live| live.dial.range().1),
+        texts(&|shown| Some(shown.live.as_ref()?.dial.range()?.0)),
+        texts(&|shown| Some(shown.live.as_ref()?.dial.range()?.1)),
         live(&|live| live.about.to_owned()),
     ])
 }

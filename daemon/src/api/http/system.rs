@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn rows_come_over_as_they_were_and_noise_is_no_answer() {
-        let facts = sql::Facts::new("n".into(), 0, Arc::default(), Arc::default());
+        let facts = sql::Facts::new("n".into(), 0.into(), Arc::default(), Arc::default());
         for table in ["queries", "compaction_events", "settings"] {
             let rows = facts.rows(table, &Access::unrestricted()).expect("nodes keep it").expect("it has rows");
             let bytes = encode(&rows).expect("any rows can be told");

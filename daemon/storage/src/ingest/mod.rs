@@ -163,7 +163,7 @@ pub struct Config {
     /// Bytes of line protocol that may wait for the log.
     pub waiting_bytes_max: usize,
     /// Bytes of rows that may wait for files.
-    pub buffer_bytes_max: usize,
+    pub buffer_bytes_max: Knob<usize>,
     /// How long a write waits for the store before it is told that its outcome is open.
     pub answer_within: Duration,
 }
@@ -301,8 +301,9 @@ impl Ingest {
             return Err(Error::Full { waiting_bytes: before, waiting_bytes_max: self.config.waiting_bytes_max });
         }
         let buffer_bytes = self.buffer.bytes().sum();
-        if buffer_bytes > self.config.buffer_bytes_max {
-            return Err(Error::BufferFull { buffer_bytes, buffer_bytes_max: self.config.buffer_bytes_max });
+        let buffer_bytes_max = self.config.buffer_bytes_max.get();
+        if buffer_bytes > buffer_bytes_max {
+            return Err(Error::BufferFull { buffer_bytes, buffer_bytes_max });
         }
         Ok(held)
     }

@@ -41,11 +41,11 @@ fn config(node: &str, pid: u32) -> Config {
             group_bytes_max: 4 << 20,
             waiting_writes_max: 100,
             waiting_bytes_max: 64 << 20,
-            buffer_bytes_max: 1 << 30,
+            buffer_bytes_max: (1 << 30).into(),
             answer_within: Duration::from_secs(30),
         }),
         snapshot: snapshot::Config {
-            bytes_max: 256 << 20,
+            bytes_max: (256 << 20).into(),
             periods_max: 600.into(),
             age_max: Duration::from_secs(3600).into(),
             gen1: Duration::from_secs(600),
@@ -69,7 +69,7 @@ fn config(node: &str, pid: u32) -> Config {
         },
         replica: Some(replica::Config {
             interval: Duration::from_secs(1),
-            bytes_max: 64 << 20,
+            bytes_max: (64 << 20).into(),
             start_within: Duration::from_secs(10),
         }),
     }
