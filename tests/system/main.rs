@@ -29,6 +29,7 @@ mod flight;
 mod tls;
 mod peers;
 mod commands;
+mod caches;
 mod orders;
 mod live_settings;
 mod token_files;

@@ -44,8 +44,8 @@ pub(crate) fn files(client: &Client) -> (i64, i64) {
 }
 
 fn write(node: &Node, row: u64) {
-    // No time: the row is of now, in a window that is not over.
-    node.client().write("plant", &format!("t,host=h{row} v={row}i\n"));
+    // In the year 2100, in a window that is not over.
+    node.client().write("plant", &format!("t,host=h{row} v={row}i 4102444800000000000\n"));
 }
 
 #[test]

@@ -56,9 +56,15 @@ const VERBOSE: &str = "weir=debug,storage=debug,sql=debug,metrics=debug";
 /// The clients of object stores tell of every attempt; the bucket tells when an operation as a whole goes on failing.
 const QUIET: &str = "object_store=warn";
 
+impl LogFlags {
+    fn besides(&self) -> Option<&'static str> {
+        self.verbose.then_some(VERBOSE)
+    }
+}
+
 /// Starts logging for the life of the process. What is logged can be changed with what is returned.
 pub(crate) fn start(flags: &LogFlags) -> Result<TurnLog, String> {
-    let filter = filter(&flags.log_filter, flags.verbose)?;
+    let filter = filter(&flags.log_filter, flags.besides())?;
     let writer = match flags.log_destination {
         LogDestination::Stdout => BoxMakeWriter::new(std::io::stdout),
         LogDestination::Stderr => BoxMakeWriter::new(std::io::stderr),
@@ -67,12 +73,12 @@ pub(crate) fn start(flags: &LogFlags) -> Result<TurnLog, String> {
     let (started, turn) = match flags.log_format {
         LogFormat::Full => {
             let subscriber = subscriber.with_filter_reloading();
-            let turn = turn(subscriber.reload_handle(), flags.verbose);
+            let turn = turn(subscriber.reload_handle(), flags.besides());
             (subscriber.try_init(), turn)
         }
         LogFormat::Json => {
             let subscriber = subscriber.json().flatten_event(true).with_filter_reloading();
-            let turn = turn(subscriber.reload_handle(), flags.verbose);
+            let turn = turn(subscriber.reload_handle(), flags.besides());
             (subscriber.try_init(), turn)
         }
     };
@@ -81,8 +87,8 @@ pub(crate) fn start(flags: &LogFlags) -> Result<TurnLog, String> {
     Ok(turn)
 }
 
-fn turn<S: 'static>(handle: reload::Handle<EnvFilter, S>, verbose: bool) -> TurnLog {
-    Box::new(move |text| handle.reload(filter(text, verbose)?).map_err(|error| error.to_string()))
+fn turn<S: 'static>(handle: reload::Handle<EnvFilter, S>, besides: Option<&'static str>) -> TurnLog {
+    Box::new(move |text| handle.reload(filter(text, besides)?).map_err(|error| error.to_string()))
 }
 
 /// A filter as it is kept; the error is what it must be.
@@ -91,7 +97,7 @@ pub(crate) fn judged(text: &str) -> Result<String, String> {
     let is_level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
     // A level that is misspelt would be taken for the name of a component, and silence all others.
     let wrong = text.split(',').map(str::trim).find(|part| !part.contains('=') && !is_level(part));
-    match (wrong, filter(text, false)) {
+    match (wrong, filter(text, None)) {
         (None, Ok(_)) => Ok(text.to_owned()),
         _ => Err(format!("it is a level ({}), or level,component=level,...", LEVELS.join(", "))),
     }
@@ -108,16 +114,15 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     tracing::error!(thread = thread.name(), stack, "panicked at {at}: {message}");
 }
 
-fn filter(text: &str, verbose: bool) -> Result<EnvFilter, String> {
+/// `besides` is logged whatever the text says.
+fn filter(text: &str, besides: Option<&str>) -> Result<EnvFilter, String> {
     let mut directives: Vec<String> = text.split(',').flat_map(in_our_words).collect();
     let wants_more =
         |directive: &String| ["debug", "trace"].contains(&directive.as_str()) || directive.contains("object_store");
     if !directives.iter().any(wants_more) {
         directives.push(QUIET.to_owned());
     }
-    if verbose {
-        directives.push(VERBOSE.to_owned());
-    }
+    directives.extend(besides.map(str::to_owned));
     EnvFilter::builder().parse(directives.join(",")).map_err(|error| format!("log filter '{text}': {error}"))
 }
 
@@ -158,7 +163,7 @@ mod tests {
             parts.sort();
             parts
         };
-        assert_eq!(sorted(&filter(text, false).expect("the filter is valid").to_string()), sorted(expected));
+        assert_eq!(sorted(&filter(text, None).expect("the filter is valid").to_string()), sorted(expected));
     }
 
     #[test]
@@ -184,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_filter_with_an_unknown_level_is_refused() {
-        assert!(filter("storage=loud", false).is_err());
+        assert!(filter("storage=loud", None).is_err());
         for text in ["loud", "storage=loud", "", "inof", "info,debgu"] {
             let error = judged(text).expect_err(text);
             assert!(error.starts_with("it is a level (off, error, warn,"), "{error}");

@@ -8,6 +8,7 @@
 //! - `v2`: data files have checksums, and their records a tail.
 //! - `v3`: nodes describe themselves, are stopped and removed, and one of them compacts (feature level 2).
 //! - `v4`: operators change settings, and what they ask for is recorded (feature level 3).
+//! - `v5`: tables have caches (feature level 4).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 
@@ -23,7 +24,7 @@ use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
 use one_node::{read, start, start_as, write};
 use storage::bucket::{Frame, InMemory, Key, Kind, Store};
-use storage::catalog::Asked;
+use storage::catalog::{Asked, CacheKind, NewCache, WantedCache};
 
 const ROWS: [&str; 4] = [
     "a||1970-01-01T00:00:00.000000001|3|1.5||",
@@ -50,11 +51,17 @@ async fn a_store_of_nodes_that_came_and_went_is_still_read() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_with_settings_and_records_of_changes_is_still_read() {
+    check_read("v4").await;
+    check_says("v4", &["configure", "audit", "stop_node", "remove_node"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_with_caches_is_still_read() {
     if let Some(folder) = std::env::var_os("WEIR_MAKE_FORMATS") {
         make(Path::new(&folder)).await;
     }
-    check_read("v4").await;
-    check_says("v4", &["configure", "audit", "stop_node", "remove_node"]);
+    check_read("v5").await;
+    check_says("v5", &["create_cache", "drop_cache", "configure", "audit"]);
 }
 
 /// Whether the log of a sample has these changes.
@@ -143,6 +150,19 @@ async fn make(folder: &Path) {
     let operator = node.catalog.by(&asked);
     operator.configure("snapshot-size", None, Some("1 GiB")).await.unwrap();
     operator.configure("snapshot-size", Some(node.member.node()), Some("2 GiB")).await.unwrap();
+    let cache = |table: &str, name: &str, wanted| NewCache {
+        database: "db".into(),
+        table: table.into(),
+        name: Some(name.into()),
+        wanted,
+    };
+    let last = WantedCache::Last { keys: None, values: Some(vec!["v".into()]), count: Some(2), ttl_seconds: None };
+    operator.create_cache(&cache("t", "newest", last)).await.unwrap();
+    let distinct =
+        WantedCache::Distinct { columns: vec!["h".into()], cardinality_max: None, age_max_seconds: Some(60) };
+    operator.create_cache(&cache("u", "hosts", distinct.clone())).await.unwrap();
+    operator.create_cache(&cache("u", "gone", distinct)).await.unwrap();
+    operator.drop_cache(("db", "u"), (CacheKind::Distinct, "gone")).await.unwrap();
     // The second line sets less than the first, so the log holds fields that are not set in every row.
     write(&node, "t,h=c v=-7i,w=-0.5,s=\"ü\",y=false 3\nt,h=a v=3i 1\n").await;
     assert_eq!(read(&node).await, ROWS);

@@ -1,7 +1,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use storage::catalog::{HardDelete, NewTable, PermissionText};
+use storage::catalog::{CacheKind, HardDelete, NewCache, NewTable, PermissionText, WantedCache};
 use storage::model::{FieldType, Retention, TimeRange};
 use uuid::Uuid;
 
@@ -50,6 +50,15 @@ pub enum Command {
     },
     CancelQuery {
         id: Uuid,
+    },
+    CreateCache {
+        cache: NewCache,
+        tolerant: bool,
+    },
+    DropCache {
+        kind: CacheKind,
+        table: TableRef,
+        cache: Named,
     },
     /// Of one node, or of all that take writes.
     Snapshot {
@@ -118,6 +127,12 @@ impl Command {
             Self::DrainNode { .. } => "DRAIN NODE",
             Self::RemoveNode { .. } => "REMOVE NODE",
             Self::CancelQuery { .. } => "CANCEL QUERY",
+            Self::CreateCache { cache, .. } => match cache.wanted.kind() {
+                CacheKind::Last => "CREATE LAST CACHE",
+                CacheKind::Distinct => "CREATE DISTINCT CACHE",
+            },
+            Self::DropCache { kind: CacheKind::Last, .. } => "DROP LAST CACHE",
+            Self::DropCache { kind: CacheKind::Distinct, .. } => "DROP DISTINCT CACHE",
             Self::Snapshot { .. } => "SNAPSHOT",
             Self::CompactTable { .. } => "COMPACT TABLE",
             Self::Configure { .. } | Self::ResetAll { .. } => "ALTER SYSTEM",
@@ -158,6 +173,13 @@ impl Display for Command {
             Self::DrainNode { node } => write!(f, "DRAIN NODE {}", Text(node)),
             Self::RemoveNode { node } => write!(f, "REMOVE NODE {}", Text(node)),
             Self::CancelQuery { id } => write!(f, "CANCEL QUERY '{id}'"),
+            Self::CreateCache { cache, tolerant } => {
+                write!(f, "{} {}", self.words(), If(*tolerant, "IF NOT EXISTS "))?;
+                create_cache(f, cache)
+            }
+            Self::DropCache { kind: _, table, cache: Named { name, tolerant } } => {
+                write!(f, "{} {}{} ON {table}", self.words(), If(*tolerant, "IF EXISTS "), Name(name))
+            }
             Self::Snapshot { node: None } => f.write_str("SNAPSHOT"),
             Self::Snapshot { node: Some(node) } => write!(f, "SNAPSHOT NODE {}", Text(node)),
             Self::CompactTable { table, window } => {
@@ -196,6 +218,31 @@ fn create_table(f: &mut Formatter<'_>, table: &NewTable, tolerant: If) -> fmt::R
     }
     f.write_str(")")?;
     with(f, &[retention_ns.map(|ns| ("retention", Retention::Nanoseconds(ns).to_string()))])
+}
+
+fn create_cache(f: &mut Formatter<'_>, cache: &NewCache) -> fmt::Result {
+    let NewCache { database, table, name, wanted } = cache;
+    if let Some(name) = name {
+        write!(f, "{} ", Name(name))?;
+    }
+    write!(f, "ON {}.public.{}", Name(database), Name(table))?;
+    let number = |name, value: &Option<u64>| value.map(|value| (name, value.to_string()));
+    let duration = |name, seconds: &Option<u64>| {
+        let shown = |seconds: u64| Retention::Nanoseconds(seconds.saturating_mul(1_000_000_000)).to_string();
+        seconds.map(|seconds| (name, shown(seconds)))
+    };
+    match wanted {
+        WantedCache::Last { keys, values, count, ttl_seconds } => {
+            for (word, columns) in [("KEY", keys), ("VALUES", values)] {
+                columns.as_ref().map_or(Ok(()), |columns| write!(f, " {word} ({})", Names(columns)))?;
+            }
+            with(f, &[number("count", count), duration("ttl", ttl_seconds)])
+        }
+        WantedCache::Distinct { columns, cardinality_max, age_max_seconds } => {
+            write!(f, " ({})", Names(columns))?;
+            with(f, &[number("max_cardinality", cardinality_max), duration("max_age", age_max_seconds)])
+        }
+    }
 }
 
 fn create_token(f: &mut Formatter<'_>, name: &str, (grant, expiry): (&Grant, Option<Duration>)) -> fmt::Result {
@@ -264,6 +311,15 @@ struct Name<'a>(&'a str);
 impl Display for Name<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.0.replace('"', "\"\""))
+    }
+}
+
+struct Names<'a>(&'a [String]);
+
+impl Display for Names<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let names = self.0.iter().map(|name| Name(name).to_string());
+        f.write_str(&names.collect::<Vec<_>>().join(", "))
     }
 }
 

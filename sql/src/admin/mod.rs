@@ -26,10 +26,14 @@
 //! ALTER SYSTEM SET setting = value [FOR NODE 'id']      ALTER SYSTEM RESET setting | ALL [FOR NODE 'id']
 //! SHOW setting
 //! DRAIN NODE 'id'      REMOVE NODE 'id'      CANCEL QUERY 'id'
+//! CREATE LAST CACHE [IF NOT EXISTS] [name] ON t [KEY (host)] [VALUES (usage)] [WITH (count = 3, ttl = '4h')]
+//! CREATE DISTINCT CACHE [IF NOT EXISTS] [name] ON t (region, host) [WITH (max_cardinality = 1000, max_age = '1d')]
+//! DROP LAST CACHE [IF EXISTS] name ON t      DROP DISTINCT CACHE [IF EXISTS] name ON t
 //! SNAPSHOT [NODE 'id']      COMPACT TABLE t [WINDOW 'from' TO 'to']
 //! ```
 
 mod answer;
+mod caches;
 mod command;
 mod operator;
 mod orders;

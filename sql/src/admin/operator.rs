@@ -122,6 +122,14 @@ impl Operator {
                 let dropped = operator.drop_table(&table.database, &table.table, *hard_delete).await;
                 tolerate(tolerant.then_some(ErrorKind::NotFound), dropped)
             }
+            Command::CreateCache { cache, tolerant } => {
+                let created = operator.create_cache(cache).await;
+                tolerate(tolerant.then_some(ErrorKind::Conflict), created)
+            }
+            Command::DropCache { kind, table: TableRef { database, table }, cache: Named { name, tolerant } } => {
+                let dropped = operator.drop_cache((database, table), (*kind, name)).await;
+                tolerate(tolerant.then_some(ErrorKind::NotFound), dropped)
+            }
             Command::DropToken(Named { name, tolerant }) => {
                 tolerate(tolerant.then_some(ErrorKind::NotFound), operator.delete_token(name).await)
             }

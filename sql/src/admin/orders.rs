@@ -1,8 +1,8 @@
 //! What a node does because an operator said so: put its rows into files, merge those of a table.
 //!
 //! # Promises
-//! - `SNAPSHOT` is done when every row that any node had acknowledged before is in a file; else the nodes are named that did
-//!   not say so, and why.
+//! - `SNAPSHOT` is done when every row that was stored before is in a file (one that was answered unstored may still be on
+//!   its way to the log); else the nodes are named that did not say so, and why.
 //! - `COMPACT TABLE` reaches whoever has the role of the compactor, also when that moves meanwhile: merging again what was
 //!   merged changes nothing, so it is asked again.
 //! - Who does not want to wait longer is told that it goes on.
@@ -41,8 +41,8 @@ pub struct Compacted {
 /// How long to wait before the compactor is asked again, or looked for.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-/// How long a node is waited for that does not say it has written its rows, unless the asker waits for less. What it has begun it goes on
-/// with.
+/// How long a node is waited for that does not say it has written its rows, unless the asker waits for less. What it has
+/// begun it goes on with.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(120);
 
 impl Operator {

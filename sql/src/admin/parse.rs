@@ -6,12 +6,12 @@ use arrow_array::{TimestampMillisecondArray, TimestampNanosecondArray};
 use datafusion::arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::sql::sqlparser::tokenizer::Token;
-use storage::catalog::{HardDelete, NewTable, PermissionText};
+use storage::catalog::{CacheKind, HardDelete, NewTable, PermissionText};
 use storage::model::{FieldType, Retention, TimeRange};
 use uuid::Uuid;
 
 use super::words::{Result, Words};
-use super::{Command, Grant, Named, TableRef};
+use super::{Command, Grant, Named, TableRef, caches};
 
 /// What statements begin with that are commands, or are refused.
 const FIRST_WORDS: &[&str] = &[
@@ -24,6 +24,10 @@ const FIRST_WORDS: &[&str] = &[
     "CREATE TOKEN",
     "CREATE ADMIN TOKEN",
     "DROP TOKEN",
+    "CREATE LAST CACHE",
+    "CREATE DISTINCT CACHE",
+    "DROP LAST CACHE",
+    "DROP DISTINCT CACHE",
     "ALTER SYSTEM",
     "DRAIN",
     "REMOVE",
@@ -86,6 +90,10 @@ fn command(first: &str, words: &mut Words, database: &str) -> Result<Command> {
             Ok(Command::CreateToken { name, grant: Grant::Everything, expiry: expiry(expires_in)? })
         }
         "DROP TOKEN" => Ok(Command::DropToken(dropped(words, "the name of a token")?)),
+        "CREATE LAST CACHE" => caches::create(CacheKind::Last, words, database),
+        "CREATE DISTINCT CACHE" => caches::create(CacheKind::Distinct, words, database),
+        "DROP LAST CACHE" => caches::dropped(CacheKind::Last, words, database),
+        "DROP DISTINCT CACHE" => caches::dropped(CacheKind::Distinct, words, database),
         "ALTER SYSTEM" => configure(words),
         "DRAIN" => {
             words.expect("NODE")?;
@@ -134,7 +142,7 @@ fn dropped(words: &mut Words, of: &str) -> Result<Named> {
 }
 
 /// `table`, `public.table` or `database.public.table`; `iox` is `public`.
-fn table(words: &mut Words, database: &str) -> Result<TableRef> {
+pub(super) fn table(words: &mut Words, database: &str) -> Result<TableRef> {
     let mut names = vec![words.name("the name of a table")?];
     while names.len() < 3 && words.take_token(&Token::Period) {
         names.push(words.name("a name")?);
@@ -312,7 +320,7 @@ pub fn instant_text(ms: u64) -> String {
 }
 
 /// The values of `[WITH (name = '...')]`, by the names that are known.
-fn options<const N: usize>(words: &mut Words, known: [&str; N]) -> Result<[Option<String>; N]> {
+pub(super) fn options<const N: usize>(words: &mut Words, known: [&str; N]) -> Result<[Option<String>; N]> {
     let given = if words.take("WITH") { words.options()? } else { Vec::new() };
     picked(given, known)
 }

@@ -39,6 +39,17 @@ fn a_command_that_is_shown_is_read_as_the_same() {
         ("ALTER SYSTEM RESET ALL", "ALTER SYSTEM RESET ALL"),
         ("alter system reset all for node 'n1'", "ALTER SYSTEM RESET ALL FOR NODE 'n1'"),
         ("DRAIN NODE 'n''1'", "DRAIN NODE 'n''1'"),
+        (
+            "CREATE LAST CACHE newest ON cpu KEY (host, region) VALUES (v) WITH (count = 3, ttl = '90m')",
+            r#"CREATE LAST CACHE "newest" ON "d".public."cpu" KEY ("host", "region") VALUES ("v") WITH (count = '3', ttl = '1h 30m')"#,
+        ),
+        ("create last cache if not exists on x.public.cpu", r#"CREATE LAST CACHE IF NOT EXISTS ON "x".public."cpu""#),
+        (
+            "CREATE DISTINCT CACHE ON cpu (host) WITH (max_cardinality = '7', max_age = '1d')",
+            r#"CREATE DISTINCT CACHE ON "d".public."cpu" ("host") WITH (max_cardinality = '7', max_age = '1d')"#,
+        ),
+        ("DROP LAST CACHE newest ON cpu", r#"DROP LAST CACHE "newest" ON "d".public."cpu""#),
+        ("DROP DISTINCT CACHE IF EXISTS c ON cpu", r#"DROP DISTINCT CACHE IF EXISTS "c" ON "d".public."cpu""#),
         ("REMOVE NODE 'n1' -- gone", "REMOVE NODE 'n1'"),
         ("snapshot", "SNAPSHOT"),
         ("Snapshot node 'n1';", "SNAPSHOT NODE 'n1'"),
@@ -81,10 +92,7 @@ fn a_command_that_is_wrong_is_told_what_was_expected_and_where() {
         ("CREATE DATABASE 'x'", "expected the name of a database after CREATE DATABASE, found 'x'"),
         ("CREATE DATABASE x y", "expected the end of the statement after CREATE DATABASE x, found y"),
         ("CREATE DATABASE x WITH (retention = 'soon')", "retention period 'soon' is not a number with h, d, w"),
-        (
-            "CREATE DATABASE x WITH (retention = 30)",
-            "expected a text in single quotes for retention after ( retention =",
-        ),
+        ("CREATE DATABASE x WITH (retention = 30)", "retention period '30' is not a number with h, d, w"),
         ("CREATE DATABASE x WITH (keep = '3d')", "there is no option keep here, only retention"),
         ("CREATE DATABASE x WITH (retention = '1d', retention = '2d')", "retention is given twice"),
         ("ALTER DATABASE x", "expected SET (retention = '...') or RESET (retention) after ALTER DATABASE x"),
@@ -108,6 +116,16 @@ fn a_command_that_is_wrong_is_told_what_was_expected_and_where() {
             "COMPACT TABLE t WINDOW '2026-01-02' TO '2026-01-02'",
             "a window from '2026-01-02' to '2026-01-02' holds no time",
         ),
+        ("CREATE LAST CACHE ON t KEY host", "expected ( after ON t KEY, found host"),
+        ("CREATE LAST CACHE c t", "expected ON after LAST CACHE c, found t"),
+        ("CREATE LAST CACHE ON t WITH (count = 'many')", "count 'many' is not a whole number"),
+        ("CREATE LAST CACHE ON t WITH (ttl = 'none')", "ttl 'none' is not a duration such as 90m or 4h"),
+        ("CREATE DISTINCT CACHE ON t", "expected ( after CACHE ON t, found the end of the statement"),
+        (
+            "CREATE DISTINCT CACHE ON t (a) WITH (ttl = '1h')",
+            "there is no option ttl here, only max_cardinality, max_age",
+        ),
+        ("DROP LAST CACHE c", "expected ON after LAST CACHE c, found the end of the statement"),
         ("CANCEL QUERY '7'", "'7' is not the id of a query, as column id of system.queries has it"),
     ] {
         let error = parse(text, "d").expect(text).expect_err(text);

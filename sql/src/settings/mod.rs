@@ -194,7 +194,8 @@ impl Held {
     /// Where the value comes from.
     fn source(&self) -> Source {
         let now = self.now.lock();
-        if self.live.dial.judged(&now.value).is_ok() { now.source } else { Source::Default }
+        // What was said at the start may be more than an operator may set.
+        if self.is_said || self.live.dial.judged(&now.value).is_ok() { now.source } else { Source::Default }
     }
 }
 

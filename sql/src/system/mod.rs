@@ -15,8 +15,10 @@
 mod changes;
 mod compaction_events;
 mod databases;
+mod distinct_caches;
 mod facts;
 mod influxdb_schema;
+mod last_caches;
 mod log;
 mod nodes;
 mod parquet_files;
@@ -96,7 +98,9 @@ const TABLES: &[Definition] = &[
     changes::TABLE,
     compaction_events::TABLE,
     databases::TABLE,
+    distinct_caches::TABLE,
     influxdb_schema::TABLE,
+    last_caches::TABLE,
     nodes::TABLE,
     parquet_files::TABLE,
     queries::TABLE,

@@ -18,7 +18,8 @@ pub trait Peers: Debug + Send + Sync {
     /// Has all others that answer queries cancel one, at the same time, if `token` may. `true` comes from where it ran.
     fn cancel(&self, query: Uuid, token: Option<Secret>) -> BoxFuture<'static, Vec<Told>>;
 
-    /// Has another node do something, if `token` may, and waits for as long as that node lives. The error is why it may not be done.
+    /// Has another node do something, if `token` may, and waits for as long as that node lives. The error is why it may not
+    /// be done.
     fn order(&self, node: Arc<Node>, order: Order, token: Option<Secret>)
     -> BoxFuture<'static, Result<Obeyed, String>>;
 }

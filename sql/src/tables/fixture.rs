@@ -297,7 +297,9 @@ impl Cluster {
         let id = DatabaseId(1);
         let files = self.files.iter().map(|f| (f.id, Arc::clone(f))).collect();
         let schema = TableSchema { name: self.name.into(), ..schema() };
-        let table = Table { database: id, schema: Arc::new(schema), retention_ns: None, files, dropped: None };
+        let schema = Arc::new(schema);
+        let table =
+            Table { database: id, schema, retention_ns: None, files, caches: Default::default(), dropped: None };
         let database = Database {
             id,
             name: "plant".into(),

@@ -13,6 +13,7 @@
 //! - What a call of Flight does: `flight`.
 
 mod body;
+mod cache;
 mod database;
 mod errors;
 mod format;
@@ -204,6 +205,10 @@ fn routes() -> Vec<Route> {
         route(Method::DELETE, table::PATH, Needs::Admin, delete(table::drop)),
         route(Method::POST, table::RETENTION_PATH, Needs::Admin, post(table::set_retention)),
         route(Method::DELETE, table::RETENTION_PATH, Needs::Admin, delete(table::clear_retention)),
+        route(Method::POST, cache::LAST_PATH, Needs::Admin, post(cache::create_last)),
+        route(Method::DELETE, cache::LAST_PATH, Needs::Admin, delete(cache::drop_last)),
+        route(Method::POST, cache::DISTINCT_PATH, Needs::Admin, post(cache::create_distinct)),
+        route(Method::DELETE, cache::DISTINCT_PATH, Needs::Admin, delete(cache::drop_distinct)),
         route(Method::POST, token::OPERATOR_PATH, Needs::Nothing, post(token::create_operator)),
         route(Method::POST, token::ENTERPRISE_OPERATOR_PATH, Needs::Nothing, post(token::create_operator)),
         route(Method::POST, token::REGENERATE_PATH, Needs::Admin, post(token::regenerate)),

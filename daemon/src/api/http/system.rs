@@ -30,6 +30,7 @@ use storage::bucket::Secret;
 use storage::catalog::{Access, Catalog, Node};
 use storage::cluster::{Condition, HEARTBEAT_EVERY, Member};
 use storage::model::Mode;
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::Services;
@@ -192,7 +193,7 @@ impl sql::Peers for Peers {
         token: Option<Secret>,
     ) -> BoxFuture<'static, Result<Obeyed, String>> {
         let peers = self.clone();
-        async move {
+        let asked = async move {
             let path = order::target(order);
             let answer = tokio::select! {
                 biased;
@@ -201,8 +202,11 @@ impl sql::Peers for Peers {
                 () = forward::gone(&peers.member, &node) => return Err("it does not show any more that it lives".into()),
             };
             order::read(&answer)
-        }
-        .boxed()
+        };
+        // A node that is slow to take a request forgets it when whoever sent it hangs up. So it is asked to the end, which
+        // is that of its process at the latest, also when nobody waits any more.
+        let asked = Handle::current().spawn(asked);
+        async move { asked.await.unwrap_or_else(|error| Err(format!("the call broke off: {error}"))) }.boxed()
     }
 }
 

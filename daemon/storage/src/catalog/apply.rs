@@ -87,6 +87,8 @@ impl State {
             Change::SetTableRetention { id, retention_ns } => self.set_table_retention(*id, *retention_ns),
             Change::DropTable { id, renamed, dropped } => self.drop_table(*id, renamed, *dropped),
             Change::ForgetTable { id } => self.forget_table(*id),
+            Change::CreateCache { table, name, cache } => self.create_cache(*table, name, cache),
+            Change::DropCache { table, kind, name } => self.drop_cache(*table, (*kind, Arc::clone(name))),
             Change::CreateToken { token } => self.create_token(token),
             Change::ReplaceTokenHash { id, hash, at_ms } => self.replace_token_hash(*id, hash, *at_ms),
             Change::SetTokenPermissions { id, permissions } => {

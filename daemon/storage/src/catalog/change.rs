@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{AuditRecord, Description, Dropped, Permission, Token, TokenId};
+use super::{AuditRecord, Cache, CacheKind, Description, Dropped, Permission, Token, TokenId};
 use crate::model::{Column, ColumnId, DatabaseId, Epoch, FileId, FileRecord, NodeId, Position, Stamp, TableId, Writer};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,16 @@ pub enum Change {
         id: TableId,
         renamed: Arc<str>,
         dropped: Dropped,
+    },
+    CreateCache {
+        table: TableId,
+        name: Arc<str>,
+        cache: Cache,
+    },
+    DropCache {
+        table: TableId,
+        kind: CacheKind,
+        name: Arc<str>,
     },
     /// The files of a dropped table are gone; forgets the table.
     ForgetTable {

@@ -16,9 +16,9 @@ use sha2::{Digest, Sha256};
 
 use super::format::{Parts, file_id, to_json};
 use super::stored::{
-    StoredAuditRecord, StoredColumn, StoredDescription, StoredDropped, StoredFile, StoredToken, hex, unhex,
+    StoredAuditRecord, StoredCache, StoredColumn, StoredDescription, StoredDropped, StoredFile, StoredToken, hex, unhex,
 };
-use super::{Compactor, Database, Node, Removed, State, Table, TokenId};
+use super::{Cache, Compactor, Database, Node, Removed, State, Table, TokenId};
 use crate::bucket::keys;
 use crate::model::{DatabaseId, Epoch, FileId, NodeId, Position, Stamp, TableId, TableSchema, Writer};
 
@@ -114,6 +114,9 @@ struct StoredTable {
     retention_ns: Option<u64>,
     dropped: Option<StoredDropped>,
     files: Vec<StoredFile>,
+    /// Absent in checkpoints of before level 4, and when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    caches: Vec<(String, StoredCache)>,
 }
 
 /// The root of a checkpoint, read.
@@ -198,6 +201,7 @@ pub(super) fn encode_part(table: &Table) -> (String, Bytes) {
         retention_ns: table.retention_ns,
         dropped: table.dropped.map(Into::into),
         files: table.files.values().map(|f| StoredFile::from(&**f)).collect(),
+        caches: table.caches.iter().map(|((_, name), cache)| (name.to_string(), cache.into())).collect(),
     };
     let json = to_json(&stored);
     let hash = Sha256::digest(&json);
@@ -208,6 +212,10 @@ pub(super) fn encode_part(table: &Table) -> (String, Bytes) {
 fn decode_part(payload: &[u8]) -> Result<Table, String> {
     let stored: StoredTable = from_compressed(payload)?;
     let files = stored.files.into_iter().map(StoredFile::load);
+    let cache = |(name, cache): (String, StoredCache)| {
+        let cache = Cache::from(cache);
+        ((cache.kind(), name.into()), cache)
+    };
     Ok(Table {
         database: DatabaseId(stored.database),
         schema: Arc::new(TableSchema {
@@ -217,6 +225,7 @@ fn decode_part(payload: &[u8]) -> Result<Table, String> {
         }),
         retention_ns: stored.retention_ns,
         files: files.map(|f| f.map(|f| (f.id, Arc::new(f)))).collect::<Result<_, _>>()?,
+        caches: stored.caches.into_iter().map(cache).collect(),
         dropped: stored.dropped.map(Into::into),
     })
 }

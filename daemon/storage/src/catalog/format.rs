@@ -13,8 +13,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::stored::{
-    StoredAuditRecord, StoredColumn, StoredDescription, StoredDropped, StoredFile, StoredPermission, StoredToken, hex,
-    unhex,
+    StoredAuditRecord, StoredCache, StoredCacheKind, StoredColumn, StoredDescription, StoredDropped, StoredFile,
+    StoredPermission, StoredToken, hex, unhex,
 };
 use super::{Change, TokenId};
 use crate::model::{ColumnId, DatabaseId, Epoch, FileId, NodeId, Position, Stamp, TableId, Writer};
@@ -36,6 +36,8 @@ enum StoredChange {
     AddColumns { table: u32, first: u16, columns: Vec<StoredColumn> },
     SetTableRetention { id: u32, retention_ns: Option<u64> },
     DropTable { id: u32, renamed: String, dropped: StoredDropped },
+    CreateCache { table: u32, name: String, cache: StoredCache },
+    DropCache { table: u32, kind: StoredCacheKind, name: String },
     ForgetTable { id: u32 },
     ForgetDatabase { id: u32 },
     CreateToken { token: StoredToken },
@@ -107,6 +109,12 @@ fn store(change: &Change) -> StoredChange {
         }
         Change::DropTable { id, renamed, dropped } => {
             S::DropTable { id: id.0, renamed: renamed.to_string(), dropped: (*dropped).into() }
+        }
+        Change::CreateCache { table, name, cache } => {
+            S::CreateCache { table: table.0, name: name.to_string(), cache: cache.into() }
+        }
+        Change::DropCache { table, kind, name } => {
+            S::DropCache { table: table.0, kind: (*kind).into(), name: name.to_string() }
         }
         Change::ForgetTable { id } => S::ForgetTable { id: id.0 },
         Change::ForgetDatabase { id } => S::ForgetDatabase { id: id.0 },
@@ -200,6 +208,12 @@ fn load(change: StoredChange) -> Result<Change, String> {
         S::SetTableRetention { id, retention_ns } => Change::SetTableRetention { id: TableId(id), retention_ns },
         S::DropTable { id, renamed, dropped } => {
             Change::DropTable { id: TableId(id), renamed: renamed.into(), dropped: dropped.into() }
+        }
+        S::CreateCache { table, name, cache } => {
+            Change::CreateCache { table: TableId(table), name: name.into(), cache: cache.into() }
+        }
+        S::DropCache { table, kind, name } => {
+            Change::DropCache { table: TableId(table), kind: kind.into(), name: name.into() }
         }
         S::ForgetTable { id } => Change::ForgetTable { id: TableId(id) },
         S::ForgetDatabase { id } => Change::ForgetDatabase { id: DatabaseId(id) },

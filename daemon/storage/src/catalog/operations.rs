@@ -1,5 +1,5 @@
-//! What an operator does to databases and tables: create, drop, and say how long rows are kept; to nodes (`nodes`) and to
-//! settings (`settings`).
+//! What an operator does to databases and tables: create, drop, and say how long rows are kept; to nodes (`nodes`), to
+//! settings (`settings`) and to caches (`caches`).
 //!
 //! # Promises
 //! - What is changed and the record of who asked for it hold together or not at all.
@@ -11,11 +11,14 @@
 //! - Who may ask: that is checked at the door, by `Access`.
 //! - Removing the files of what was dropped: see `sweep`.
 
+mod caches;
 mod nodes;
 mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use caches::{NewCache, ResolvedCache, WantedCache};
 
 use super::names::{check_column_name, check_database_name, check_table_name, dropped_name};
 use super::{AuditRecord, Catalog, Change, Database, Dropped, Error, State, Table};

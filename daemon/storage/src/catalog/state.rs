@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::{Permission, TokenId};
+use super::{Cache, CacheName, Permission, TokenId};
 use crate::model::{
     DatabaseId, Epoch, FileId, FileRecord, Modes, NodeId, Position, Stamp, TableId, TableSchema, Writer,
 };
@@ -59,6 +59,8 @@ pub struct Table {
     pub retention_ns: Option<u64>,
     /// The live files.
     pub files: BTreeMap<FileId, Arc<FileRecord>>,
+    /// What is to be kept at hand of it.
+    pub caches: BTreeMap<CacheName, Cache>,
     pub dropped: Option<Dropped>,
 }
 

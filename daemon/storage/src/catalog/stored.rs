@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::format::file_id;
-use super::{Action, AuditRecord, Description, Dropped, Permission, Resource, Token, TokenId};
+use super::{Action, AuditRecord, Cache, CacheKind, Description, Dropped, Permission, Resource, Token, TokenId};
 use crate::model::{
-    Column, ColumnKind, DatabaseId, FieldType, FileRecord, Mode, SeriesKey, Stamp, TableId, Tail, TimeRange,
+    Column, ColumnId, ColumnKind, DatabaseId, FieldType, FileRecord, Mode, SeriesKey, Stamp, TableId, Tail, TimeRange,
 };
 
 pub(super) fn hex(number: u128) -> String {
@@ -34,6 +34,71 @@ impl From<Dropped> for StoredDropped {
 impl From<StoredDropped> for Dropped {
     fn from(StoredDropped { at_ms, hard_delete_at_ms }: StoredDropped) -> Self {
         Self { at_ms, hard_delete_at_ms }
+    }
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StoredCacheKind {
+    Last,
+    Distinct,
+}
+
+impl From<CacheKind> for StoredCacheKind {
+    fn from(kind: CacheKind) -> Self {
+        match kind {
+            CacheKind::Last => Self::Last,
+            CacheKind::Distinct => Self::Distinct,
+        }
+    }
+}
+
+impl From<StoredCacheKind> for CacheKind {
+    fn from(kind: StoredCacheKind) -> Self {
+        match kind {
+            StoredCacheKind::Last => Self::Last,
+            StoredCacheKind::Distinct => Self::Distinct,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum StoredCache {
+    Last { keys: Vec<u16>, values: Option<Vec<u16>>, count: u64, ttl_seconds: u64 },
+    Distinct { columns: Vec<u16>, cardinality_max: u64, age_max_seconds: u64 },
+}
+
+impl From<&Cache> for StoredCache {
+    fn from(cache: &Cache) -> Self {
+        let numbers = |ids: &[ColumnId]| ids.iter().map(|id| id.0).collect();
+        match cache {
+            Cache::Last { keys, values, count, ttl_seconds } => Self::Last {
+                keys: numbers(keys),
+                values: values.as_deref().map(numbers),
+                count: *count,
+                ttl_seconds: *ttl_seconds,
+            },
+            Cache::Distinct { columns, cardinality_max, age_max_seconds } => Self::Distinct {
+                columns: numbers(columns),
+                cardinality_max: *cardinality_max,
+                age_max_seconds: *age_max_seconds,
+            },
+        }
+    }
+}
+
+impl From<StoredCache> for Cache {
+    fn from(cache: StoredCache) -> Self {
+        let ids = |numbers: Vec<u16>| numbers.into_iter().map(ColumnId).collect();
+        match cache {
+            StoredCache::Last { keys, values, count, ttl_seconds } => {
+                Self::Last { keys: ids(keys), values: values.map(ids), count, ttl_seconds }
+            }
+            StoredCache::Distinct { columns, cardinality_max, age_max_seconds } => {
+                Self::Distinct { columns: ids(columns), cardinality_max, age_max_seconds }
+            }
+        }
     }
 }
 

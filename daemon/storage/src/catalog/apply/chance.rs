@@ -8,7 +8,7 @@ use super::tests::{
     register, replace, stop, take,
 };
 use super::*;
-use crate::catalog::Dropped;
+use crate::catalog::{Cache, CacheKind, Dropped};
 use crate::model::{ColumnId, DatabaseId, Epoch, FileId, NodeId, TableId};
 
 const ENTRIES: u64 = 4_000;
@@ -62,7 +62,13 @@ pub(in crate::catalog) fn any_change(chance: &mut StdRng, state: &State) -> Chan
     let node = |name: &str| NodeId::new(name).expect("the name is valid");
     let table = near(state.next_table, chance);
     let epoch = state.nodes.get(&node("n")).map_or(0, |n| n.epoch.0);
-    match chance.random_range(0..27) {
+    match chance.random_range(0..29) {
+        27 => Change::CreateCache {
+            table: TableId(id),
+            name: name.into(),
+            cache: Cache::Distinct { columns: vec![ColumnId(id as u16)], cardinality_max: 1, age_max_seconds: 1 },
+        },
+        28 => Change::DropCache { table: TableId(id), kind: CacheKind::Distinct, name: name.into() },
         24 => configure(name, None, (id % 3 != 0).then_some("1")),
         25 => configure(name, Some("n"), (id % 2 == 0).then_some("2")),
         26 => audit(name),

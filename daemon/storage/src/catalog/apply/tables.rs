@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Outcome, all_differ, expect_next};
-use crate::catalog::{Change, Database, Dropped, State, Table};
+use crate::catalog::{Cache, CacheName, Change, Database, Dropped, State, Table};
 use crate::model::{Column, ColumnId, DatabaseId, SEQ_COLUMN, TIME_COLUMN, TableId, TableSchema};
 
 impl State {
@@ -59,8 +59,17 @@ impl State {
         self.next_table = id.0.checked_add(1).ok_or("there are no table ids left")?;
         let schema = Arc::new(TableSchema { table: *id, name: Arc::clone(name), columns: columns.clone() });
         let (database, retention_ns) = (*database, *retention_ns);
-        self.tables
-            .insert(*id, Arc::new(Table { database, schema, retention_ns, files: Default::default(), dropped: None }));
+        self.tables.insert(
+            *id,
+            Arc::new(Table {
+                database,
+                schema,
+                retention_ns,
+                files: Default::default(),
+                caches: Default::default(),
+                dropped: None,
+            }),
+        );
         Ok(())
     }
 
@@ -92,6 +101,22 @@ impl State {
         Arc::make_mut(&mut table.schema).name = Arc::clone(renamed);
         table.dropped = Some(dropped);
         Ok(())
+    }
+
+    pub(super) fn create_cache(&mut self, id: TableId, name: &Arc<str>, cache: &Cache) -> Outcome {
+        let table = self.live_table_mut(id)?;
+        check_cache(&table.schema, cache)?;
+        let key = (cache.kind(), Arc::clone(name));
+        if name.is_empty() || table.caches.contains_key(&key) {
+            return Err(format!("cache name '{name}' is taken or empty in table {id}"));
+        }
+        table.caches.insert(key, cache.clone());
+        Ok(())
+    }
+
+    pub(super) fn drop_cache(&mut self, id: TableId, name: CacheName) -> Outcome {
+        let removed = self.live_table_mut(id)?.caches.remove(&name);
+        removed.map(drop).ok_or_else(|| format!("cache '{}' of table {id} does not exist", name.1))
     }
 
     pub(super) fn forget_table(&mut self, id: TableId) -> Outcome {
@@ -152,6 +177,7 @@ impl State {
     pub(super) fn check_tables(&self) -> Outcome {
         for (id, table) in &self.tables {
             check_columns(&table.schema.columns)?;
+            table.caches.values().try_for_each(|cache| check_cache(&table.schema, cache))?;
             let home = self.databases.get(&table.database).ok_or_else(|| no_database(table.database))?;
             let listed = home.tables.get(&table.schema.name) == Some(id);
             if *id != table.schema.table || id.0 >= self.next_table || listed != table.dropped.is_none() {
@@ -198,6 +224,13 @@ fn check_columns(columns: &[Column]) -> Outcome {
         return Err(format!("a column cannot be named '{}'", column.name));
     }
     all_differ("column", columns.iter().map(|c| &c.name))
+}
+
+fn check_cache(schema: &TableSchema, cache: &Cache) -> Outcome {
+    match cache.columns().find(|id| usize::from(id.0) >= schema.columns.len()) {
+        Some(id) => Err(format!("a cache names column {id}, which table {} does not have", schema.table)),
+        None => Ok(()),
+    }
 }
 
 fn no_database(id: DatabaseId) -> String {
