@@ -32,10 +32,10 @@ fn main() -> ExitCode {
 }
 
 fn serve(start: cli::Start) -> Result<(), String> {
-    let config = cli::announce(start)?;
+    let (config, turn_log) = cli::announce(start)?;
     let io = threads("io_worker", config.threads.io, IO_STACK_BYTES)?;
     let datafusion = threads("datafusion", config.threads.datafusion, DATAFUSION_STACK_BYTES)?;
-    let result = io.block_on(node::run(config, datafusion.handle().clone()));
+    let result = io.block_on(node::run((config, turn_log), datafusion.handle().clone()));
     // What counts is stored by now. Dropping a pool would wait for the last blocking call, however long that takes.
     io.shutdown_background();
     datafusion.shutdown_background();

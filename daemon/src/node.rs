@@ -19,6 +19,7 @@ use std::time::Duration;
 use axum::Router;
 use futures::FutureExt;
 use metrics::Registry;
+use metrics::vitals::{SAMPLE_EVERY, Vitals};
 use storage::bucket::{LocalFiles, Store};
 use storage::catalog::{Adopted, Catalog};
 use storage::clock::Clock;
@@ -35,7 +36,7 @@ use uuid::Uuid;
 use crate::api::auth::Auth;
 use crate::api::http::{self, HTTP_PROTOCOLS, Readiness, Server, ServerLimits, Trust, VERSION};
 use crate::api::pg;
-use crate::config::{self, CompactConfig, GivenResources, NodeConfig, PgBind, TokenFiles, WalConfig};
+use crate::config::{self, CompactConfig, GivenResources, NodeConfig, PgBind, TokenFiles, TurnLog, WalConfig};
 use crate::internode::Internode;
 use crate::modes::{self, Knobs};
 
@@ -81,7 +82,7 @@ pub(crate) enum Error {
 }
 
 /// Runs a node until a signal or an error ends it. `datafusion` is the pool for queries and other long work.
-pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Error> {
+pub(crate) async fn run((config, turn_log): (NodeConfig, TurnLog), datafusion: Handle) -> Result<(), Error> {
     // Ports first: a node that cannot listen must not touch the bucket.
     let (server, trust) = bind(&config).await?;
     let postgres = bind_postgres(&config).await?;
@@ -112,7 +113,7 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
         internode.serve(node.feed.clone(), clock, &tasks);
     }
     let readiness = Arc::new(Readiness::starting());
-    let operator = operator((&config, &knobs), &node, &trust, &tasks);
+    let operator = operator((&config, &knobs), &node, (&trust, turn_log), &tasks);
     let engine = modes::engine(&config, &node, (Arc::clone(&operator), &knobs), (registry.clone(), datafusion.clone()))
         .map_err(Error::Query)?;
     let postgres =
@@ -158,13 +159,35 @@ pub(crate) async fn run(config: NodeConfig, datafusion: Handle) -> Result<(), Er
 }
 
 /// What operators have done on this node, and what they set takes effect on it from now on.
-fn operator((config, knobs): (&NodeConfig, &Knobs), node: &Node, trust: &Trust, tasks: &Tasks) -> Arc<sql::Operator> {
+fn operator(
+    (config, knobs): (&NodeConfig, &Knobs),
+    node: &Node,
+    (trust, turn_log): (&Trust, TurnLog),
+    tasks: &Tasks,
+) -> Arc<sql::Operator> {
     let (catalog, member) = (Arc::clone(&node.catalog), node.member.clone());
-    let facts = modes::facts(config, node, knobs);
-    let settings = follow_settings(Arc::clone(&facts), catalog.watch(), member.node().clone());
+    let facts = modes::facts(config, node, knobs, vitals(tasks));
+    let settings =
+        follow_settings(Arc::clone(&facts), (catalog.watch(), member.node().clone()), (knobs.clone(), turn_log));
     tasks.start("settings", tasks.stopping().run_until_cancelled_owned(settings).map(drop));
     let peers = Arc::new(http::Peers::new(Arc::clone(&catalog), member.clone(), trust));
-    Arc::new(sql::Operator { catalog, member, facts, peers })
+    let hands =
+        sql::Hands { snapshot: node.snapshot.clone(), compaction: node.orders.clone(), deleter: node.deleter.clone() };
+    Arc::new(sql::Operator { catalog, member, facts, peers, hands })
+}
+
+/// How this process does, looked at from now on. The I/O threads are those that call.
+fn vitals(tasks: &Tasks) -> Arc<Vitals> {
+    let vitals = Arc::new(Vitals::new(Handle::current()));
+    let sampled = Arc::clone(&vitals);
+    let samples = async move {
+        loop {
+            tokio::time::sleep(SAMPLE_EVERY).await;
+            sampled.sample();
+        }
+    };
+    tasks.start("vitals", tasks.stopping().run_until_cancelled_owned(samples).map(drop));
+    vitals
 }
 
 /// The HTTP API over what this node has.
@@ -193,9 +216,25 @@ fn router(
 }
 
 /// What operators set takes effect on this node as soon as it hears of it.
-async fn follow_settings(facts: Arc<sql::Facts>, mut states: watch::Receiver<Arc<catalog::State>>, node: NodeId) {
+async fn follow_settings(
+    facts: Arc<sql::Facts>,
+    (mut states, node): (watch::Receiver<Arc<catalog::State>>, NodeId),
+    (knobs, turn_log): (Knobs, TurnLog),
+) {
+    let mut filter = knobs.log_filter.get();
     loop {
         facts.settings.follow(&states.borrow_and_update().clone(), &node);
+        knobs.settle();
+        let wanted = knobs.log_filter.get();
+        if wanted != filter {
+            // Said before, or nobody would read it, and after.
+            tracing::info!(filter = %wanted, "what is logged changes");
+            if let Err(error) = turn_log(&wanted) {
+                tracing::warn!(error, "what is logged does not change");
+            }
+            tracing::info!(filter = %wanted, "what is logged has changed");
+            filter = wanted;
+        }
         if states.changed().await.is_err() {
             return;
         }
@@ -357,6 +396,8 @@ fn storage_config(
         tokens: _,
         address_file: _,
         threads,
+        memory_bytes: _,
+        log: _,
         wal,
         snapshot,
         peers,
@@ -388,7 +429,7 @@ fn storage_config(
         on_damage: wal.on_damage,
         ingest,
         snapshot: snapshot::Config {
-            bytes_max: snapshot.bytes_max(),
+            bytes_max: knobs.snapshot_bytes_max.clone(),
             periods_max: knobs.wal_files_per_snapshot.clone(),
             age_max: knobs.snapshot_age_max.clone(),
             gen1: snapshot.gen1_duration,

@@ -18,6 +18,8 @@ mod registry;
 pub mod process;
 pub mod host;
 pub mod runtime;
+pub mod vitals;
+pub mod recent;
 pub mod text;
 
 pub use registry::{

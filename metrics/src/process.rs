@@ -11,6 +11,7 @@
 //! `sysinfo` could read these too, but to keep its files open it raises the limit of open files of the whole process.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::registry::{Counter, Gauge, Registry};
 
@@ -34,7 +35,7 @@ pub fn register(registry: &Registry) {
 
 /// The figures at one moment.
 #[derive(Debug, Clone, PartialEq)]
-struct Reading {
+pub(crate) struct Reading {
     /// Seconds since the machine started, when this was read.
     uptime_seconds: f64,
     /// Seconds since the machine started, when the process did.
@@ -49,7 +50,7 @@ struct Reading {
 
 impl Reading {
     /// `None` where there is no `/proc`.
-    fn now() -> Option<Self> {
+    pub(crate) fn now() -> Option<Self> {
         let read = |name: &str| fs::read_to_string(format!("/proc/{name}")).ok();
         Self::parse(&read("self/stat")?, &read("self/statm")?, &read("uptime")?)
     }
@@ -75,9 +76,25 @@ impl Reading {
     }
 
     /// Cores kept busy since `earlier`; `None` while that is too short ago to tell.
-    fn cpu_ratio_since(&self, earlier: &Self) -> Option<f64> {
+    pub(crate) fn cpu_ratio_since(&self, earlier: &Self) -> Option<f64> {
+        let elapsed = self.elapsed_since(earlier)?;
+        Some((self.cpu_seconds - earlier.cpu_seconds).max(0.0) / elapsed)
+    }
+
+    /// Seconds since `earlier`; `None` while they are too few to tell a share of them.
+    pub(crate) fn elapsed_since(&self, earlier: &Self) -> Option<f64> {
         let elapsed = self.uptime_seconds - earlier.uptime_seconds;
-        (elapsed >= RATIO_SECONDS_MIN).then(|| (self.cpu_seconds - earlier.cpu_seconds).max(0.0) / elapsed)
+        (elapsed >= RATIO_SECONDS_MIN).then_some(elapsed)
+    }
+
+    /// How long the process has been there.
+    pub(crate) fn age(&self) -> Duration {
+        Duration::try_from_secs_f64(self.uptime_seconds - self.started_seconds).unwrap_or_default()
+    }
+
+    /// Memory that the system cannot take back.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.resident_bytes.saturating_sub(self.file_bytes)
     }
 }
 
@@ -121,7 +138,7 @@ impl Shown {
 
     fn set(&self, now: &Reading) {
         self.cpu_seconds.raise_to(now.cpu_seconds);
-        self.memory.set(now.resident_bytes.saturating_sub(now.file_bytes) as f64);
+        self.memory.set(now.memory_bytes() as f64);
         self.resident.set(now.resident_bytes as f64);
         self.virtual_memory.set(now.virtual_bytes as f64);
         self.threads.set(now.threads as f64);

@@ -15,10 +15,14 @@ mod admin;
 mod run;
 
 pub use admin::{
-    Asker, Command, Done, Grant, Named, Operator, TableRef, Tag, hard_delete_at, instant_text, is_command,
+    Asker, Command, Compacted, Done, Grant, Hands, Named, Operator, TableRef, Tag, hard_delete_at, instant_text,
+    is_command,
 };
-pub use postgres::{ARRAY_ITEMS_MAX, ArrayError, PgSession, PgType, SERVER_VERSION, Scalar, array_items};
+pub use postgres::{
+    ARRAY_ITEMS_MAX, Active, Activity, ArrayError, PgSession, PgType, SERVER_VERSION, Scalar, array_items,
+};
 pub use run::{Answer, Description, Engine, EngineConfig, Error, Param, Query, QueryErrorKind};
-pub use settings::{Dial, Flag, Live, Settings};
-pub use system::{Facts, Heard, Peers, Told};
+pub use session::{judged_options, parse_option};
+pub use settings::{Dial, Flag, Live, ReadSize, Settings};
+pub use system::{Facts, Heard, Obeyed, Order, Peers, Told};
 pub use tables::{Moment, Moments};

@@ -275,7 +275,7 @@ GRAFANA = [
             ELSE quote_ident(table_schema) || '.' || quote_ident(table_name) END AS "table"
         FROM information_schema.tables WHERE quote_ident(table_schema) NOT IN ('information_schema', 'pg_catalog')
         ORDER BY CASE WHEN {IN_PATH} THEN 0 ELSE 1 END, 1 LIMIT 4""",
-     [25], [["gaps"], ["room"], ["seq"], ["system.compaction_events"]]),
+     [25], [["gaps"], ["room"], ["seq"], ["system.columns"]]),
     (columns_of("seq"), [25, 25], [["k", "text"], ["time", "timestamp with time zone"], ["v", "bigint"]]),
     (columns_of("system.tables") + " LIMIT 1", [25, 25], [["database_name", "text"]]),
     ("SELECT time AS \"time\", temp FROM room WHERE time BETWEEN '2025-01-20T17:00:00.123Z' AND '2025-01-20T18:00:00Z'",

@@ -27,7 +27,7 @@ impl Worker {
     pub(crate) fn of(process: &Process) -> Self {
         let state = process.node.catalog.state();
         let epoch = state.nodes.values().find(|node| node.id.as_str() == process.id).map_or(0, |node| node.epoch.0);
-        Self { id: process.id, epoch: epoch.into(), events: Arc::clone(&process.node.events) }
+        Self { id: process.id, epoch: epoch.into(), events: Arc::clone(&process.node.insight.events) }
     }
 
     /// The files it knows to have published.

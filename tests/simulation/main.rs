@@ -9,6 +9,9 @@
 //! In half of those runs a third node lives beside them, with a client of its own, until its machine is gone for good.
 //! Every node may compact, and puts the logs of nodes that are dead, or slept for long, into files.
 //!
+//! Rows of all clients are deleted, in runs with several nodes through any of them, by tags that they have, have not, or
+//! that came later. In answer every other living process must have read of it; what the clients write from then on stays.
+//!
 //! Every answer of every process is compared with maps: it shows all that was acknowledged by its node; of what went
 //! through the other node it shows what came first, never less than it showed before, than was acknowledged before it
 //! started, and than was acknowledged `LATE_MAX` ago.
@@ -35,9 +38,11 @@
 mod store;
 mod wire;
 mod told;
+mod series;
 mod oracle;
 mod node;
 mod journal;
+mod deleting;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -60,7 +65,7 @@ use tokio::time::Instant;
 
 use journal::Worker;
 use node::{LATE_MAX, Process, Start};
-use oracle::{Cells, Oracle, Outcome};
+use oracle::{Cells, Oracle, Outcome, Wish};
 use told::Told;
 use wire::Exchange;
 
@@ -121,7 +126,7 @@ fn simulate(seed: u64) -> Result<Told, String> {
     runtime.block_on(async {
         let mut run = Run::new(seed);
         // Virtual hours; a run that hangs is a failure of liveness.
-        match tokio::time::timeout(LONG, run.whole()).await {
+        match tokio::time::timeout(LONG, Box::pin(run.whole())).await {
             Ok(result) => result.map(|()| run.all_told()),
             Err(_) => Err("made no progress for a hundred hours".into()),
         }
@@ -181,9 +186,9 @@ struct Run {
     third: Option<Process>,
     has_third: bool,
     catalog_kept: Duration,
-    /// The client that writes through both nodes goes on with other rows after a request whose outcome is open: it might
-    /// still be stored, later than what the client writes through another node.
-    generation: usize,
+    /// A client goes on with other rows after a request at another node than its own whose outcome is open: it might still
+    /// be stored, later than what the client writes next.
+    generations: [usize; CLIENTS],
     /// The lines between processes, when this run has them.
     exchange: Option<Arc<Exchange>>,
     /// Every process that began to answer.
@@ -208,7 +213,7 @@ impl Run {
             third: None,
             has_third: !seed.is_multiple_of(4) && (seed / 4).is_multiple_of(2),
             catalog_kept: if seed % 4 >= 2 { LONG } else { Duration::from_secs(1) },
-            generation: 0,
+            generations: [0; CLIENTS],
             exchange: (seed / 8).is_multiple_of(2).then(Arc::default),
             workers: Vec::new(),
             marks: BTreeMap::new(),
@@ -360,7 +365,7 @@ impl Run {
     /// Clients write, snapshots and comparisons come in between.
     async fn live(&mut self, process: &Process) -> Result<(), String> {
         for _ in 0..self.chance.random_range(1..40) {
-            match self.chance.random_range(0..12) {
+            match self.chance.random_range(0..14) {
                 0 => {
                     tokio::select! {
                         biased;
@@ -372,6 +377,7 @@ impl Run {
                 1 => {
                     self.compare(process).await?;
                 }
+                12 => self.delete(process).await,
                 2 => tokio::time::sleep(Duration::from_secs(self.chance.random_range(1..30))).await,
                 3 => self.write_aside().await,
                 4 | 5 if self.has_second => self.live_beside().await?,
@@ -467,8 +473,7 @@ impl Run {
         let mut cells = Cells::new();
         let mut rows: BTreeMap<(String, i64), Vec<String>> = BTreeMap::new();
         for _ in 0..self.chance.random_range(1..4) {
-            let first = if client == SHARED { 3 * self.generation } else { 0 };
-            let series = format!("{client}-{}", self.chance.random_range(first..first + 3));
+            let series = self.any_series(client);
             let time = self.chance.random_range(0..3);
             let field = ["a", "b", "c"][self.chance.random_range(0..3usize)];
             self.next_value += 1;
@@ -481,16 +486,26 @@ impl Run {
             }
         }
         let line = |((series, time), fields): (&(String, i64), &Vec<String>)| {
-            format!("t,s={series} {} {time}\n", fields.join(","))
+            format!("t,{} {} {time}\n", series::tags(series), fields.join(","))
         };
         let body: String = rows.iter().map(line).collect();
         let mark = process.write(&body).await;
         let acked = mark.is_some();
         self.marks.extend(mark.map(|mark| (mark.node.clone(), mark)));
         self.tell(|| format!("{} {}", if acked { "acked" } else { "open " }, body.replace('\n', "; ")));
-        self.oracles[client].record(cells, if acked { Outcome::Acked } else { Outcome::Open });
+        self.oracles[client].record(Wish::Write(cells), if acked { Outcome::Acked } else { Outcome::Open });
         *(if acked { &mut self.told.acked } else { &mut self.told.open }) += 1;
         acked
+    }
+
+    fn any_name(&mut self, client: usize) -> String {
+        let first = 3 * self.generations[client];
+        format!("{client}-{}", self.chance.random_range(first..first + 3))
+    }
+
+    fn any_series(&mut self, client: usize) -> String {
+        let name = self.any_name(client);
+        series::named(&name, self.chance.random_range(0..5))
     }
 
     /// Whether rows that went through another node must be shown in time, so that a client can write through both.
@@ -511,7 +526,7 @@ impl Run {
         if acked {
             process.floors.lock()[SHARED] = self.oracles[SHARED].len();
         } else {
-            self.generation += 1;
+            self.generations[SHARED] += 1;
         }
         Ok(acked)
     }

@@ -15,12 +15,12 @@ use metrics::Registry;
 use object_store::memory::InMemory;
 use parking_lot::Mutex;
 use storage::bucket::{Bucket, Key};
-use storage::catalog::{Catalog, Description, Limits, State};
+use storage::catalog::{Asked, Catalog, Deletion, Description, Limits, State};
 use storage::clock::Clock;
 use storage::cluster::{self, TakeOver};
 use storage::files;
 use storage::ingest::{self, Answer, BadLines, Precision, Write};
-use storage::merge::{Layout, Settle, merge_all};
+use storage::merge::{Layout, Mask, Settle, merge_all};
 use storage::model::{NodeId, TimeRange};
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
@@ -29,7 +29,8 @@ use storage::wal::{Mark, OnDamage};
 use storage::{compaction, replica, snapshot, sweep};
 
 use crate::CLIENTS;
-use crate::oracle::Cells;
+use crate::oracle::{Cells, Scope};
+use crate::series;
 use crate::store::Faulty;
 use crate::wire::{Exchange, Lines};
 
@@ -138,6 +139,30 @@ impl Process {
         }
     }
 
+    /// The entry of the catalog from which on the rows are gone. A process that dies meanwhile answers nothing.
+    pub(crate) async fn delete(&self, Scope { tags, times, .. }: &Scope) -> Option<u64> {
+        let (database, table) = ("db".to_owned(), "t".to_owned());
+        let (first_ns, last_ns) = *times;
+        let deletion = Deletion { database, table, first_ns, last_ns, tags: tags.clone() };
+        let asked = Asked::default();
+        tokio::select! {
+            biased;
+            () = self.store.died() => None,
+            _ = self.tasks.failed() => None,
+            result = self.node.deleter.as_ref().expect("it shows rows").delete(&deletion, &asked) => result.ok()?,
+        }
+    }
+
+    /// Whether it knows an entry of the catalog by now.
+    pub(crate) async fn follows(&self, version: u64) -> bool {
+        tokio::select! {
+            biased;
+            () = self.store.died() => false,
+            _ = self.tasks.failed() => false,
+            state = self.node.catalog.refresh() => state.is_ok_and(|state| state.version >= version),
+        }
+    }
+
     /// Whether it says that it shows all of these.
     pub(crate) async fn reaches(&self, marks: &[Mark]) -> bool {
         tokio::select! {
@@ -186,7 +211,9 @@ impl Process {
             };
             let reader = files::Reader::open(&file.path, bytes, file.tail).expect("a whole file");
             let padded = |batch| files::padded(&file.path, &batch, &layout.schema).expect("columns of the table");
-            inputs.push(reader.map(|batch| padded(batch.expect("a whole batch"))).collect());
+            let mask = Mask::of_file(&view.deletes, file);
+            let seen = |batch| mask.apply(padded(batch), &layout).expect("columns of the table");
+            inputs.push(reader.map(|batch| seen(batch.expect("a whole batch"))).collect());
         }
         let merged = merge_all(layout, inputs, Settle::All).expect("sorted inputs");
         Some(cells(&merged))
@@ -198,11 +225,9 @@ fn cells(batches: &[RecordBatch]) -> Cells {
     let mut cells = BTreeMap::new();
     let mut rows = std::collections::BTreeSet::new();
     for batch in batches {
-        let tags = batch.column_by_name("s").expect("the tag").as_dictionary::<Int32Type>();
-        let names = tags.values().as_string::<i32>();
         let times = batch.column_by_name("time").expect("the time").as_primitive::<TimestampNanosecondType>();
         for row in 0..batch.num_rows() {
-            let series = names.value(tags.key(row).expect("every row has the tag")).to_owned();
+            let series = series::of(["s", "k", "n"].map(|tag| tag_of(batch, (tag, row))));
             let time = times.value(row);
             assert!(rows.insert((series.clone(), time)), "row {series} {time} stands there twice");
             for field in ["a", "b", "c"] {
@@ -215,6 +240,11 @@ fn cells(batches: &[RecordBatch]) -> Cells {
         }
     }
     cells
+}
+
+fn tag_of<'a>(batch: &'a RecordBatch, (tag, row): (&str, usize)) -> Option<&'a str> {
+    let tags = batch.column_by_name(tag)?.as_dictionary::<Int32Type>();
+    Some(tags.values().as_string::<i32>().value(tags.key(row)?))
 }
 
 /// Where a process is called.
@@ -245,11 +275,11 @@ fn config(start: Start) -> Config {
             group_bytes_max: 1 << 20,
             waiting_writes_max: 100,
             waiting_bytes_max: 1 << 20,
-            buffer_bytes_max: 1 << 20,
+            buffer_bytes_max: (1 << 20).into(),
             answer_within: Duration::from_secs(30),
         }),
         snapshot: snapshot::Config {
-            bytes_max: 400,
+            bytes_max: 400.into(),
             periods_max: 10.into(),
             age_max: Duration::from_secs(60).into(),
             gen1: Duration::from_secs(600),
@@ -273,7 +303,7 @@ fn config(start: Start) -> Config {
         },
         replica: Some(replica::Config {
             interval: REPLICATION_INTERVAL,
-            bytes_max: 1 << 20,
+            bytes_max: (1 << 20).into(),
             start_within: Duration::from_secs(10),
         }),
     }

@@ -10,6 +10,8 @@ pub(crate) struct Told {
     pub(crate) acked: u64,
     pub(crate) open: u64,
     pub(crate) reads: u64,
+    /// Deletes that every living process has read of.
+    pub(crate) deletes: u64,
     /// Compaction plans that were run to their end.
     pub(crate) merges: u64,
     /// Objects that came over lines.
@@ -29,6 +31,7 @@ impl Told {
         self.acked += other.acked;
         self.open += other.open;
         self.reads += other.reads;
+        self.deletes += other.deletes;
         self.merges += other.merges;
         self.pushed += other.pushed;
         self.reached += other.reached;
@@ -38,16 +41,17 @@ impl Told {
     }
 
     pub(crate) fn tell(&self, seeds: usize) {
-        let Self { processes, acked, open, reads, merges, pushed, reached, terms, adoptions, published } = self;
+        let Self { processes, acked, open, reads, deletes, merges, pushed, reached, terms, adoptions, published } =
+            self;
         println!(
-            "simulation: {seeds} seeds, {processes} processes, {acked} writes acknowledged, {open} open, {reads} reads compared, \
-             {merges} compactions, {pushed} objects pushed, {reached} times all that was acknowledged reached; in kept logs \
+            "simulation: {seeds} seeds, {processes} processes, {acked} writes acknowledged, {open} open, {deletes} deletes, \
+             {reads} reads compared, {merges} compactions, {pushed} objects pushed, {reached} times all that was acknowledged reached; in kept logs \
              {terms} times another compactor, {adoptions} logs of dead nodes adopted, {published} publications by whoever \
              had the role"
         );
         // A few seeds may have none by chance.
         assert!(
-            seeds < 100 || [pushed, reached, merges, acked].iter().all(|count| **count > 0),
+            seeds < 100 || [pushed, reached, merges, acked, deletes].iter().all(|count| **count > 0),
             "the runs do not do what they are for"
         );
     }

@@ -66,6 +66,13 @@ const STATEMENTS: &[(&str, &str, &str)] = &[
     ("plant", "DROP TOKEN nobody", "mmnnnnnn???"),
     ("plant", "ALTER SYSTEM SET wal_files_per_snapshot = 600", "yynnnnnn???"),
     ("plant", "ALTER SYSTEM RESET wal_files_per_snapshot", "yynnnnnn???"),
+    ("plant", "ALTER SYSTEM RESET ALL FOR NODE 'nobody'", "mmnnnnnn???"),
+    ("plant", "DELETE FROM t WHERE time < 0", "yynnnnnn???"),
+    ("plant", "SNAPSHOT", "yynnnnnn???"),
+    ("plant", "COMPACT TABLE t", "yynnnnnn???"),
+    ("plant", "CREATE LAST CACHE kept_{} ON t", "yynnnnnn???"),
+    ("plant", "DROP DISTINCT CACHE nothing ON t", "mmnnnnnn???"),
+    ("_internal", "SELECT * FROM system.advice", "yynnnnnn???"),
     ("plant", "DRAIN NODE 'nobody'", "mmnnnnnn???"),
     ("plant", "REMOVE NODE 'nobody'", "mmnnnnnn???"),
     // Whose query it is would be the answer, and nobody has it.

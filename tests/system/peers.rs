@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::auth::resource_token;
 
 #[track_caller]
-fn rows(client: &Client, database: &str, text: &str) -> Vec<Value> {
+pub(crate) fn rows(client: &Client, database: &str, text: &str) -> Vec<Value> {
     client.ask(sql_request(database, text, "json")).expect(200).json().as_array().expect("rows").clone()
 }
 
@@ -25,7 +25,7 @@ fn options(id: &str, modes: &str) -> Options {
 }
 
 /// Nodes beside a first one.
-fn beside<const N: usize>(first: &Node, others: [Options; N]) -> [Node; N] {
+pub(crate) fn beside<const N: usize>(first: &Node, others: [Options; N]) -> [Node; N] {
     others.map(|options| {
         let mut node = first.beside(options);
         node.restart();

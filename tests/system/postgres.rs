@@ -116,7 +116,7 @@ fn sqlalchemy_finds_tables_and_columns() {
 
 impl Served {
     /// What psql says to `text`.
-    fn psql(&self, (database, password): (&str, &str), text: &str) -> Result<String, String> {
+    pub(crate) fn psql(&self, (database, password): (&str, &str), text: &str) -> Result<String, String> {
         let mut psql = Command::new("psql");
         psql.args(["-X", "-A", "-t", "-w", "-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "me"]);
         psql.args(["-d", database, "-v", "VERBOSITY=verbose", "-c", text]).env("PGPASSWORD", password);

@@ -14,6 +14,7 @@ use harness::postgres::{Postgres, Said, bind, describe, execute, flush, kinds, m
 use harness::wait::eventually;
 use serde_json::json;
 
+use crate::auth::resource_token;
 use crate::postgres::{Served, serve, with_rows, with_rows_on};
 
 const MANY: &str = "SELECT a.v, b.v FROM seq a CROSS JOIN seq b";
@@ -397,4 +398,41 @@ fn a_transaction_that_failed_gives_no_more_rows_and_its_cursors_go_with_it() {
         assert_eq!(client.refused(&format!("FETCH 1 FROM {name}")).as_deref(), Some("34000"), "{name}");
     }
     assert_eq!(client.value("FETCH 1 FROM kept"), "0");
+}
+
+#[test]
+fn a_session_is_seen_cancelled_and_ended_by_another_of_the_same_token_or_an_admin() {
+    let served = serve(Options::with_tokens().allow_in_log("a request failed"));
+    let made = served.node.client().ask(Request::post("/api/v3/configure/token/admin"));
+    let operator = made.expect(201).json()["token"].as_str().expect("a token").to_owned();
+    let admin = served.node.client().with_token(&operator);
+    let lines: Vec<String> = (0..20_000).map(|v| format!("seq v={v}i {v}")).collect();
+    admin.write("plant", &lines.join("\n"));
+    let reader = |name: &str| resource_token(&admin, (name, "plant"), &["read"]);
+    let (ours, theirs) = (reader("ours"), reader("theirs"));
+    let session = |token: &str| Postgres::session(served.port, ("plant", token));
+    let mut busy = session(&ours);
+    busy.send(&query(LONG));
+    let (mut same, mut other, mut operator) = (session(&ours), session(&theirs), session(&operator));
+    let seen = "SELECT max(pid) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT sum(%' \
+                AND datname = 'plant' AND query_start <= now()";
+    let pid = eventually("it to run", || {
+        let pid = operator.value(seen);
+        if pid.is_empty() { Err("nothing runs") } else { Ok(pid) }
+    });
+    assert_eq!((same.value(seen), other.value(seen)), (pid.clone(), String::new()));
+    assert_eq!(other.value("SELECT count(*) FROM pg_stat_activity"), "1", "its own");
+    assert_eq!(other.value(&format!("SELECT pg_terminate_backend({pid})")), "f");
+    // Whoever only describes it cancels nothing.
+    same.ask(&[parse("", &format!("SELECT pg_cancel_backend({pid})"), &[]), describe(b'S', ""), sync()].concat());
+    assert_eq!(same.value(&format!("SELECT pg_cancel_backend({pid})")), "t");
+    assert_eq!(codes(&busy.until(b'Z')), ["57014"]);
+    busy.send(&query(LONG));
+    eventually("it to run again", || if operator.value(seen) == pid { Ok(()) } else { Err("nothing runs") });
+    let all = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'SELECT sum(%' AND pid <> pg_backend_pid()";
+    assert_eq!(operator.value(all), "1");
+    let rest = busy.rest();
+    assert!(rest.windows(5).any(|bytes| bytes == b"57P01"), "{}", String::from_utf8_lossy(&rest));
+    assert_eq!(operator.value("SELECT count(*) FROM pg_stat_activity"), "3");
+    assert_eq!(operator.value("SELECT pg_cancel_backend(7)"), "f");
 }

@@ -14,15 +14,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use harness::command::Weir;
-use harness::folder::{certificate, package};
+use harness::folder::certificate;
 use harness::http::{Request, sql_request, write_request};
 use harness::node::{Node, Options};
-use harness::packages::python_clients;
 use harness::postgres::{Postgres, opening};
 use harness::wait::eventually;
 
 use crate::flight::{check, port, python};
-use crate::postgres::{Served, serve, with_rows_on};
+use crate::postgres::{Served, drive, python as script, serve, with_rows_on};
 
 fn path(name: &str) -> String {
     certificate(name).to_str().expect("a plain path").to_owned()
@@ -100,12 +99,11 @@ fn psql(served: &Served, words: &str) -> Result<String, String> {
 
 #[test]
 fn postgres_clients_ask_cancel_and_copy_inside_tls() {
-    let served = with_rows_on(secured(Options::open()));
-    let mut command = Command::new(python_clients());
-    command.arg(package().join("clients/postgres.py")).args([&served.port.to_string(), "psycopg3", "asyncpg"]);
-    let command = command.env("PGSSLMODE", "verify-full").env("PGSSLROOTCERT", path("ca.pem"));
-    let output = command.output().expect("python is there");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for function in ["psycopg3", "asyncpg"] {
+        let mut command = script("postgres.py");
+        command.env("PGSSLMODE", "verify-full").env("PGSSLROOTCERT", path("ca.pem"));
+        drive(command, (&mut with_rows_on(secured(Options::open())), function));
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `weir create`: databases, tables, tokens.
+//! `weir create`: databases, tables, tokens, caches.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use storage::catalog::{GivenToken, OPERATOR_TOKEN, PermissionText, Secret, check_database_name};
 use storage::clock::Clock;
 
+use super::caches::{self, CreateDistinctCache, CreateLastCache};
 use super::client::{Call, Connection, Payload};
 use crate::config;
 
@@ -19,6 +20,12 @@ pub(crate) enum CreateCommand {
     Table(CreateTable),
     /// Make a token
     Token(CreateToken),
+    /// Define a cache of the newest rows of a table
+    #[command(name = "last_cache")]
+    LastCache(Box<CreateLastCache>),
+    /// Define a cache of the distinct values of a table
+    #[command(name = "distinct_cache")]
+    DistinctCache(Box<CreateDistinctCache>),
 }
 
 #[derive(Args)]
@@ -44,7 +51,7 @@ pub(crate) struct CreateTable {
     #[arg(long, value_delimiter = ',')]
     tags: Vec<String>,
     /// Fields, as name:type; types are utf8, int64, uint64, float64, bool
-    #[arg(long, value_delimiter = ',', value_parser = config::parse_option)]
+    #[arg(long, value_delimiter = ',', value_parser = sql::parse_option)]
     fields: Vec<(String, String)>,
     /// How long rows are kept, such as 30d12h, or none
     #[arg(long, value_name = "PERIOD")]
@@ -110,6 +117,8 @@ pub(crate) fn run(command: CreateCommand) -> Result<(), String> {
             println!("Table \"{database}\".\"{name}\" created successfully");
         }
         CreateCommand::Token(command) => println!("{}", token(&command)?),
+        CreateCommand::LastCache(command) => println!("{}", caches::create_last(*command)?),
+        CreateCommand::DistinctCache(command) => println!("{}", caches::create_distinct(*command)?),
     }
     Ok(())
 }

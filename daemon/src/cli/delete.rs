@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use clap::{ArgAction, Args, Subcommand};
 use serde_json::json;
 
+use super::caches::{self, DeleteCache};
 use super::client::{Call, Connection, Payload};
 
 #[derive(Subcommand)]
@@ -15,6 +16,12 @@ pub(crate) enum DeleteCommand {
     Table(DeleteTable),
     /// Delete a token
     Token(DeleteToken),
+    /// Delete the definition of a cache of newest rows
+    #[command(name = "last_cache")]
+    LastCache(DeleteCache),
+    /// Delete the definition of a cache of distinct values
+    #[command(name = "distinct_cache")]
+    DistinctCache(DeleteCache),
 }
 
 #[derive(Args)]
@@ -124,6 +131,12 @@ pub(crate) fn delete(command: DeleteCommand) -> Result<(), String> {
             consent.ask(&format!("token \"{token_name}\""))?;
             remove(&connection, "/api/v3/configure/token", &[("token_name", &token_name)])?;
             println!("Token \"{token_name}\" deleted successfully");
+        }
+        DeleteCommand::LastCache(command) => {
+            println!("{}", caches::delete("/api/v3/configure/last_cache", &command)?);
+        }
+        DeleteCommand::DistinctCache(command) => {
+            println!("{}", caches::delete("/api/v3/configure/distinct_cache", &command)?);
         }
     }
     Ok(())

@@ -192,7 +192,7 @@ pub(crate) struct MemoryFlags {
 pub(crate) struct QueryFlags {
     /// Options of the query engine, as key:value,key:value
     #[arg(long, value_name = "LIST", value_delimiter = ',', env = "INFLUXDB3_DATAFUSION_CONFIG",
-          value_parser = config::parse_option)]
+          value_parser = sql::parse_option)]
     pub(crate) datafusion_config: Vec<(String, String)>,
     /// Queries that run at one time; more wait [default: 4 for each thread, at least 50]
     #[arg(long, value_name = "N", env = "INFLUXDB3_MAX_CONCURRENT_QUERIES", value_parser = value_parser!(u32).range(1..))]

@@ -4,7 +4,9 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
 
 use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser};
-use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
+use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter, reload};
+
+use crate::config::TurnLog;
 
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logging")]
@@ -46,27 +48,59 @@ const COMPONENTS: [(&str, &[&str]); 6] = [
     ("influxdb3_enterprise", &["weir", "storage", "sql"]),
 ];
 
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 /// Our own packages; `--verbose` shows their details and spares those of the libraries.
 const VERBOSE: &str = "weir=debug,storage=debug,sql=debug,metrics=debug";
 
 /// The clients of object stores tell of every attempt; the bucket tells when an operation as a whole goes on failing.
 const QUIET: &str = "object_store=warn";
 
-/// Starts logging for the life of the process.
-pub(crate) fn start(flags: &LogFlags) -> Result<(), String> {
-    let filter = filter(flags)?;
+impl LogFlags {
+    fn besides(&self) -> Option<&'static str> {
+        self.verbose.then_some(VERBOSE)
+    }
+}
+
+/// Starts logging for the life of the process. What is logged can be changed with what is returned.
+pub(crate) fn start(flags: &LogFlags) -> Result<TurnLog, String> {
+    let filter = filter(&flags.log_filter, flags.besides())?;
     let writer = match flags.log_destination {
         LogDestination::Stdout => BoxMakeWriter::new(std::io::stdout),
         LogDestination::Stderr => BoxMakeWriter::new(std::io::stderr),
     };
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
-    let started = match flags.log_format {
-        LogFormat::Full => subscriber.try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    let (started, turn) = match flags.log_format {
+        LogFormat::Full => {
+            let subscriber = subscriber.with_filter_reloading();
+            let turn = turn(subscriber.reload_handle(), flags.besides());
+            (subscriber.try_init(), turn)
+        }
+        LogFormat::Json => {
+            let subscriber = subscriber.json().flatten_event(true).with_filter_reloading();
+            let turn = turn(subscriber.reload_handle(), flags.besides());
+            (subscriber.try_init(), turn)
+        }
     };
     started.map_err(|error| format!("start logging: {error}"))?;
     std::panic::set_hook(Box::new(log_panic));
-    Ok(())
+    Ok(turn)
+}
+
+fn turn<S: 'static>(handle: reload::Handle<EnvFilter, S>, besides: Option<&'static str>) -> TurnLog {
+    Box::new(move |text| handle.reload(filter(text, besides)?).map_err(|error| error.to_string()))
+}
+
+/// A filter as it is kept; the error is what it must be.
+pub(crate) fn judged(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let is_level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
+    // A level that is misspelt would be taken for the name of a component, and silence all others.
+    let wrong = text.split(',').map(str::trim).find(|part| !part.contains('=') && !is_level(part));
+    match (wrong, filter(text, None)) {
+        (None, Ok(_)) => Ok(text.to_owned()),
+        _ => Err(format!("it is a level ({}), or level,component=level,...", LEVELS.join(", "))),
+    }
 }
 
 /// A panic is one entry of the log like any other, in the form and at the place that was asked for.
@@ -80,18 +114,16 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     tracing::error!(thread = thread.name(), stack, "panicked at {at}: {message}");
 }
 
-fn filter(flags: &LogFlags) -> Result<EnvFilter, String> {
-    let mut directives: Vec<String> = flags.log_filter.split(',').flat_map(in_our_words).collect();
+/// `besides` is logged whatever the text says.
+fn filter(text: &str, besides: Option<&str>) -> Result<EnvFilter, String> {
+    let mut directives: Vec<String> = text.split(',').flat_map(in_our_words).collect();
     let wants_more =
         |directive: &String| ["debug", "trace"].contains(&directive.as_str()) || directive.contains("object_store");
     if !directives.iter().any(wants_more) {
         directives.push(QUIET.to_owned());
     }
-    if flags.verbose {
-        directives.push(VERBOSE.to_owned());
-    }
-    let text = directives.join(",");
-    EnvFilter::builder().parse(&text).map_err(|error| format!("log filter '{}': {error}", flags.log_filter))
+    directives.extend(besides.map(str::to_owned));
+    EnvFilter::builder().parse(directives.join(",")).map_err(|error| format!("log filter '{text}': {error}"))
 }
 
 fn in_our_words(directive: &str) -> Vec<String> {
@@ -131,7 +163,7 @@ mod tests {
             parts.sort();
             parts
         };
-        assert_eq!(sorted(&filter(&flags(text)).expect("the filter is valid").to_string()), sorted(expected));
+        assert_eq!(sorted(&filter(text, None).expect("the filter is valid").to_string()), sorted(expected));
     }
 
     #[test]
@@ -139,7 +171,7 @@ mod tests {
         // Hooks and logs are those of the process, so this panic happens in one of its own.
         const INNER: &str = "WEIR_TEST_PANICS";
         if std::env::var_os(INNER).is_some() {
-            start(&LogFlags { log_format: LogFormat::Json, ..flags("info") }).expect("logging starts");
+            let _turn = start(&LogFlags { log_format: LogFormat::Json, ..flags("info") }).expect("logging starts");
             let _ = std::panic::catch_unwind(|| panic!("the {} is broken", "pump"));
             return;
         }
@@ -157,7 +189,12 @@ mod tests {
 
     #[test]
     fn a_filter_with_an_unknown_level_is_refused() {
-        assert!(filter(&flags("storage=loud")).is_err());
+        assert!(filter("storage=loud", None).is_err());
+        for text in ["loud", "storage=loud", "", "inof", "info,debgu"] {
+            let error = judged(text).expect_err(text);
+            assert!(error.starts_with("it is a level (off, error, warn,"), "{error}");
+        }
+        assert_eq!(judged(" warn,influxdb3_wal=debug ").as_deref(), Ok("warn,influxdb3_wal=debug"));
     }
 
     fn flags(text: &str) -> LogFlags {

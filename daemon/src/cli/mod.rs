@@ -8,6 +8,7 @@
 //! # Not here
 //! - What a node does with its configuration: `node`.
 
+mod caches;
 mod client;
 mod create;
 mod delete;
@@ -67,13 +68,13 @@ pub(crate) enum ClientCommand {
     /// Ask in SQL
     #[command(visible_alias = "q")]
     Query(query::QueryCommand),
-    /// Make a database, table or token
+    /// Make a database, table or token, define a cache
     #[command(subcommand)]
     Create(create::CreateCommand),
     /// Show what there is
     #[command(subcommand)]
     Show(show::ShowCommand),
-    /// Delete a database, table or token
+    /// Delete a database, table, token or cache
     #[command(subcommand)]
     Delete(delete::DeleteCommand),
     /// Change a database or table

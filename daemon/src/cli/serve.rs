@@ -16,8 +16,8 @@ use super::logging::{self, LogFlags};
 use super::{options, store as store_flags};
 use crate::config::{
     self, AuthConfig, CompactConfig, Host, HttpConfig, HttpTls, Identity, InternodeConfig, InternodeTls, Limits,
-    Memory, NodeConfig, PeerConfig, PgBind, QueryConfig, SnapshotConfig, Store, TakeOver, ThreadCounts, ThreadWishes,
-    TokenFiles, WalConfig,
+    LogConfig, Memory, NodeConfig, PeerConfig, PgBind, QueryConfig, SnapshotConfig, Store, TakeOver, ThreadCounts,
+    ThreadWishes, TokenFiles, TurnLog, WalConfig,
 };
 
 /// What missing flags mean.
@@ -74,6 +74,8 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
         http: self::http(http, host)?,
         internode: self::internode(internode, around, &mut warnings)?,
         threads,
+        memory_bytes: host.memory_bytes,
+        log: LogConfig { filter: log.log_filter.clone(), judge: logging::judged },
         wal: WalConfig {
             flush_interval: wal.wal_flush_interval,
             waiting_writes_max: index(wal.wal_max_buffered_writes),
@@ -102,16 +104,16 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
 
 /// Starts logging and says what should be said before the node runs.
 #[expect(clippy::print_stdout, reason = "this is what a command line is for")]
-pub(crate) fn announce(start: Start) -> Result<NodeConfig, String> {
+pub(crate) fn announce(start: Start) -> Result<(NodeConfig, TurnLog), String> {
     let Start { config, log, warnings, greeting } = start;
-    logging::start(&log)?;
+    let turn_log = logging::start(&log)?;
     if let Some(greeting) = greeting {
         println!("{greeting}");
     }
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    Ok(config)
+    Ok((config, turn_log))
 }
 
 fn modes(said: &[Mode]) -> Result<Modes, String> {

@@ -24,9 +24,7 @@ pub(crate) use host::{Host, ThreadCounts, ThreadWishes};
 pub(crate) use tokens::{
     GivenResources, TokenFiles, add_permission_token, read_admin_token, read_permission_tokens, write_admin_token,
 };
-pub(crate) use values::{
-    Memory, parse_duration, parse_interval, parse_memory, parse_option, parse_request_size, with_legacy_unit,
-};
+pub(crate) use values::{Memory, parse_duration, parse_interval, parse_memory, parse_request_size, with_legacy_unit};
 
 #[derive(Debug, Clone)]
 pub(crate) struct NodeConfig {
@@ -46,6 +44,9 @@ pub(crate) struct NodeConfig {
     /// Where the address is written to once the node listens.
     pub(crate) address_file: Option<PathBuf>,
     pub(crate) threads: ThreadCounts,
+    /// What this process may use.
+    pub(crate) memory_bytes: u64,
+    pub(crate) log: LogConfig,
     pub(crate) wal: WalConfig,
     pub(crate) snapshot: SnapshotConfig,
     pub(crate) peers: PeerConfig,
@@ -54,6 +55,17 @@ pub(crate) struct NodeConfig {
     pub(crate) limits: Limits,
     pub(crate) retention_check_interval: Duration,
 }
+
+/// What is logged.
+#[derive(Debug, Clone)]
+pub(crate) struct LogConfig {
+    pub(crate) filter: String,
+    /// Whether a text is a filter.
+    pub(crate) judge: fn(&str) -> Result<String, String>,
+}
+
+/// Has the process log by another filter from now on.
+pub(crate) type TurnLog = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// Who this node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,21 +247,6 @@ pub(crate) struct SnapshotConfig {
     pub(crate) age_max: Duration,
     /// The time width of first-level files.
     pub(crate) gen1_duration: Duration,
-}
-
-/// A snapshot is due at so many bytes of rows, however large the machine is: more would only lengthen a restart.
-const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
-
-impl SnapshotConfig {
-    /// Buffered rows that force a snapshot, as users said it.
-    pub(crate) fn forced_bytes(&self) -> usize {
-        usize::try_from(self.memory_bytes_max).unwrap_or(usize::MAX)
-    }
-
-    /// Buffered rows at which a snapshot is made.
-    pub(crate) fn bytes_max(&self) -> usize {
-        self.forced_bytes().min(SNAPSHOT_BYTES_MAX)
-    }
 }
 
 #[derive(Debug, Clone)]

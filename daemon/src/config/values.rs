@@ -111,14 +111,6 @@ pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// One `key:value` of a list.
-pub(crate) fn parse_option(text: &str) -> Result<(String, String), String> {
-    match text.split_once(':') {
-        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
-        _ => Err(format!("'{text}' is not of the form key:value")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

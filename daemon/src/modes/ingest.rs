@@ -5,9 +5,6 @@ use std::time::Duration;
 use super::Knobs;
 use crate::config::NodeConfig;
 
-/// Rows may wait for files up to here at least, so that a small threshold does not refuse one large request.
-const BUFFER_BYTES_MIN: usize = 128 << 20;
-
 /// A WAL object holds about so many bytes of line protocol.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 
@@ -20,13 +17,7 @@ pub(super) fn config(config: &NodeConfig, knobs: &Knobs) -> storage::ingest::Con
         group_bytes_max: GROUP_BYTES_MAX,
         waiting_writes_max: config.wal.waiting_writes_max,
         waiting_bytes_max: config.http.in_flight_bytes_max,
-        buffer_bytes_max: buffer_bytes_max(config),
+        buffer_bytes_max: knobs.buffer_bytes_max.clone(),
         answer_within: ANSWER_WITHIN,
     }
-}
-
-/// Twice what a snapshot waits for, so that writes go on while it is written.
-pub(super) fn buffer_bytes_max(config: &NodeConfig) -> usize {
-    let snapshot = &config.snapshot;
-    snapshot.forced_bytes().max(BUFFER_BYTES_MIN).max(2 * snapshot.bytes_max())
 }

@@ -35,7 +35,7 @@ impl Parts {
         Self {
             ingest: with(Mode::Ingest).then(|| ingest::config(config, knobs)),
             compaction: with(Mode::Compact).then(|| compact::config(config, knobs)),
-            replica: with(Mode::Query).then(|| query::config(config)),
+            replica: with(Mode::Query).then(|| query::config(config, knobs)),
         }
     }
 }

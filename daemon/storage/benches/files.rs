@@ -97,6 +97,7 @@ fn write_ours(batches: &[RecordBatch]) -> storage::files::WrittenFile {
         level: 1,
         window_start: 0,
         window_width: 1,
+        deletes_up_to: 0,
     };
     let layout = FileLayout { columns: Layout::of(&table()), origin, stamps: Stamps::Any };
     let batches = batches.iter().cloned().map(Ok::<_, ArrowError>);

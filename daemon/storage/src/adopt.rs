@@ -34,7 +34,7 @@ use crate::clock::Clock;
 use crate::cluster::{Dead, Role};
 use crate::model::{Epoch, ErrorKind, NodeId};
 use crate::snapshot::{self, Persister, Summary};
-use crate::tasks::Tasks;
+use crate::tasks::{About, JobKind, Tasks};
 use crate::wal::{self, Ended, OnDamage};
 
 /// A log that could not be put into files is left alone for so long, then for twice as long, up to `WAIT_MAX`: it may be
@@ -99,6 +99,8 @@ impl Error {
 impl Adopter {
     /// Puts everything in the log of `id` into files and seals the node. This process has opened `epoch` of it.
     pub async fn adopt(&self, (id, epoch): (&NodeId, Epoch), on_damage: OnDamage) -> Result<Adopted, Error> {
+        let about = About { adopted: Some(id.clone()), ..About::default() };
+        let _job = self.tasks.jobs().begin(JobKind::Adoption, about, self.clock.now_ns());
         let state = self.catalog.refresh().await?;
         let node = state.nodes.get(id).ok_or_else(|| Error::NoNode { node: id.clone() })?;
         let files_of = |source| Error::Files { node: id.clone(), source };

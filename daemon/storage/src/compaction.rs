@@ -8,13 +8,20 @@
 //! - Versions of a row up to the settled stamp become one row without a stamp; newer ones stay.
 //! - Memory: the files of one plan, compressed, and a batch of each, together bounded by `input_bytes_max`; and one file
 //!   that is being written.
+//! - Rows that are deleted are left out before versions are united. A file that holds such rows is written again soon,
+//!   also when nothing else is due; one of which no row is left goes. A delete is forgotten once no file has rows that it
+//!   hides and none can come.
 //! - A file that cannot be read keeps nothing else from being merged.
 //! - Every plan, run, publication and failure is an event.
+//! - What an operator orders is merged before anything else, without waiting for company or for the end of a window; see
+//!   `orders`.
 //!
 //! # Not here
 //! - Deleting what was replaced: `sweep`. Which node compacts: `cluster`.
 
+mod deletes;
 mod events;
+mod orders;
 mod plan;
 mod run;
 
@@ -23,10 +30,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{CounterVec, Histogram, Registry};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use events::{Event, EventKind, Events, Status};
+pub use orders::{Merged, Orders, Wanted};
 
+use self::orders::Order;
 use self::plan::{Moment, Plan, Rules};
 use crate::bucket::Bucket;
 use crate::catalog::{self, Catalog, State, Table};
@@ -34,8 +44,8 @@ use crate::clock::Clock;
 use crate::cluster::Role;
 use crate::files;
 use crate::knob::Knob;
-use crate::model::{ErrorKind, FileId, NodeId, Stamp, TableId};
-use crate::tasks::Tasks;
+use crate::model::{ErrorKind, FileId, NodeId, Stamp, TableId, TimeRange};
+use crate::tasks::{self, JobKind, Tasks};
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -98,6 +108,9 @@ pub enum Error {
     /// Another node compacts.
     #[error("{0}")]
     SteppedDown(String),
+    /// There is no such table any more.
+    #[error("table {0} was dropped")]
+    Dropped(TableId),
     /// A file cannot be read or written.
     #[error("{0}")]
     File(#[from] files::Error),
@@ -115,7 +128,12 @@ impl Error {
     fn file(&self) -> Option<&Arc<str>> {
         match self {
             Self::Lost(file) | Self::File(files::Error::Damaged { file, .. }) => Some(file),
-            Self::Overtaken(_) | Self::SteppedDown(_) | Self::File(_) | Self::Catalog(_) | Self::Bucket(_) => None,
+            Self::Overtaken(_)
+            | Self::SteppedDown(_)
+            | Self::Dropped(_)
+            | Self::File(_)
+            | Self::Catalog(_)
+            | Self::Bucket(_) => None,
         }
     }
 
@@ -124,6 +142,7 @@ impl Error {
         match self {
             Self::Overtaken(_) => ErrorKind::Conflict,
             Self::SteppedDown(_) => ErrorKind::Fenced,
+            Self::Dropped(_) => ErrorKind::NotFound,
             Self::File(error) => error.kind(),
             Self::Lost(_) => ErrorKind::Corrupt,
             Self::Catalog(error) => error.kind(),
@@ -148,6 +167,8 @@ pub struct Compactor {
     config: Config,
     parts: Parts,
     events: Arc<Events>,
+    orders: Orders,
+    ordered: mpsc::Receiver<Order>,
     /// By what was planned last.
     planned_by: Option<Rules>,
     /// Tables in which nothing was to be done, as they were then.
@@ -169,10 +190,13 @@ struct Quiet {
 impl Compactor {
     #[must_use]
     pub fn new(config: Config, parts: Parts) -> Self {
+        let (orders, ordered) = Orders::new();
         Self {
             config,
             parts,
             events: Arc::default(),
+            orders,
+            ordered,
             planned_by: None,
             quiet: BTreeMap::new(),
             troubled: BTreeMap::new(),
@@ -180,13 +204,13 @@ impl Compactor {
         }
     }
 
-    /// Begins to look for work. What comes of it is told in the events.
+    /// Begins to look for work, and to take orders. What comes of it is told in the events.
     #[must_use]
-    pub fn start(self) -> Arc<Events> {
-        let events = Arc::clone(&self.events);
+    pub fn start(self) -> (Arc<Events>, Orders) {
+        let (events, orders) = (Arc::clone(&self.events), self.orders.clone());
         let tasks = self.parts.tasks.clone();
         tasks.start("compact", self.work());
-        events
+        (events, orders)
     }
 
     async fn work(mut self) {
@@ -198,15 +222,53 @@ impl Compactor {
                 () = stopping.cancelled() => return,
                 () = async {
                     let (check_every, changed) = self.config.check_every.until_changed();
-                    // A long sleep ends when it is to be a short one.
-                    tokio::select! {
+                    // A long sleep ends when it is to be a short one, or is broken.
+                    let order = tokio::select! {
                         biased;
-                        () = self.parts.clock.sleep(check_every) => {}
+                        // Cancel-safe.
+                        order = self.ordered.recv() => order,
+                        () = self.parts.clock.sleep(check_every) => None,
                         () = changed => return,
+                    };
+                    if let Some(order) = order {
+                        self.obey(order).await;
                     }
                     while self.look().await {}
                 } => {}
             }
+        }
+    }
+
+    /// Does what is ordered, and tells whoever waits for it.
+    async fn obey(&mut self, Order { wanted, done }: Order) {
+        let merged = self.merge_wanted(wanted).await;
+        tracing::info!(table = %wanted.table, ?merged, "merged what an operator wanted");
+        // Whoever gave the order may not wait any more.
+        let _ = done.send(merged);
+    }
+
+    async fn merge_wanted(&mut self, Wanted { table: id, range }: Wanted) -> Result<Merged, Error> {
+        let count = |table: &Table| table.files.values().filter(|file| file.time.overlaps(range)).count();
+        let mut files_before = None;
+        // Files that another node wrote a moment ago are wanted too.
+        let mut state = self.parts.catalog.refresh().await?;
+        loop {
+            self.parts.role.expect_ours(&state).map_err(|lost| Error::SteppedDown(lost.to_string()))?;
+            let table = state.table(id).filter(|table| is_alive(&state, table)).ok_or(Error::Dropped(id))?;
+            let files = count(table);
+            let files_before = *files_before.get_or_insert(files);
+            let mut worth = false;
+            for plan in self.plans(table, (state.settled(), Some(range))).await {
+                worth |= match self.run_and_report(&state, table, plan).await {
+                    // The next plans take the files as they are then.
+                    Err(Error::Overtaken(_)) => true,
+                    result => result?,
+                };
+            }
+            if !worth {
+                return Ok(Merged { files_before, files_after: files });
+            }
+            state = self.parts.catalog.state();
         }
     }
 
@@ -221,19 +283,23 @@ impl Compactor {
         self.troubled.retain(|id, _| state.tables.contains_key(id));
         let mut bettered = false;
         for id in state.tables.keys() {
+            while let Ok(order) = self.ordered.try_recv() {
+                self.obey(order).await;
+            }
             // The newest state for each table: the work on those before may have taken long.
             let state = self.parts.catalog.state();
             if self.parts.role.expect_ours(&state).is_err() {
                 return false;
             }
             let Some(table) = state.table(*id).filter(|table| is_alive(&state, table)) else { continue };
+            self.forget_deletes(&state, table).await;
             if self.is_left_alone(*id, table, state.settled()) {
                 continue;
             }
-            let plans = self.plans(table, state.settled()).await;
+            let plans = self.plans(table, (state.settled(), None)).await;
             let mut worth = false;
             for plan in plans {
-                worth |= self.run_and_report(&state, table, plan).await;
+                worth |= self.run_and_report(&state, table, plan).await.unwrap_or(false);
             }
             if !worth {
                 let until = self.parts.clock.instant() + LOOK_AGAIN;
@@ -264,23 +330,37 @@ impl Compactor {
         self.quiet.get(&id).is_some_and(is_quiet) || self.troubled.get(&id).is_some_and(|(until, _)| now < *until)
     }
 
-    async fn plans(&self, table: &Arc<Table>, settled: Stamp) -> Vec<Plan> {
+    async fn plans(&self, table: &Arc<Table>, (settled, wanted): (Stamp, Option<TimeRange>)) -> Vec<Plan> {
         let moment = Moment {
             settled,
             now: self.parts.clock.now_ns(),
             columns: table.schema.columns.len(),
             unreadable: self.unreadable.clone(),
+            wanted,
         };
         let (table, rules) = (Arc::clone(table), self.rules());
         // Compares each file with those of its time, which is no work for an I/O thread.
-        self.parts.tasks.cpu(move || plan::plans(table.files.values(), &moment, &rules)).await
+        let plans = move || {
+            let mut plans = plan::plans(table.files.values(), &moment, &rules);
+            plans.extend(deletes::rewrites(&table, &plans, &moment));
+            plans
+        };
+        self.parts.tasks.cpu(plans).await
     }
 
-    /// Whether something is better than before.
-    async fn run_and_report(&mut self, state: &State, table: &Arc<Table>, plan: Plan) -> bool {
+    /// Whether something is better than before. An error is logged already.
+    async fn run_and_report(&mut self, state: &State, table: &Arc<Table>, plan: Plan) -> Result<bool, Error> {
         let started = self.parts.clock.instant();
         let about = events::About::of(state, table, &plan);
         self.events.push(about.planned(self.parts.clock.now_ns()));
+        let job = tasks::About {
+            table: Some((Arc::clone(&about.database), Arc::clone(&table.schema.name))),
+            adopted: None,
+            files: Some(about.inputs.len() as u64),
+            rows: Some(about.rows),
+            bytes: Some(about.bytes),
+        };
+        let _job = self.parts.tasks.jobs().begin(JobKind::Compaction, job, self.parts.clock.now_ns());
         let result = self.run(table, &plan).await;
         let took = started.elapsed();
         let event = about.ran(self.parts.clock.now_ns(), took, &result);
@@ -300,20 +380,23 @@ impl Compactor {
                 tracing::info!(table = %name, files_in, files, rows, bytes, seconds = took.as_secs_f64(), "compacted");
                 self.events.push(about.consumed(self.parts.clock.now_ns(), &added));
                 self.troubled.remove(&table.schema.table);
-                plan.is_worth(files)
-            }
-            Err(error @ Error::Overtaken(_)) => {
-                tracing::info!(%error, table = %table.schema.name, "a compaction came to nothing");
-                false
-            }
-            Err(error @ Error::SteppedDown(_)) => {
-                tracing::warn!(%error, table = %table.schema.name, "a compaction came to nothing");
-                false
+                Ok(plan.is_worth(files, &table.deletes))
             }
             Err(error) => {
-                let wait = self.trouble(table.schema.table, &plan, &error);
-                tracing::warn!(%error, table = %table.schema.name, ?wait, "compaction failed, trying again later");
-                false
+                self.report(table, &plan, &error);
+                Err(error)
+            }
+        }
+    }
+
+    fn report(&mut self, table: &Table, plan: &Plan, error: &Error) {
+        let name = &table.schema.name;
+        match error {
+            Error::Overtaken(_) => tracing::info!(%error, table = %name, "a compaction came to nothing"),
+            Error::SteppedDown(_) => tracing::warn!(%error, table = %name, "a compaction came to nothing"),
+            error => {
+                let wait = self.trouble(table.schema.table, plan, error);
+                tracing::warn!(%error, table = %name, ?wait, "compaction failed, trying again later");
             }
         }
     }

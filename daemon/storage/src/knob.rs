@@ -1,4 +1,4 @@
-//! A number that operators turn while the node runs.
+//! A value that operators turn while the node runs.
 //!
 //! # Promises
 //! - Whoever holds a clone sees the newest value, at once.
@@ -13,10 +13,10 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct Knob<T>(Arc<watch::Sender<T>>);
 
-impl<T: Copy + PartialEq> Knob<T> {
+impl<T: Clone + PartialEq> Knob<T> {
     #[must_use]
     pub fn get(&self) -> T {
-        *self.0.borrow()
+        self.0.borrow().clone()
     }
 
     pub fn set(&self, value: T) {
@@ -30,7 +30,7 @@ impl<T: Copy + PartialEq> Knob<T> {
     /// The value, and a future that comes when it is another one.
     pub fn until_changed(&self) -> (T, impl Future<Output = ()> + use<T>) {
         let mut watched = self.0.subscribe();
-        let value = *watched.borrow_and_update();
+        let value = watched.borrow_and_update().clone();
         let knob = self.clone();
         let changed = async move {
             // The sender lives as long as this.

@@ -25,5 +25,6 @@ pub mod adopt;
 pub mod compaction;
 pub mod sweep;
 pub mod replica;
+pub mod deletes;
 pub mod view;
 pub mod node;

@@ -12,6 +12,8 @@
 //! # Not here
 //! - Ports, protocols and queries: the daemon adds them, and knows why a node does what it does.
 
+mod insight;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +21,13 @@ use metrics::Registry;
 
 use crate::adopt::{self, Adopted, Adopter};
 use crate::apply::Apply;
-use crate::bucket::{Bucket, Keys, Store};
+use crate::bucket::{Bucket, Keys, Measured, Store, Usage};
 use crate::buffer::Buffer;
 use crate::catalog::{self, Catalog, Change, Limits, Pins, State};
 use crate::clock::Clock;
 use crate::cluster::{self, InUse, Member, Role, Standby};
-use crate::compaction::{self, Compactor, Events};
+use crate::compaction::{self, Compactor, Events, Orders};
+use crate::deletes::Deleter;
 use crate::ingest::{self, Ingest};
 use crate::model::{Epoch, ErrorKind, NodeId};
 use crate::replica::{self, Replica, Wire};
@@ -33,6 +36,9 @@ use crate::sweep::{self, Sweep};
 use crate::tasks::Tasks;
 use crate::view::{Origin, Views};
 use crate::wal::{self, Feed, OnDamage, Recovered, StampFloor};
+
+use insight::Rooms;
+pub use insight::{CatalogStanding, Insight, LogStanding};
 
 /// Memory for the newest objects of the log, for nodes that follow it.
 pub const FEED_BYTES_MAX: usize = 32 << 20;
@@ -72,10 +78,14 @@ pub struct Node {
     /// What a node has that takes writes.
     pub ingest: Option<Ingest>,
     pub snapshot: Option<Snapshot>,
-    /// What compaction did on this node.
-    pub events: Arc<Events>,
+    /// What there is to show of it.
+    pub insight: Insight,
+    /// What a node has that may compact.
+    pub orders: Option<Orders>,
     /// What a node has that shows rows.
     pub views: Option<Arc<Views>>,
+    /// Likewise.
+    pub deleter: Option<Arc<Deleter>>,
     /// What a node stores that takes writes and has a wire, for others that follow it.
     pub feed: Option<Arc<Feed>>,
     pub member: Member,
@@ -112,6 +122,8 @@ impl Node {
         let Config { cluster, member, limits, on_damage, ingest, snapshot, compaction, sweep, replica } = config;
         let World { store, clock, tasks, registry, wire } = world;
         let steps = Steps { clock: clock.clone() };
+        let usage = Arc::new(Usage::new(&registry, clock.clone()));
+        let store = Arc::new(Measured::new(store, Arc::clone(&usage)));
         let bucket = Bucket::new(store, Keys::new(cluster), clock.clone());
 
         let open = Catalog::open(bucket.clone(), clock.clone(), tasks.clone(), limits);
@@ -126,7 +138,7 @@ impl Node {
         member.start(&tasks);
         let record = member.record().expect("join put it there");
         let (node, epoch) = (member.node().clone(), member.epoch());
-        let (role, part_bytes_max) = (Role::of(&member), snapshot.bytes_max);
+        let (role, part_bytes_max) = (Role::of(&member), snapshot.bytes_max.get());
         let ground = Ground { bucket, catalog, clock, tasks, node, epoch, role, registry };
         let adopter = ground.adopter((snapshot.gen1, part_bytes_max));
         let mut feed = None;
@@ -143,15 +155,18 @@ impl Node {
             }
         };
         let (ingest, snapshot) = ingest.unzip();
-        let events = compaction.map_or_else(Arc::default, |config| ground.start_compaction(config, adopter));
+        let (events, orders) = compaction.map(|config| ground.start_compaction(config, adopter)).unzip();
+        let events = events.unwrap_or_default();
         ground.start_sweep(sweep, Arc::clone(&pins));
-        let views = match replica {
-            Some(replica) => Some(ground.start_views((replica, wire), pins, (buffer, stamps)).await),
-            None => None,
+        let (views, deleter) = match replica {
+            Some(replica) => Some(ground.start_views((replica, wire), pins, (buffer, stamps)).await).unzip(),
+            None => (None, None),
         };
         member.ready().await;
-        let Ground { bucket, catalog, tasks, .. } = ground;
-        Ok(Self { bucket, catalog, ingest, snapshot, events, views, feed, member, tasks })
+        let Ground { bucket, catalog, clock, tasks, node, .. } = ground;
+        let rooms = Rooms { catalog: Arc::clone(&catalog), clock, node, ingest: ingest.clone(), views: views.clone() };
+        let insight = Insight { events, store: usage, jobs: tasks.jobs().clone(), rooms: Some(rooms) };
+        Ok(Self { bucket, catalog, ingest, snapshot, insight, orders, views, deleter, feed, member, tasks })
     }
 
     /// The order is that of `start`, backwards.
@@ -246,7 +261,7 @@ impl Ground {
     }
 
     /// Compacts whenever it has the role of the compactor, who adopts the logs of dead nodes as well.
-    fn start_compaction(&self, config: compaction::Config, adopter: Adopter) -> Arc<Events> {
+    fn start_compaction(&self, config: compaction::Config, adopter: Adopter) -> (Arc<Events>, Orders) {
         let parts = compaction::Parts {
             bucket: self.bucket.clone(),
             catalog: Arc::clone(&self.catalog),
@@ -256,10 +271,10 @@ impl Ground {
             role: self.role.clone(),
             metrics: compaction::Metrics::register(&self.registry),
         };
-        let events = Compactor::new(config, parts).start();
+        let started = Compactor::new(config, parts).start();
         let standby = Standby::new(self.role.clone(), (self.bucket.clone(), self.clock.clone()), &self.registry);
         adopter.start(self.role.clone(), standby.start(&self.tasks));
-        events
+        started
     }
 
     fn start_sweep(&self, config: sweep::Config, pins: Arc<Pins>) {
@@ -282,7 +297,7 @@ impl Ground {
         (config, wire): (replica::Config, Option<Arc<dyn Wire>>),
         pins: Arc<Pins>,
         (buffer, stamps): (Arc<Buffer>, StampFloor),
-    ) -> Arc<Views> {
+    ) -> (Arc<Views>, Arc<Deleter>) {
         let parts = replica::Parts {
             bucket: self.bucket.clone(),
             catalog: Arc::clone(&self.catalog),
@@ -295,7 +310,14 @@ impl Ground {
         };
         let replica = Replica::start(config, parts).await;
         let origin = Origin { node: self.node.clone(), epoch: self.epoch, buffer };
-        Arc::new(Views::new((Arc::clone(&self.catalog), pins), self.clock.clone(), origin, replica))
+        let deleter = Deleter::new(
+            Arc::clone(&self.catalog),
+            self.clock.clone(),
+            Arc::clone(&replica),
+            (self.node.clone(), self.epoch),
+        );
+        let views = Views::new((Arc::clone(&self.catalog), pins), self.clock.clone(), origin, replica);
+        (Arc::new(views), Arc::new(deleter))
     }
 }
 

@@ -62,6 +62,7 @@ use crate::bucket::Bucket;
 use crate::buffer::{Buffer, Chunk};
 use crate::catalog::{Catalog, State};
 use crate::clock::Clock;
+use crate::knob::Knob;
 use crate::model::{ErrorKind, NodeId, Position, Stamp, TableId};
 use crate::tasks::Tasks;
 use crate::wal::StampFloor;
@@ -100,7 +101,7 @@ pub struct Config {
     /// How often the logs of the other nodes are read.
     pub interval: Duration,
     /// Memory for rows of all other nodes.
-    pub bytes_max: usize,
+    pub bytes_max: Knob<usize>,
     /// How long a start waits until the others' rows are read. After that it goes on, and asking is an error.
     pub start_within: Duration,
 }
@@ -174,6 +175,21 @@ struct Peer {
     wanted: Notify,
     /// Whether its log was read once, as far as it goes or as long as a turn is.
     was_read: AtomicBool,
+}
+
+/// How the log of another node is known here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    pub node: NodeId,
+    /// The newest object whose rows are here, or were.
+    pub applied: Position,
+    /// That are not in files, or were not a moment ago.
+    pub rows: u64,
+    pub bytes: usize,
+    /// Since all that the node had stored was here; `None` while that is not known of any moment.
+    pub lag: Option<Duration>,
+    /// Why its log is not read on.
+    pub trouble: Option<String>,
 }
 
 /// How well the rows of a node are known.
@@ -267,6 +283,28 @@ impl Replica {
         }
     }
 
+    /// What is missing of that which other nodes had stored at a moment, if something may be; it is asked for.
+    #[must_use]
+    pub fn behind(&self, state: &State, moment: Instant) -> Option<Error> {
+        let open = state.nodes.values().filter(|node| node.id != self.own && !node.sealed);
+        let peers = self.peers.lock().clone();
+        let lacking = |node: &Arc<crate::catalog::Node>| match peers.get(&node.id) {
+            None => Some(Error::Late { node: node.id.clone(), reason: "its log is not followed yet".into() }),
+            Some(peer) => {
+                peer.wanted.notify_one();
+                peer.lacks(moment)
+            }
+        };
+        // All of them are asked at once.
+        open.filter_map(lacking).collect::<Vec<_>>().into_iter().next()
+    }
+
+    /// The stamps this node gives, which are above all it has seen.
+    #[must_use]
+    pub fn stamps(&self) -> &StampFloor {
+        &self.stamps
+    }
+
     /// Memory that the rows of the other nodes take.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -304,6 +342,25 @@ impl Replica {
         peer.map_or(Ok(()), |peer| peer.check(self.late_max()))
     }
 
+    /// What is known of each node that is followed.
+    #[must_use]
+    pub fn followed(&self) -> Vec<Followed> {
+        let peers = self.peers.lock().clone();
+        let followed = peers.into_iter().map(|(node, peer)| {
+            let census = peer.buffer.census();
+            let Status { current_at, trouble } = peer.status.lock().clone();
+            Followed {
+                node,
+                applied: census.applied,
+                rows: census.rows,
+                bytes: census.bytes.sum(),
+                lag: current_at.map(|at| at.elapsed()),
+                trouble: trouble.map(|(Trouble::Damaged(reason) | Trouble::Waits(reason))| reason),
+            }
+        });
+        followed.collect()
+    }
+
     /// How long ago it was that everything a node had stored was here, for each node that is followed.
     fn lags(&self) -> Vec<(NodeId, f64)> {
         let peers = self.peers.lock();
@@ -327,6 +384,20 @@ impl Replica {
 }
 
 impl Peer {
+    /// Why something may be missing that the node had stored at a moment.
+    fn lacks(&self, moment: Instant) -> Option<Error> {
+        let status = self.status.lock();
+        if status.trouble.is_none() && status.current_at.is_some_and(|at| at > moment) {
+            return None;
+        }
+        let node = self.node.clone();
+        Some(match &status.trouble {
+            Some(Trouble::Damaged(reason)) => Error::Damaged { node, reason: reason.clone() },
+            Some(Trouble::Waits(reason)) => Error::Late { node, reason: reason.clone() },
+            None => Error::Late { node, reason: "the end of its log was not seen yet".into() },
+        })
+    }
+
     /// Whether its rows may be shown for what the node has stored.
     fn check(&self, late_max: Duration) -> Result<(), Error> {
         let status = self.status.lock();

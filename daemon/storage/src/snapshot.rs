@@ -34,7 +34,7 @@ use crate::files;
 use crate::ingest::Flushed;
 use crate::knob::Knob;
 use crate::model::{Epoch, ErrorKind, NodeId};
-use crate::tasks::Tasks;
+use crate::tasks::{About, JobKind, Tasks};
 use crate::wal::StampFloor;
 use floor::Floor;
 
@@ -47,7 +47,7 @@ const REQUESTS_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// A snapshot is due at so many bytes of buffered rows,
-    pub bytes_max: usize,
+    pub bytes_max: Knob<usize>,
     /// or after so many flush intervals with writes,
     pub periods_max: Knob<u64>,
     /// or when the oldest buffered row has waited so long.
@@ -188,12 +188,17 @@ impl Task {
     fn is_due(&self, now: Flushed) -> bool {
         // What queries had put in order goes with the rows.
         let Bytes { open, frozen: _, sorted } = self.parts.buffer.bytes();
-        open + sorted >= self.config.bytes_max || now.periods - self.taken_at.periods >= self.config.periods_max.get()
+        open + sorted >= self.config.bytes_max.get()
+            || now.periods - self.taken_at.periods >= self.config.periods_max.get()
     }
 
     /// `false` when the node must stop.
     async fn take_and_report(&mut self, now: Flushed) -> bool {
         let started = self.parts.clock.instant();
+        let census = self.parts.buffer.census();
+        let bytes = (census.bytes.open + census.bytes.frozen) as u64;
+        let about = About { rows: Some(census.rows), bytes: Some(bytes), ..About::default() };
+        let _job = self.parts.tasks.jobs().begin(JobKind::Snapshot, about, self.parts.clock.now_ns());
         match self.persister().persist(&self.parts.buffer, self.parts.epoch).await {
             Ok(Some(Summary { files, rows, bytes })) => {
                 let seconds = started.elapsed().as_secs_f64();

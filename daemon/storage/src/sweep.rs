@@ -35,7 +35,7 @@ use crate::catalog::{self, Catalog, Change, Node, Pins, State};
 use crate::clock::Clock;
 use crate::cluster::{InUse, Role};
 use crate::model::{Epoch, ErrorKind, FileId, NodeId, Position};
-use crate::tasks::Tasks;
+use crate::tasks::{About, JobKind, Tasks};
 use retention::Plan;
 use trust::Trust;
 
@@ -118,6 +118,7 @@ impl Sweep {
                 () = stopping.cancelled() => return,
                 () = self.clock.sleep(self.config.every) => {}
             }
+            let _job = tasks.jobs().begin(JobKind::Sweep, About::default(), self.clock.now_ns());
             let trusted_ms = trust.look();
             if let Some(now_ms) = trusted_ms.filter(|_| self.clock.instant() >= retention_due) {
                 retention_due = self.clock.instant() + self.config.retention_every;

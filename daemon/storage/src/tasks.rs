@@ -3,11 +3,14 @@
 //! # Promises
 //! - A task that panics, or calls `fail`, stops the node: `failed` resolves with the reason.
 //! - `stop` asks every task to end and waits for all of them; `kill` ends them where they stand, as a crash would.
+//! - What is begun in `jobs` is shown there until it is dropped, however it ends.
 //! - A CPU job runs off the I/O threads; at most as many run at once as the pool has threads, counting those whose
 //!   callers have gone. Queries that keep these threads busy do not keep it from its turn.
 //!
 //! # Not here
 //! - Limits on queues: they stand beside each queue.
+
+mod jobs;
 
 use std::sync::Arc;
 
@@ -16,6 +19,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+pub use jobs::{About, Job, JobKind, Jobs, Running};
 
 /// A handle; clones start tasks of the same node.
 #[derive(Debug, Clone)]
@@ -28,6 +33,7 @@ struct Inner {
     aborts: Mutex<Vec<tokio::task::AbortHandle>>,
     failed: watch::Sender<Option<String>>,
     cpu: Cpu,
+    jobs: Jobs,
 }
 
 /// Where CPU jobs run.
@@ -56,6 +62,7 @@ impl Tasks {
             aborts: Mutex::new(Vec::new()),
             failed: watch::Sender::new(None),
             cpu,
+            jobs: Jobs::default(),
         }))
     }
 
@@ -101,6 +108,12 @@ impl Tasks {
                 }
             }
         }
+    }
+
+    /// What runs now.
+    #[must_use]
+    pub fn jobs(&self) -> &Jobs {
+        &self.0.jobs
     }
 
     /// Cancelled once the node begins to stop.

@@ -6,6 +6,7 @@
 //! - It holds every row this node acknowledged, every row an earlier view of this node held, and every row the other
 //!   nodes stored until a while ago (see `replica`); when it cannot, there is no view but an error that names the node.
 //! - After `reach` returned, every view opened later holds the objects it was asked for, in memory or in files.
+//! - What that version says is deleted is not in it: buffered rows are left out, and files come with what to hide of them.
 //! - It never changes. While it lives no node deletes a file it names; see `sweep` for what that rests on.
 //!
 //! # Not here
@@ -14,11 +15,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::buffer::{Buffer, SortedChunk};
+use crate::buffer::{Buffer, Chunk, SortedChunk};
 use crate::catalog::{Catalog, Pin, Pins, State, Table};
 use crate::clock::Clock;
-use crate::model::{Epoch, ErrorKind, FileRecord, NodeId, Position, TableId, TableSchema, TimeRange};
-use crate::replica::{self, Chunks, Replica};
+use crate::merge;
+use crate::model::{Epoch, ErrorKind, FileRecord, NodeId, Position, RowDelete, TableId, TableSchema, TimeRange};
+use crate::replica::{self, Chunks, Followed, Replica};
 use crate::wal::Mark;
 
 /// Whoever waits for an object looks again after so long at the latest, and reads the catalog.
@@ -58,7 +60,9 @@ pub struct TableView {
     pub schema: Arc<TableSchema>,
     /// Files whose time range overlaps the one asked for.
     pub files: Vec<Arc<FileRecord>>,
-    /// Rows that are not in files yet, in sorted runs.
+    /// What is hidden of the files: see `merge::Mask::of_file`.
+    pub deletes: Vec<Arc<RowDelete>>,
+    /// Rows that are not in files yet and not deleted, in sorted runs.
     pub chunks: Vec<SortedChunk>,
     /// Rows before this time are expired and must not be shown.
     pub expired_before: Option<i64>,
@@ -75,6 +79,9 @@ pub enum Error {
     /// Rows of another node that must be shown cannot be.
     #[error("{0}")]
     Replica(#[from] replica::Error),
+    /// Our own mistake: buffered rows are not of the columns of their table.
+    #[error("hide deleted rows: {0}")]
+    Merge(#[from] merge::Error),
     /// Rows that were asked for are not visible here yet. Ask again later.
     #[error("after {within:?} object {} of node {} (epoch {}) is not visible here: {shown}", mark.position, mark.node, mark.epoch)]
     Behind { mark: Mark, within: Duration, shown: String },
@@ -87,6 +94,7 @@ impl Error {
             Self::NoTable(_) => ErrorKind::NotFound,
             Self::Fenced(_) => ErrorKind::Fenced,
             Self::Replica(error) => error.kind(),
+            Self::Merge(error) => error.kind(),
             Self::Behind { .. } => ErrorKind::Unavailable,
         }
     }
@@ -171,6 +179,12 @@ impl Views {
         self.shown(mark).is_some_and(|(epoch, last)| epoch >= mark.epoch && last >= mark.position)
     }
 
+    /// The other nodes whose logs are followed.
+    #[must_use]
+    pub fn followed(&self) -> Vec<Followed> {
+        self.replica.followed()
+    }
+
     /// The newest epoch of the node that this one knows, and up to where its log is visible: in files, or in memory.
     fn shown(&self, mark: &Mark) -> Option<(Epoch, Position)> {
         // In this order: a node that is followed no more is in files by a state that is there by then.
@@ -219,12 +233,15 @@ impl View {
         let expired_before = self.expired_before(found);
         let floor = range.min.max(expired_before.unwrap_or(i64::MIN));
         let Some(range) = TimeRange::new(floor, range.max) else {
-            return Ok(TableView { schema, files: Vec::new(), chunks: Vec::new(), expired_before });
+            let (files, chunks, deletes) = Default::default();
+            return Ok(TableView { schema, files, deletes, chunks, expired_before });
         };
         let files = found.files.values().filter(|f| f.time.overlaps(range)).cloned().collect();
         let chunks = self.chunks.iter().filter_map(|chunks| chunks.get(&table)).flatten();
-        let chunks = chunks.filter(|c| c.time().overlaps(range)).map(|c| c.sorted(&schema)).collect();
-        Ok(TableView { schema, files, chunks, expired_before })
+        let shown = |chunk: &Arc<Chunk>| chunk.shown(&schema, &found.deletes).transpose();
+        let chunks = chunks.filter(|c| c.time().overlaps(range)).filter_map(shown).collect::<Result<_, _>>()?;
+        let deletes = found.deletes.clone();
+        Ok(TableView { schema, files, deletes, chunks, expired_before })
     }
 
     fn expired_before(&self, table: &Table) -> Option<i64> {

@@ -8,6 +8,7 @@
 //! - `v2`: data files have checksums, and their records a tail.
 //! - `v3`: nodes describe themselves, are stopped and removed, and one of them compacts (feature level 2).
 //! - `v4`: operators change settings, and what they ask for is recorded (feature level 3).
+//! - `v5`: rows are deleted, and tables have caches (feature level 4).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 
@@ -23,7 +24,8 @@ use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
 use one_node::{read, start, start_as, write};
 use storage::bucket::{Frame, InMemory, Key, Kind, Store};
-use storage::catalog::Asked;
+use storage::catalog::{Asked, CacheKind, Deletion, NewCache, WantedCache};
+use storage::node::Node;
 
 const ROWS: [&str; 4] = [
     "a||1970-01-01T00:00:00.000000001|3|1.5||",
@@ -50,11 +52,17 @@ async fn a_store_of_nodes_that_came_and_went_is_still_read() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_with_settings_and_records_of_changes_is_still_read() {
+    check_read("v4").await;
+    check_says("v4", &["configure", "audit", "stop_node", "remove_node"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_with_deletes_and_caches_is_still_read() {
     if let Some(folder) = std::env::var_os("WEIR_MAKE_FORMATS") {
         make(Path::new(&folder)).await;
     }
-    check_read("v4").await;
-    check_says("v4", &["configure", "audit", "stop_node", "remove_node"]);
+    check_read("v5").await;
+    check_says("v5", &["delete_rows", "forget_deletes", "create_cache", "drop_cache", "configure", "audit"]);
 }
 
 /// Whether the log of a sample has these changes.
@@ -98,6 +106,15 @@ async fn check_read(format: &str) {
     assert_eq!(read(&node).await, ROWS);
 }
 
+async fn delete(node: &Node, hosts: &[Option<&str>]) {
+    let hosts = hosts.iter().map(|host| host.map(str::to_owned)).collect();
+    let (database, table) = ("db".to_owned(), "t".to_owned());
+    let tags = [("h".to_owned(), hosts)].into();
+    let deletion = Deletion { database, table, first_ns: i64::MIN, last_ns: 9, tags };
+    let deleter = node.deleter.as_ref().expect("it shows rows");
+    deleter.delete(&deletion, &Asked::default()).await.expect("they are deleted").expect("rows are meant");
+}
+
 /// The files below a folder, with their keys.
 fn objects(folder: &Path, prefix: String) -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
@@ -128,7 +145,10 @@ async fn make(folder: &Path) {
     }
     tasks.kill();
     let (node, tasks) = start(&store, 9).await;
-    write(&node, "t,h=b y=true 1\n").await;
+    write(&node, "t,h=b y=true 1\nt,h=gone v=1i 1\n").await;
+    // It is carried out before the log begins that is kept, and the next one after.
+    delete(&node, &[Some("gone")]).await;
+    assert!(node.snapshot.as_ref().unwrap().take().await);
     tokio::time::sleep(Duration::from_secs(60)).await;
     tasks.kill();
     let (other, _) = start_as("n2", &store, 10).await;
@@ -143,6 +163,22 @@ async fn make(folder: &Path) {
     let operator = node.catalog.by(&asked);
     operator.configure("snapshot-size", None, Some("1 GiB")).await.unwrap();
     operator.configure("snapshot-size", Some(node.member.node()), Some("2 GiB")).await.unwrap();
+    write(&node, "t,h=gone v=2i 1\n").await;
+    assert!(node.snapshot.as_ref().unwrap().take().await);
+    delete(&node, &[Some("gone"), None]).await;
+    let cache = |table: &str, name: &str, wanted| NewCache {
+        database: "db".into(),
+        table: table.into(),
+        name: Some(name.into()),
+        wanted,
+    };
+    let last = WantedCache::Last { keys: None, values: Some(vec!["v".into()]), count: Some(2), ttl_seconds: None };
+    operator.create_cache(&cache("t", "newest", last)).await.unwrap();
+    let distinct =
+        WantedCache::Distinct { columns: vec!["h".into()], cardinality_max: None, age_max_seconds: Some(60) };
+    operator.create_cache(&cache("u", "hosts", distinct.clone())).await.unwrap();
+    operator.create_cache(&cache("u", "gone", distinct)).await.unwrap();
+    operator.drop_cache(("db", "u"), (CacheKind::Distinct, "gone")).await.unwrap();
     // The second line sets less than the first, so the log holds fields that are not set in every row.
     write(&node, "t,h=c v=-7i,w=-0.5,s=\"ü\",y=false 3\nt,h=a v=3i 1\n").await;
     assert_eq!(read(&node).await, ROWS);

@@ -97,6 +97,30 @@ impl Histogram {
         self.0.get_sample_count()
     }
 
+    /// The value that this share of all values does not exceed, as near as the ranges tell: within the one it falls
+    /// into, values are taken to lie evenly. What is above the last bound is told as that bound. `None` without values.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Option<f64> {
+        let Distribution { up_to, sum: _, count } = self.read();
+        let rank = share.clamp(0.0, 1.0) * count as f64;
+        let (mut below, mut counted) = (0.0, 0);
+        for (bound, so_far) in up_to {
+            if so_far > counted && so_far as f64 >= rank {
+                let within = (rank - counted as f64) / (so_far - counted) as f64;
+                return Some(below + (bound - below) * within.max(0.0));
+            }
+            (below, counted) = (bound, so_far);
+        }
+        (count > 0).then_some(below)
+    }
+
+    /// The sum of all values over how many there are. `None` without values.
+    #[must_use]
+    pub fn mean(&self) -> Option<f64> {
+        let Distribution { up_to: _, sum, count } = self.read();
+        (count > 0).then(|| sum / count as f64)
+    }
+
     pub(crate) fn read(&self) -> Distribution {
         let metric = self.0.metric();
         let read = metric.get_histogram();
@@ -282,6 +306,18 @@ mod tests {
         let read = histogram.read();
         assert_eq!(read.up_to, [(1.0, 2), (2.0, 3)]);
         assert_eq!((read.sum, read.count), (12.0, 4));
+    }
+
+    #[test]
+    fn a_quantile_lies_in_the_range_of_its_rank() {
+        let histogram = Series::histograms(&[], &[1.0, 2.0, 4.0]).with(&[]);
+        assert_eq!((histogram.quantile(0.5), histogram.mean()), (None, None));
+        [1.5; 8].iter().for_each(|v| histogram.observe(*v));
+        [3.0, 9.0].iter().for_each(|v| histogram.observe(*v));
+        for (share, expected) in [(0.0, 1.0), (0.4, 1.5), (0.8, 2.0), (0.85, 3.0), (0.9, 4.0), (0.99, 4.0)] {
+            assert_eq!(histogram.quantile(share), Some(expected), "{share}");
+        }
+        assert_eq!(histogram.mean(), Some(2.4));
     }
 
     #[test]

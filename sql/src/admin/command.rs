@@ -1,9 +1,11 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use storage::catalog::{HardDelete, NewTable, PermissionText};
-use storage::model::{FieldType, Retention};
+use storage::catalog::{CacheKind, Deletion, HardDelete, NewCache, NewTable, PermissionText, WantedCache};
+use storage::model::{FieldType, Retention, TimeRange};
 use uuid::Uuid;
+
+use crate::system::conditions;
 
 /// One change that an operator wants. Shown, it is a statement that means the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,11 +53,38 @@ pub enum Command {
     CancelQuery {
         id: Uuid,
     },
+    DeleteRows(Deletion),
+    CreateCache {
+        cache: NewCache,
+        tolerant: bool,
+    },
+    DropCache {
+        kind: CacheKind,
+        table: TableRef,
+        cache: Named,
+    },
+    /// Of one node, or of all that take writes.
+    Snapshot {
+        node: Option<String>,
+    },
+    /// Of rows of this time, or of all.
+    CompactTable {
+        table: TableRef,
+        window: Option<TimeRange>,
+    },
     /// Of one node, or of all; no value ends what was set.
     Configure {
         setting: String,
         node: Option<String>,
         value: Option<String>,
+    },
+    /// Ends all that was set for one node, or for all nodes together.
+    ResetAll {
+        node: Option<String>,
+    },
+    /// A setting of the node that is asked.
+    Show {
+        setting: String,
     },
 }
 
@@ -101,7 +130,17 @@ impl Command {
             Self::DrainNode { .. } => "DRAIN NODE",
             Self::RemoveNode { .. } => "REMOVE NODE",
             Self::CancelQuery { .. } => "CANCEL QUERY",
-            Self::Configure { .. } => "ALTER SYSTEM",
+            Self::DeleteRows(_) => "DELETE",
+            Self::CreateCache { cache, .. } => match cache.wanted.kind() {
+                CacheKind::Last => "CREATE LAST CACHE",
+                CacheKind::Distinct => "CREATE DISTINCT CACHE",
+            },
+            Self::DropCache { kind: CacheKind::Last, .. } => "DROP LAST CACHE",
+            Self::DropCache { kind: CacheKind::Distinct, .. } => "DROP DISTINCT CACHE",
+            Self::Snapshot { .. } => "SNAPSHOT",
+            Self::CompactTable { .. } => "COMPACT TABLE",
+            Self::Configure { .. } | Self::ResetAll { .. } => "ALTER SYSTEM",
+            Self::Show { .. } => "SHOW",
         }
     }
 }
@@ -137,16 +176,41 @@ impl Display for Command {
             }
             Self::DrainNode { node } => write!(f, "DRAIN NODE {}", Text(node)),
             Self::RemoveNode { node } => write!(f, "REMOVE NODE {}", Text(node)),
+            Self::DeleteRows(deletion) => delete_rows(f, deletion),
             Self::CancelQuery { id } => write!(f, "CANCEL QUERY '{id}'"),
+            Self::CreateCache { cache, tolerant } => {
+                write!(f, "{} {}", self.words(), If(*tolerant, "IF NOT EXISTS "))?;
+                create_cache(f, cache)
+            }
+            Self::DropCache { kind: _, table, cache: Named { name, tolerant } } => {
+                write!(f, "{} {}{} ON {table}", self.words(), If(*tolerant, "IF EXISTS "), Name(name))
+            }
+            Self::Snapshot { node: None } => f.write_str("SNAPSHOT"),
+            Self::Snapshot { node: Some(node) } => write!(f, "SNAPSHOT NODE {}", Text(node)),
+            Self::CompactTable { table, window } => {
+                write!(f, "COMPACT TABLE {table}")?;
+                let Some(TimeRange { min, max }) = window else { return Ok(()) };
+                let (from, to) = (super::exact_instant_text(*min), super::exact_instant_text(max.saturating_add(1)));
+                write!(f, " WINDOW '{from}' TO '{to}'")
+            }
             Self::Configure { setting, node, value } => {
                 match value {
                     Some(value) => write!(f, "ALTER SYSTEM SET {} = {}", Name(setting), Text(value))?,
                     None => write!(f, "ALTER SYSTEM RESET {}", Name(setting))?,
                 }
-                node.as_ref().map_or(Ok(()), |node| write!(f, " FOR NODE {}", Text(node)))
+                for_node(f, node.as_deref())
             }
+            Self::ResetAll { node } => {
+                f.write_str("ALTER SYSTEM RESET ALL")?;
+                for_node(f, node.as_deref())
+            }
+            Self::Show { setting } => write!(f, "SHOW {}", Name(setting)),
         }
     }
+}
+
+fn for_node(f: &mut Formatter<'_>, node: Option<&str>) -> fmt::Result {
+    node.map_or(Ok(()), |node| write!(f, " FOR NODE {}", Text(node)))
 }
 
 fn create_table(f: &mut Formatter<'_>, table: &NewTable, tolerant: If) -> fmt::Result {
@@ -159,6 +223,41 @@ fn create_table(f: &mut Formatter<'_>, table: &NewTable, tolerant: If) -> fmt::R
     }
     f.write_str(")")?;
     with(f, &[retention_ns.map(|ns| ("retention", Retention::Nanoseconds(ns).to_string()))])
+}
+
+fn delete_rows(f: &mut Formatter<'_>, deletion: &Deletion) -> fmt::Result {
+    let Deletion { database, table, first_ns, last_ns, tags } = deletion;
+    write!(f, "DELETE FROM {}.public.{}", Name(database), Name(table))?;
+    let tags = tags.iter().map(|(tag, values)| (tag.as_str(), values.iter().map(Option::as_deref).collect()));
+    match conditions((*first_ns, *last_ns), tags) {
+        all if all.is_empty() => Ok(()),
+        conditions => write!(f, " WHERE {conditions}"),
+    }
+}
+
+fn create_cache(f: &mut Formatter<'_>, cache: &NewCache) -> fmt::Result {
+    let NewCache { database, table, name, wanted } = cache;
+    if let Some(name) = name {
+        write!(f, "{} ", Name(name))?;
+    }
+    write!(f, "ON {}.public.{}", Name(database), Name(table))?;
+    let number = |name, value: &Option<u64>| value.map(|value| (name, value.to_string()));
+    let duration = |name, seconds: &Option<u64>| {
+        let shown = |seconds: u64| Retention::Nanoseconds(seconds.saturating_mul(1_000_000_000)).to_string();
+        seconds.map(|seconds| (name, shown(seconds)))
+    };
+    match wanted {
+        WantedCache::Last { keys, values, count, ttl_seconds } => {
+            for (word, columns) in [("KEY", keys), ("VALUES", values)] {
+                columns.as_ref().map_or(Ok(()), |columns| write!(f, " {word} ({})", Names(columns)))?;
+            }
+            with(f, &[number("count", count), duration("ttl", ttl_seconds)])
+        }
+        WantedCache::Distinct { columns, cardinality_max, age_max_seconds } => {
+            write!(f, " ({})", Names(columns))?;
+            with(f, &[number("max_cardinality", cardinality_max), duration("max_age", age_max_seconds)])
+        }
+    }
 }
 
 fn create_token(f: &mut Formatter<'_>, name: &str, (grant, expiry): (&Grant, Option<Duration>)) -> fmt::Result {
@@ -227,6 +326,15 @@ struct Name<'a>(&'a str);
 impl Display for Name<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.0.replace('"', "\"\""))
+    }
+}
+
+struct Names<'a>(&'a [String]);
+
+impl Display for Names<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let names = self.0.iter().map(|name| Name(name).to_string());
+        f.write_str(&names.collect::<Vec<_>>().join(", "))
     }
 }
 

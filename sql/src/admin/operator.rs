@@ -2,12 +2,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use storage::bucket::Secret;
-use storage::catalog::{self, Access, Asked, Catalog, CreatedToken, Error, Node};
+use storage::catalog::{self, Access, Action, Asked, Catalog, CreatedToken, Deletion, Error, Node, State};
 use storage::cluster::{Condition, Member};
-use storage::model::{ErrorKind, NodeId};
+use storage::model::{ErrorKind, NodeId, TableId, TimeRange};
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::{Command, Grant, Named};
+use super::{Command, Compacted, Grant, Hands, Named, TableRef};
+use crate::settings::Shown;
 use crate::system::{Facts, Peers, Told};
 
 /// Performs commands on a node. Cheap to clone.
@@ -17,6 +19,7 @@ pub struct Operator {
     pub member: Member,
     pub facts: Arc<Facts>,
     pub peers: Arc<dyn Peers>,
+    pub hands: Hands,
 }
 
 /// Who asks, and by which way in.
@@ -26,6 +29,8 @@ pub struct Asker {
     /// What the asker showed, for other nodes to judge.
     pub token: Option<Secret>,
     pub door: &'static str,
+    /// How long the asker waits for what takes its time; `None` for as long as it takes.
+    pub within: Option<Duration>,
 }
 
 /// What came of a command.
@@ -40,6 +45,18 @@ pub enum Done {
         id: Uuid,
         node: String,
     },
+    /// Nodes that have not said that they know of it, and why.
+    Deleted {
+        silent: Vec<String>,
+    },
+    /// A setting of this node.
+    Shown {
+        name: String,
+        value: Option<String>,
+    },
+    /// The nodes that put their rows into files.
+    Written(Vec<String>),
+    Compacted(Compacted),
 }
 
 impl Operator {
@@ -47,6 +64,9 @@ impl Operator {
     pub async fn perform(&self, command: &Command, asker: &Asker) -> Result<Done, Error> {
         if let Command::CancelQuery { id } = command {
             return self.cancel(*id, asker).await;
+        }
+        if let Command::DeleteRows(deletion) = command {
+            return self.delete_rows(deletion, asker).await;
         }
         if !asker.access.is_admin() {
             let message = format!("{} needs an admin token", command.words());
@@ -59,8 +79,13 @@ impl Operator {
         }
         let asked = self.asked(asker, command.to_string());
         match command {
+            Command::Show { setting } => self.show(setting),
             Command::DrainNode { node } => self.drain(node, &asked).await,
             Command::RemoveNode { node } => self.remove(node, &asked).await,
+            Command::Snapshot { node } => self.snapshot(node.as_deref(), (asker, &asked)).await,
+            Command::CompactTable { table, window } => {
+                self.compact((table, window.unwrap_or(TimeRange::ALL)), (asker, &asked)).await
+            }
             Command::CreateToken { name, grant, expiry } => {
                 let operator = self.catalog.by(&asked);
                 let created = match grant {
@@ -105,6 +130,14 @@ impl Operator {
                 let dropped = operator.drop_table(&table.database, &table.table, *hard_delete).await;
                 tolerate(tolerant.then_some(ErrorKind::NotFound), dropped)
             }
+            Command::CreateCache { cache, tolerant } => {
+                let created = operator.create_cache(cache).await;
+                tolerate(tolerant.then_some(ErrorKind::Conflict), created)
+            }
+            Command::DropCache { kind, table: TableRef { database, table }, cache: Named { name, tolerant } } => {
+                let dropped = operator.drop_cache((database, table), (*kind, name)).await;
+                tolerate(tolerant.then_some(ErrorKind::NotFound), dropped)
+            }
             Command::DropToken(Named { name, tolerant }) => {
                 tolerate(tolerant.then_some(ErrorKind::NotFound), operator.delete_token(name).await)
             }
@@ -114,11 +147,26 @@ impl Operator {
                 let node = node.as_deref().map(NodeId::new).transpose().map_err(invalid)?;
                 operator.configure(&setting, node.as_ref(), value.as_deref()).await
             }
+            Command::ResetAll { node } => {
+                let node = node.as_deref().map(NodeId::new).transpose();
+                let node = node.map_err(|message| Error::refused(ErrorKind::Invalid, message))?;
+                operator.reset_all(node.as_ref()).await
+            }
             Command::CreateToken { .. }
+            | Command::Show { .. }
             | Command::DrainNode { .. }
             | Command::RemoveNode { .. }
-            | Command::CancelQuery { .. } => unreachable!("perform() takes these"),
+            | Command::Snapshot { .. }
+            | Command::CompactTable { .. }
+            | Command::CancelQuery { .. }
+            | Command::DeleteRows(_) => unreachable!("perform() takes these"),
         }
+    }
+
+    fn show(&self, setting: &str) -> Result<Done, Error> {
+        let shown = self.facts.settings.shown_as(setting);
+        let missing = || Error::refused(ErrorKind::NotFound, format!("there is no setting {setting}"));
+        shown.map(|Shown { name, value, .. }| Done::Shown { name, value }).ok_or_else(missing)
     }
 
     async fn drain(&self, id: &str, asked: &Asked) -> Result<Done, Error> {
@@ -165,6 +213,37 @@ impl Operator {
         Ok((node, condition))
     }
 
+    async fn delete_rows(&self, deletion: &Deletion, asker: &Asker) -> Result<Done, Error> {
+        let name = &deletion.database;
+        let database = self.catalog.state().database(name).map(|database| database.id);
+        if !asker.access.allows(database, Action::Delete) {
+            let message = format!("DELETE needs an admin token, or one with permission db:{name}:delete");
+            return Err(Error::refused(ErrorKind::Denied, message));
+        }
+        let unable = || Error::refused(ErrorKind::Invalid, "this node shows no rows, and so deletes none");
+        let deleter = self.hands.deleter.clone().ok_or_else(unable)?;
+        let asked = self.asked(asker, Command::DeleteRows(deletion.clone()).to_string());
+        let (peers, token, deletion) = (Arc::clone(&self.peers), asker.token.clone(), deletion.clone());
+        let work = async move {
+            let Some(version) = deleter.delete(&deletion, &asked).await? else { return Ok(Vec::new()) };
+            Ok(peers.follow(version, token).await)
+        };
+        // Whoever hangs up in the middle must not leave nodes that nobody has told of it.
+        let told: Result<_, Error> = Handle::current().spawn(work).await.unwrap_or_else(|error| {
+            Err(Error::Unavailable(format!("the delete broke off, and may have been made: {error}")))
+        });
+        Ok(Done::Deleted { silent: told?.iter().filter_map(Told::complaint).collect() })
+    }
+
+    /// Reads the catalog until it has an entry that another node has made. Rows that are written here from then on are
+    /// newer than any delete up to it.
+    pub async fn follow(&self, version: u64) -> Result<(), Error> {
+        match self.catalog.refresh().await?.version {
+            known if known >= version => Ok(()),
+            known => Err(Error::Unavailable(format!("the catalog ends with entry {known}, before {version}"))),
+        }
+    }
+
     async fn cancel(&self, id: Uuid, asker: &Asker) -> Result<Done, Error> {
         if self.facts.cancel(id, &asker.access) {
             return Ok(Done::Cancelled { id, node: self.member.node().to_string() });
@@ -182,6 +261,17 @@ impl Operator {
             }
         })
     }
+}
+
+/// The live table that is meant.
+pub(super) fn table_id(state: &State, table: &TableRef) -> Result<TableId, Error> {
+    let TableRef { database, table } = table;
+    let found = state.database(database).and_then(|database| state.table_named(database, table));
+    let missing = || {
+        let message = format!("the requested resource was not found: table '{table}' of database '{database}'");
+        Error::refused(ErrorKind::NotFound, message)
+    };
+    found.map(|table| table.schema.table).ok_or_else(missing)
 }
 
 /// What was asked for with IF EXISTS or IF NOT EXISTS is no error when there is nothing to do.

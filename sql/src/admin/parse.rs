@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use arrow_array::TimestampMillisecondArray;
+use arrow_array::{TimestampMillisecondArray, TimestampNanosecondArray};
 use datafusion::arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::sql::sqlparser::tokenizer::Token;
-use storage::catalog::{HardDelete, NewTable, PermissionText};
-use storage::model::{FieldType, Retention};
+use storage::catalog::{CacheKind, HardDelete, NewTable, PermissionText};
+use storage::model::{FieldType, Retention, TimeRange};
 use uuid::Uuid;
 
 use super::words::{Result, Words};
-use super::{Command, Grant, Named, TableRef};
+use super::{Command, Grant, Named, TableRef, caches, rows};
 
 /// What statements begin with that are commands, or are refused.
 const FIRST_WORDS: &[&str] = &[
@@ -24,18 +24,27 @@ const FIRST_WORDS: &[&str] = &[
     "CREATE TOKEN",
     "CREATE ADMIN TOKEN",
     "DROP TOKEN",
+    "CREATE LAST CACHE",
+    "CREATE DISTINCT CACHE",
+    "DROP LAST CACHE",
+    "DROP DISTINCT CACHE",
     "ALTER SYSTEM",
+    "DELETE",
     "DRAIN",
     "REMOVE",
     "CANCEL",
+    "SNAPSHOT",
+    "COMPACT",
 ];
 
 /// The command in `text`; `None` when it does not begin like one. Tables without a database are those of `database`.
 pub(crate) fn parse(text: &str, database: &str) -> Option<Result<Command>> {
     // Most statements are queries, and are not taken apart twice.
-    let first = text.trim_start().chars().next()?;
-    if matches!(first.to_ascii_uppercase(), 'S' | 'W' | 'E' | 'V' | '(') {
-        return None;
+    let mut letters = text.trim_start().chars().map(|letter| letter.to_ascii_uppercase());
+    match (letters.next()?, letters.next()) {
+        ('S', Some('N')) => {}
+        ('S' | 'W' | 'E' | 'V' | '(', _) => return None,
+        _ => {}
     }
     let mut words = Words::of(text);
     let first = FIRST_WORDS.iter().find(|first| words.take(first))?;
@@ -82,7 +91,12 @@ fn command(first: &str, words: &mut Words, database: &str) -> Result<Command> {
             Ok(Command::CreateToken { name, grant: Grant::Everything, expiry: expiry(expires_in)? })
         }
         "DROP TOKEN" => Ok(Command::DropToken(dropped(words, "the name of a token")?)),
+        "CREATE LAST CACHE" => caches::create(CacheKind::Last, words, database),
+        "CREATE DISTINCT CACHE" => caches::create(CacheKind::Distinct, words, database),
+        "DROP LAST CACHE" => caches::dropped(CacheKind::Last, words, database),
+        "DROP DISTINCT CACHE" => caches::dropped(CacheKind::Distinct, words, database),
         "ALTER SYSTEM" => configure(words),
+        "DELETE" => delete_rows(words, database),
         "DRAIN" => {
             words.expect("NODE")?;
             Ok(Command::DrainNode { node: words.text("the id of a node in single quotes")? })
@@ -90,6 +104,16 @@ fn command(first: &str, words: &mut Words, database: &str) -> Result<Command> {
         "REMOVE" => {
             words.expect("NODE")?;
             Ok(Command::RemoveNode { node: words.text("the id of a node in single quotes")? })
+        }
+        "SNAPSHOT" => {
+            let node = words.take("NODE").then(|| words.text("the id of a node in single quotes"));
+            Ok(Command::Snapshot { node: node.transpose()? })
+        }
+        "COMPACT" => {
+            words.expect("TABLE")?;
+            let table = table(words, database)?;
+            let window = words.take("WINDOW").then(|| window(words)).transpose()?;
+            Ok(Command::CompactTable { table, window })
         }
         _ => {
             words.expect("QUERY")?;
@@ -100,13 +124,36 @@ fn command(first: &str, words: &mut Words, database: &str) -> Result<Command> {
     }
 }
 
+fn delete_rows(words: &mut Words, database: &str) -> Result<Command> {
+    words.expect("FROM")?;
+    let mut deletion = rows::all(table(words, database)?);
+    if words.take("WHERE") {
+        rows::restrict(&mut deletion, words.rest())?;
+    }
+    Ok(Command::DeleteRows(deletion))
+}
+
+/// `'from' TO 'to'`, the second not included.
+fn window(words: &mut Words) -> Result<TimeRange> {
+    let from = words.text("an instant in single quotes")?;
+    words.expect("TO")?;
+    let to = words.text("an instant in single quotes")?;
+    let range = TimeRange::new(instant(&from)?, instant(&to)?.saturating_sub(1));
+    range.ok_or_else(|| format!("a window from '{from}' to '{to}' holds no time"))
+}
+
+/// Nanoseconds since 1970.
+fn instant(text: &str) -> Result<i64> {
+    string_to_timestamp_nanos(text).map_err(|_| format!("'{text}' is not an instant such as 2026-01-31T12:00:00Z"))
+}
+
 fn dropped(words: &mut Words, of: &str) -> Result<Named> {
     let tolerant = words.take("IF EXISTS");
     Ok(Named { name: words.name(of)?, tolerant })
 }
 
 /// `table`, `public.table` or `database.public.table`; `iox` is `public`.
-fn table(words: &mut Words, database: &str) -> Result<TableRef> {
+pub(super) fn table(words: &mut Words, database: &str) -> Result<TableRef> {
     let mut names = vec![words.name("the name of a table")?];
     while names.len() < 3 && words.take_token(&Token::Period) {
         names.push(words.name("a name")?);
@@ -183,13 +230,35 @@ fn expiry(text: Option<String>) -> Result<Option<Duration>> {
     Ok(parsed.and_then(Retention::nanoseconds).map(Duration::from_nanos))
 }
 
-/// `SET name = value [FOR NODE 'id']` or `RESET name [FOR NODE 'id']`.
+/// The setting that `text` wants to see, as it is said.
+pub(crate) fn shown_setting(text: &str) -> Option<String> {
+    if !text.trim_start().get(..4)?.eq_ignore_ascii_case("show") {
+        return None;
+    }
+    let mut words = Words::of(text);
+    let name = words.take("SHOW").then(|| setting(&mut words))?.ok()?;
+    words.end().ok().map(|()| name)
+}
+
+/// Its words are parted by `_` or, as those of its flag, by `-`.
+fn setting(words: &mut Words) -> Result<String> {
+    let mut name = words.name("the name of a setting")?;
+    while words.take_token(&Token::Minus) {
+        name = format!("{name}-{}", words.name("the rest of the name of a setting")?);
+    }
+    Ok(name)
+}
+
+/// `SET name = value [FOR NODE 'id']` or `RESET name [FOR NODE 'id']`; `RESET ALL`, too.
 fn configure(words: &mut Words) -> Result<Command> {
     let is_reset = words.take("RESET");
     if !is_reset && !words.take("SET") {
         return Err(words.expected("SET name = value or RESET name"));
     }
-    let setting = words.name("the name of a setting")?;
+    if is_reset && words.take("ALL") {
+        return Ok(Command::ResetAll { node: for_node(words)? });
+    }
+    let setting = setting(words)?;
     let value = if is_reset {
         None
     } else {
@@ -198,8 +267,11 @@ fn configure(words: &mut Words) -> Result<Command> {
         }
         Some(words.value("a value")?)
     };
-    let node = words.take("FOR NODE").then(|| words.text("the id of a node in single quotes")).transpose()?;
-    Ok(Command::Configure { setting, node, value })
+    Ok(Command::Configure { setting, value, node: for_node(words)? })
+}
+
+fn for_node(words: &mut Words) -> Result<Option<String>> {
+    words.take("FOR NODE").then(|| words.text("the id of a node in single quotes")).transpose()
 }
 
 /// `[WITH (retention = '...')]`.
@@ -244,6 +316,12 @@ pub fn hard_delete_at(when: Option<&str>) -> Result<HardDelete> {
     }
 }
 
+/// `2026-01-02T03:04:05.000000006Z`.
+pub(super) fn exact_instant_text(ns: i64) -> String {
+    let array = TimestampNanosecondArray::from(vec![ns]).with_timezone("UTC");
+    array_value_to_string(&array, 0).unwrap_or_else(|_| format!("{ns}ns"))
+}
+
 /// `2026-01-02T03:04:05.006Z`.
 #[must_use]
 pub fn instant_text(ms: u64) -> String {
@@ -253,7 +331,7 @@ pub fn instant_text(ms: u64) -> String {
 }
 
 /// The values of `[WITH (name = '...')]`, by the names that are known.
-fn options<const N: usize>(words: &mut Words, known: [&str; N]) -> Result<[Option<String>; N]> {
+pub(super) fn options<const N: usize>(words: &mut Words, known: [&str; N]) -> Result<[Option<String>; N]> {
     let given = if words.take("WITH") { words.options()? } else { Vec::new() };
     picked(given, known)
 }

@@ -63,6 +63,12 @@ impl Words {
         Ok(text.clone())
     }
 
+    fn number(&mut self) -> Option<String> {
+        let Some(Token::Number(number, _)) = self.tokens.get(self.next) else { return None };
+        self.next += 1;
+        Some(number.clone())
+    }
+
     /// A text in single quotes, a number or a word.
     pub(super) fn value(&mut self, of: &str) -> Result<String> {
         let value = match self.tokens.get(self.next) {
@@ -75,14 +81,14 @@ impl Words {
         Ok(value)
     }
 
-    /// `(name = 'text', ...)`.
+    /// `(name = 'text', ...)`; a number needs no quotes.
     pub(super) fn options(&mut self) -> Result<Vec<(String, String)>> {
         self.expect_token(&Token::LParen)?;
         let mut options = Vec::new();
         loop {
             let name = self.name("the name of an option")?;
             self.expect_token(&Token::Eq)?;
-            let value = self.text(&format!("a text in single quotes for {name}"))?;
+            let value = self.number().map_or_else(|| self.text(&format!("a text in single quotes for {name}")), Ok)?;
             if options.iter().any(|(known, _)| *known == name) {
                 return Err(format!("{name} is given twice"));
             }
@@ -93,6 +99,11 @@ impl Words {
         }
         self.expect_token(&Token::RParen)?;
         Ok(options)
+    }
+
+    /// All that follows.
+    pub(super) fn rest(&mut self) -> Vec<Token> {
+        self.tokens.split_off(self.next)
     }
 
     /// Nothing may follow.
@@ -112,6 +123,6 @@ impl Words {
     }
 }
 
-fn is_word(token: &Token, word: &str) -> bool {
+pub(super) fn is_word(token: &Token, word: &str) -> bool {
     matches!(token, Token::Word(found) if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word))
 }

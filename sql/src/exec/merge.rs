@@ -16,7 +16,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, PlanProperties, ReplaceChildrenOptions,
 };
 use futures::{Stream, StreamExt, TryStreamExt};
-use storage::merge::{Layout, Merger, Settle, Step, slice_bytes};
+use storage::merge::{Layout, Mask, Merger, Settle, Step, slice_bytes};
 use storage::model::SEQ_COLUMN;
 
 /// Unites the versions of rows that stand in several sorted inputs.
@@ -33,6 +33,8 @@ pub(crate) struct MergeExec {
     inputs: Vec<Arc<dyn ExecutionPlan>>,
     /// What to call each input in errors.
     names: Vec<Arc<str>>,
+    /// What is deleted of each input.
+    masks: Vec<Mask>,
     partitions: Vec<Vec<OverlapSet>>,
     /// Only about tags and time, so that it holds for all versions of a row or for none. Rows it does not hold for
     /// do not take part.
@@ -47,6 +49,8 @@ pub(crate) type OverlapSet = Vec<usize>;
 /// One sorted stream of rows, and what to call it in errors.
 pub(crate) struct Input {
     pub(crate) name: Arc<str>,
+    /// What is deleted of it: it takes no part, whatever it would lend to newer versions.
+    pub(crate) mask: Mask,
     pub(crate) plan: Arc<dyn ExecutionPlan>,
 }
 
@@ -65,12 +69,14 @@ impl MergeExec {
             Boundedness::Bounded,
         );
         let (properties, metrics) = (Arc::new(properties), ExecutionPlanMetricsSet::new());
+        let masks = inputs.iter().map(|input| input.mask.clone()).collect();
         let (names, inputs) = inputs.into_iter().map(|input| (input.name, input.plan)).unzip();
-        Self { layout, inputs, names, partitions, predicate, properties, metrics }
+        Self { layout, inputs, names, masks, partitions, predicate, properties, metrics }
     }
 
     fn with_inputs(&self, inputs: Vec<Arc<dyn ExecutionPlan>>) -> Self {
-        let inputs = self.names.iter().cloned().zip(inputs).map(|(name, plan)| Input { name, plan }).collect();
+        let known = self.names.iter().cloned().zip(self.masks.iter().cloned());
+        let inputs = known.zip(inputs).map(|((name, mask), plan)| Input { name, mask, plan }).collect();
         Self::new(self.layout.clone(), inputs, self.partitions.clone(), self.predicate.clone())
     }
 
@@ -78,7 +84,8 @@ impl MergeExec {
         let streams = set.iter().map(|input| self.inputs[*input].execute(0, Arc::clone(context)));
         Ok(Running {
             merger: Merger::new(self.layout.clone(), set.len(), Settle::All).map_err(|e| unmerged(&e))?,
-            schema: Arc::clone(&self.layout.schema),
+            layout: self.layout.clone(),
+            masks: set.iter().map(|input| self.masks[*input].clone()).collect(),
             predicate: self.predicate.clone(),
             first: Vec::new(),
             streams: streams.collect::<Result<_>>()?,
@@ -170,7 +177,8 @@ impl ExecutionPlan for MergeExec {
 /// A merge under way.
 struct Running {
     merger: Merger,
-    schema: SchemaRef,
+    layout: Layout,
+    masks: Vec<Mask>,
     predicate: Option<Arc<dyn PhysicalExpr>>,
     streams: Vec<SendableRecordBatchStream>,
     names: Vec<Arc<str>>,
@@ -234,16 +242,17 @@ impl Running {
                 self.merger.end(input);
                 return Ok(());
             };
-            let batch = self.prepare(&batch)?;
+            let batch = self.prepare(input, &batch)?;
             if batch.num_rows() > 0 {
                 return self.merger.give(input, batch).map_err(|e| damaged(&self.names[input], &e));
             }
         }
     }
 
-    fn prepare(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+    fn prepare(&self, input: usize, batch: &RecordBatch) -> Result<RecordBatch> {
         let _timer = self.metrics.elapsed_compute().timer();
-        let batch = arrange(batch, &self.schema)?;
+        let batch = arrange(batch, &self.layout.schema)?;
+        let batch = self.masks[input].apply(batch, &self.layout)?;
         let Some(predicate) = &self.predicate else { return Ok(batch) };
         let kept = predicate.evaluate(&batch)?.into_array(batch.num_rows())?;
         match kept.as_boolean_opt() {

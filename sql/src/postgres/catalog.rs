@@ -4,6 +4,7 @@
 //! Tables of things that do not exist here (indexes, constraints, sequences) are empty: then a client finds none, rather
 //! than an error.
 
+use super::activity;
 use super::directory::Directory;
 use super::relations;
 use super::spec::{Cell, Row, Spec};
@@ -89,11 +90,14 @@ const TABLES: &[Table] = &[
     table("pg_tablespace", "oid:oid spcname:text spcowner:oid=10 spcacl:text[] spcoptions:text[]", |_| {
         vec![vec![("oid", Cell::Int(1663)), ("spcname", "pg_default".into())]]
     }),
+    table("pg_description", "objoid:oid classoid:oid objsubid:int4=0 description:text", relations::descriptions),
     table(
         "pg_stat_activity",
-        "datname:text pid:int4 usename:text application_name:text client_addr:text state:text=active query:text= \
-         wait_event_type:text wait_event:text backend_type:text leader_pid:int4",
-        |known| relations::activity(&known.session),
+        "datid:oid datname:text pid:int4 leader_pid:int4 usesysid:oid=10 usename:text application_name:text \
+         client_addr:text client_hostname:text client_port:int4 backend_start:timestamptz xact_start:timestamptz \
+         query_start:timestamptz state_change:timestamptz wait_event_type:text wait_event:text state:text query:text= \
+         backend_type:text=client-backend",
+        activity::rows,
     ),
 ];
 
@@ -122,7 +126,6 @@ const EMPTY: &[Spec] = &[
     empty("pg_attrdef", "oid:oid adrelid:oid adnum:int2 adbin:text"),
     empty("pg_default_acl", "oid:oid defaclrole:oid defaclnamespace:oid defaclobjtype:text defaclacl:text[]"),
     empty("pg_inherits", "inhrelid:oid inhparent:oid inhseqno:int4 inhdetachpending:bool"),
-    empty("pg_description", "objoid:oid classoid:oid objsubid:int4 description:text"),
     empty("pg_shdescription", "objoid:oid classoid:oid description:text"),
     empty("pg_enum", "oid:oid enumtypid:oid enumsortorder:float4 enumlabel:text"),
     empty(

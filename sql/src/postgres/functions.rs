@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use super::activity;
 use super::directory::{Directory, quoted};
 use super::relations::{NAMESPACES, Relation};
 use super::spec::{self, Cell};
@@ -38,6 +39,17 @@ struct Definition {
     answer: fn(&Directory, Asked<'_>) -> Result<Cell>,
 }
 
+impl Definition {
+    /// What does something does it once for each row, and never while a statement is planned or described.
+    fn volatility(&self) -> Volatility {
+        if ["pg_cancel_backend", "pg_terminate_backend"].contains(&self.name) {
+            Volatility::Volatile
+        } else {
+            Volatility::Stable
+        }
+    }
+}
+
 type Answer = fn(&Directory, Asked<'_>) -> Result<Cell>;
 
 const fn function(name: &'static str, arity: &'static [usize], returns: DataType, answer: Answer) -> Definition {
@@ -45,7 +57,7 @@ const fn function(name: &'static str, arity: &'static [usize], returns: DataType
 }
 
 /// Those with an underscore at their start are what a cast becomes.
-static FUNCTIONS: [Definition; 16] = [
+static FUNCTIONS: [Definition; 20] = [
     function("_regclass_oid", &[1], DataType::Int64, |known, asked| Ok(Cell::Int(class_oid(known, asked)?))),
     function("_regclass_name", &[1], DataType::Utf8, |known, asked| {
         let oid = class_oid(known, asked)?;
@@ -64,6 +76,14 @@ static FUNCTIONS: [Definition; 16] = [
         Ok(Cell::Text(name.unwrap_or_else(|| oid.to_string())))
     }),
     function("format_type", &[1, 2], DataType::Utf8, |_, asked| Ok(Cell::Text(type_name(type_oid(asked)?)))),
+    function("obj_description", &[1, 2], DataType::Utf8, |known, asked| {
+        Ok(class(known, asked).and_then(Relation::words).map_or(Cell::Null, Cell::from))
+    }),
+    function("_column_description", &[1], DataType::Utf8, |known, asked| {
+        let Asked::Number(column) = asked else { return plan_err!("a column has a number") };
+        let words = known.by_oid(column >> 16).and_then(|relation| relation.column_words(column & 0xffff));
+        Ok(words.map_or(Cell::Null, Cell::from))
+    }),
     function("pg_relation_size", &[1, 2], DataType::Int64, bytes),
     function("pg_table_size", &[1], DataType::Int64, bytes),
     function("pg_total_relation_size", &[1], DataType::Int64, bytes),
@@ -79,6 +99,14 @@ static FUNCTIONS: [Definition; 16] = [
             }
         };
         Ok(if is_ours { Cell::Int(known.relations().iter().map(|r| r.bytes).sum()) } else { Cell::Null })
+    }),
+    function("pg_cancel_backend", &[1], DataType::Boolean, |known, asked| {
+        let Asked::Number(backend) = asked else { return plan_err!("a session has a number") };
+        Ok(activity::end(known, backend, |activity, backend| activity.cancel(backend)))
+    }),
+    function("pg_terminate_backend", &[1, 2], DataType::Boolean, |known, asked| {
+        let Asked::Number(backend) = asked else { return plan_err!("a session has a number") };
+        Ok(activity::end(known, backend, |activity, backend| activity.terminate(backend)))
     }),
     // With the second argument a name that is not there is no error.
     function("current_setting", &[1], DataType::Utf8, |known, asked| {
@@ -149,7 +177,7 @@ fn namespace_oid(asked: Asked<'_>) -> Result<i64> {
 pub(super) fn of(known: &Arc<Directory>) -> impl Iterator<Item = Arc<ScalarUDF>> {
     FUNCTIONS.iter().map(|definition| {
         let arities = definition.arity.iter().map(|count| TypeSignature::Any(*count)).collect();
-        let signature = Signature::one_of(arities, Volatility::Stable);
+        let signature = Signature::one_of(arities, definition.volatility());
         Arc::new(ScalarUDF::from(Known { definition, signature, known: Arc::clone(known) }))
     })
 }

@@ -43,8 +43,8 @@ const FIXED: &[(&str, (usize, usize), &str)] = &[
     ("pg_client_encoding", (0, 0), "'UTF8'"),
     ("getdatabaseencoding", (0, 0), "'UTF8'"),
     ("pg_tablespace_location", (1, 1), "''"),
-    ("obj_description", (1, 2), NOTHING),
-    ("col_description", (2, 2), NOTHING),
+    // No relation has so many columns.
+    ("col_description", (2, 2), "_column_description(CAST($1 AS BIGINT) * 65536 + CAST($2 AS BIGINT))"),
     ("shobj_description", (2, 2), NOTHING),
     ("pg_get_expr", (2, 3), NOTHING),
     ("pg_get_indexdef", (1, 3), NOTHING),

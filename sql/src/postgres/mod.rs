@@ -26,6 +26,7 @@
 //! answered from what the statement knows. Tables of the catalogs that are always empty are real tables; what is always
 //! empty is taken out of the plan, in which each name has its meaning already.
 
+mod activity;
 mod arrays;
 mod casts;
 mod catalog;
@@ -58,6 +59,7 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::sql::sqlparser::ast::Statement;
 
+pub use activity::{Active, Activity};
 pub use arrays::{ARRAY_ITEMS_MAX, ArrayError, array_items};
 pub(crate) use dialect::ClientDialect;
 pub(crate) use directory::Directory;
@@ -80,6 +82,8 @@ pub struct PgSession {
     pub search_path: Vec<String>,
     /// Names and values of all settings.
     pub settings: Vec<(String, String)>,
+    /// All sessions of the node.
+    pub activity: Option<Arc<dyn Activity>>,
 }
 
 /// Stands between the name of a column that another one has already and its number: the query engine wants names to

@@ -50,6 +50,19 @@ impl Relation {
     pub(super) fn namespace_name(&self) -> &'static str {
         NAMESPACES.iter().find(|(oid, _)| *oid == self.namespace).map_or("", |(_, name)| name)
     }
+
+    /// What it is, in a sentence.
+    pub(super) fn words(&self) -> Option<&'static str> {
+        if self.namespace == SYSTEM_OID { system::table_words(&self.name) } else { None }
+    }
+
+    /// What its column of this number is, with its unit.
+    pub(super) fn column_words(&self, number: i64) -> Option<String> {
+        let field = self.schema.fields().get(usize::try_from(number).ok()?.checked_sub(1)?)?;
+        let is_ours = self.namespace == SYSTEM_OID;
+        let (unit, about) = system::column_words(&self.name, field.name()).filter(|_| is_ours)?;
+        Some(unit.map_or_else(|| about.to_owned(), |unit| format!("{about} ({unit})")))
+    }
 }
 
 pub(super) fn table_oid(id: TableId) -> i64 {
@@ -167,6 +180,22 @@ fn modifier(of: &DataType) -> i64 {
     }
 }
 
+/// What is said of relations and of their columns.
+pub(super) fn descriptions(known: &Directory) -> Vec<Row> {
+    let class = known.relation("pg_catalog.pg_class").map_or(0, |class| class.oid);
+    let row = |relation: &Relation, number: i64, words: String| {
+        let (of, class) = (Cell::Int(relation.oid), Cell::Int(class));
+        vec![("objoid", of), ("classoid", class), ("objsubid", Cell::Int(number)), ("description", words.into())]
+    };
+    let mut rows = Vec::new();
+    for relation in known.relations() {
+        rows.extend(relation.words().map(|words| row(relation, 0, words.to_owned())));
+        let columns = 1..=count(relation.schema.fields().len());
+        rows.extend(columns.filter_map(|number| Some(row(relation, number, relation.column_words(number)?))));
+    }
+    rows
+}
+
 /// Types whose functions have their names with an underscore; some clients know a type by that name.
 const PARTED_TYPES: [&str; 10] =
     ["date", "interval", "json", "jsonb", "numeric", "record", "time", "timestamp", "timestamptz", "uuid"];
@@ -243,16 +272,6 @@ pub(super) fn tables(known: &Directory) -> Vec<Row> {
 pub(super) fn views(known: &Directory) -> Vec<Row> {
     let views = known.relations().iter().filter(|r| r.kind == "v");
     views.map(|r| vec![("schemaname", r.namespace_name().into()), ("viewname", r.name.as_str().into())]).collect()
-}
-
-/// The session that asks; what others do is in `system.queries`.
-pub(super) fn activity(session: &PgSession) -> Vec<Row> {
-    vec![vec![
-        ("datname", session.database.as_str().into()),
-        ("pid", Cell::Int(i64::from(session.backend))),
-        ("usename", session.user.as_str().into()),
-        ("application_name", session.application_name.as_str().into()),
-    ]]
 }
 
 #[cfg(test)]

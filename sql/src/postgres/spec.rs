@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, Int64Array, RecordBatch, StringArray, new_null_array,
+    ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray, new_null_array,
 };
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::emptiness::absent;
 use super::types::oid_field;
@@ -78,6 +79,7 @@ impl Column {
             "int4" => DataType::Int32,
             "int8" => DataType::Int64,
             "float4" => DataType::Float32,
+            "timestamptz" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             "text" => DataType::Utf8,
             "regproc" => return function_field(self.name),
             "text[]" => return self.list(DataType::Utf8),
@@ -114,6 +116,7 @@ pub(super) fn array(of: &DataType, cells: &[&Cell]) -> ArrayRef {
         DataType::Int64 => Arc::new(ints().collect::<Int64Array>()),
         #[expect(clippy::cast_precision_loss, reason = "an estimate needs no exact number")]
         DataType::Float32 => Arc::new(ints().map(|v| v.map(|v| v as f32)).collect::<Float32Array>()),
+        DataType::Timestamp(..) => Arc::new(ints().collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
         DataType::Utf8 => {
             let text = |c: &Cell| if let Cell::Text(v) = c { Some(v.clone()) } else { None };
             Arc::new(cells().map(text).collect::<StringArray>())

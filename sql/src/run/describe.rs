@@ -57,7 +57,7 @@ fn open(shared: &Shared, query: &Query) -> Result<Opened, Error> {
 }
 
 async fn schema(shared: &Shared, query: Query) -> Result<SchemaRef, Error> {
-    if let Some(command) = statement::command(&query) {
+    if let Some(command) = statement::command(&query, &shared.facts.settings) {
         return Ok(command?.schema());
     }
     let Opened { _place, session } = open(shared, &query)?;
@@ -67,7 +67,7 @@ async fn schema(shared: &Shared, query: Query) -> Result<SchemaRef, Error> {
 }
 
 async fn describe(shared: &Shared, query: Query, declared: &[Option<DataType>]) -> Result<Description, Error> {
-    if let Some(command) = statement::command(&query) {
+    if let Some(command) = statement::command(&query, &shared.facts.settings) {
         let command = command?;
         return Ok(Description { params: Vec::new(), schema: command.schema(), tag: Some(command.tag()) });
     }

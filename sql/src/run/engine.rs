@@ -10,10 +10,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::metrics::Metrics;
+use super::seats::Seats;
 use super::work::{Head, Parts, Work};
 use super::{Answer, Error, Query};
 use crate::admin::Operator;
 use crate::session::Sessions;
+use crate::settings::Shown;
 use crate::system::{Facts, INTERNAL_DATABASE, World};
 use crate::tables::{Moment, Moments};
 
@@ -22,6 +24,9 @@ const BATCHES_WAITING_MAX: usize = 2;
 
 /// How many queries may wait for each that may run. What waits is planned already and holds what it planned with.
 const WAITING_PER_RUNNING: usize = 4;
+
+/// Queries about the nodes alone that run without a place and a permit: while all are taken, an operator sees by whom.
+const WATCHING_MAX: usize = 4;
 
 /// Queries that wait for their readers; at least so many, however few may run. More keep what they hold.
 const SLEEPING_MIN: usize = 200;
@@ -32,13 +37,13 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct EngineConfig {
     /// What all queries together may reserve.
-    pub memory_bytes: usize,
+    pub memory_bytes: Knob<u64>,
     /// Into how many parts a query is cut.
     pub target_partitions: usize,
-    /// Options of the query engine by name (`datafusion.execution.batch_size`).
-    pub options: Vec<(String, String)>,
+    /// Options of the query engine (`datafusion.execution.batch_size:8192,...`).
+    pub options: Knob<Arc<str>>,
     /// How many queries run at once; more wait.
-    pub concurrent_queries_max: usize,
+    pub concurrent_queries_max: Knob<u64>,
     /// The longest a query may take when it does not say so itself.
     pub default_timeout: Knob<Option<Duration>>,
     /// The threads queries are planned and run on.
@@ -60,12 +65,13 @@ pub struct Engine {
 pub(super) struct Shared {
     pub(super) sessions: Arc<Sessions>,
     pub(super) facts: Arc<Facts>,
-    pub(super) permits: Arc<Semaphore>,
+    /// To run.
+    pub(super) permits: Seats,
     /// For queries that run, wait to run, or are planned.
-    places: Arc<Semaphore>,
-    places_max: usize,
+    places: Seats,
+    watching: Arc<Semaphore>,
     /// For queries that wait for their readers, without a place or a permit.
-    pub(super) sleeping: Arc<Semaphore>,
+    pub(super) sleeping: Seats,
     pub(super) read_timeout: Duration,
     pub(super) metrics: Metrics,
     pub(super) operator: Option<Arc<Operator>>,
@@ -88,20 +94,23 @@ impl Engine {
             facts,
             operator,
         } = config;
-        let sessions = Arc::new(Sessions::new(memory_bytes, target_partitions.max(1), &options, store)?);
+        let sessions = Arc::new(Sessions::new(memory_bytes.clone(), target_partitions.max(1), options, store)?);
         let metrics = Metrics::new(&registry);
-        metrics.pool_bytes("limit").set(memory_bytes as f64);
-        let (reserved, pool) = (metrics.pool_bytes("reserved"), Arc::clone(&sessions));
-        registry.on_scrape(move || reserved.set(pool.reserved_bytes() as f64));
-        let permits = concurrent_queries_max.clamp(1, Semaphore::MAX_PERMITS);
-        let places_max = permits.saturating_mul(1 + WAITING_PER_RUNNING).min(Semaphore::MAX_PERMITS);
+        let (limit, reserved) = (metrics.pool_bytes("limit"), metrics.pool_bytes("reserved"));
+        let pool = Arc::clone(sessions.pool());
+        facts.watch_pool(Arc::clone(&pool));
+        registry.on_scrape(move || {
+            limit.set(memory_bytes.get() as f64);
+            reserved.set(pool.reserved() as f64);
+        });
+        let seats = |of: fn(usize) -> usize| Seats::new(&concurrent_queries_max, of, &runtime);
         let shared = Shared {
             sessions,
             facts,
-            permits: Arc::new(Semaphore::new(permits)),
-            places: Arc::new(Semaphore::new(places_max)),
-            places_max,
-            sleeping: Arc::new(Semaphore::new(places_max.max(SLEEPING_MIN))),
+            permits: seats(|running| running),
+            places: seats(places),
+            watching: Arc::new(Semaphore::new(WATCHING_MAX)),
+            sleeping: seats(|running| places(running).max(SLEEPING_MIN)),
             read_timeout: READ_TIMEOUT,
             metrics,
             operator,
@@ -118,13 +127,21 @@ impl Engine {
         self.shared.default_timeout.get()
     }
 
+    /// The settings of this node as far as their bearer may see them: name, value and what each is about.
+    #[must_use]
+    pub fn settings(&self, access: &Access) -> Vec<(String, Option<String>, &'static str)> {
+        let shown = if access.is_admin() { self.shared.facts.settings.shown() } else { Vec::new() };
+        let row = |shown: Shown| (shown.name, shown.value, shown.live.map_or("", |live| live.about));
+        shown.into_iter().map(row).collect()
+    }
+
     /// Plans the query and begins to run it. Waits while too many queries run; dropping the call cancels the query.
     pub async fn run(&self, query: Query) -> Result<Answer, Error> {
-        let timeout = query.timeout.or(self.shared.default_timeout.get());
+        let query = Query { timeout: query.timeout.or(self.shared.default_timeout.get()), ..query };
         let (head_sent, head) = oneshot::channel();
         let (rows_sent, rows) = mpsc::channel(BATCHES_WAITING_MAX);
         let work = Work::new(Arc::clone(&self.shared), query, Parts { head: head_sent, rows: rows_sent });
-        let task = AbortOnDropHandle::new(self.shared.runtime.spawn(work.run(timeout)));
+        let task = AbortOnDropHandle::new(self.shared.runtime.spawn(work.run()));
         let Head { schema, tag } = head.await.unwrap_or(Err(Error::Cancelled))?;
         // The task is part of the stream: when the stream goes, so does the query.
         let rows = futures::stream::unfold(Some((rows, task)), |running| async move {
@@ -148,6 +165,11 @@ impl Engine {
     }
 }
 
+/// Queries that run or wait, when so many run.
+fn places(running: usize) -> usize {
+    running.saturating_mul(1 + WAITING_PER_RUNNING)
+}
+
 /// The database that may be read; `None` is the one of the node itself.
 fn readable(state: &State, name: &str, access: &Access) -> Result<Option<Arc<Database>>, Error> {
     let database = match state.database(name) {
@@ -165,8 +187,14 @@ fn readable(state: &State, name: &str, access: &Access) -> Result<Option<Arc<Dat
 impl Shared {
     /// A place among the queries that run or wait.
     pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let busy = |_| Error::Busy(format!("{} queries run or wait already; try again later", self.places_max));
-        Arc::clone(&self.places).try_acquire_owned().map_err(busy)
+        let busy = || Error::Busy(format!("{} queries run or wait already; try again later", self.places.count()));
+        self.places.try_take().ok_or_else(busy)
+    }
+
+    /// Leave to run without a place and a permit, for a query that may be about the nodes alone.
+    pub(super) fn watch(&self, text: &str) -> Option<OwnedSemaphorePermit> {
+        let names_them = text.to_ascii_lowercase().contains("system.");
+        names_them.then(|| Arc::clone(&self.watching).try_acquire_owned().ok()).flatten()
     }
 
     /// System tables of the whole cluster tell how its nodes are.

@@ -21,6 +21,7 @@ mod limits;
 mod lists;
 mod metrics;
 mod query;
+mod seats;
 mod statement;
 mod work;
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, plan_datafusion_err, plan_err};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
@@ -9,24 +10,31 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
-
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::{Error, Param, Query, limits, lists};
 use crate::admin::{self, Command};
 use crate::postgres::{self, ClientDialect, Directory};
 use crate::session::SEARCH_PATH;
+use crate::settings::Settings;
 
 /// How many parameters a statement may have; the protocols count them in two bytes.
 pub(super) const PARAMS_MAX: usize = 65_535;
 
+/// More than these are multiplied with each other, or might be.
+const SYSTEM_TABLES_MAX: usize = 2;
+
 /// What a Postgres client's statement is rewritten with.
 pub(super) type Speaker<'a> = Option<&'a Directory>;
 
-/// The command that a query is, if it is one.
-pub(super) fn command(query: &Query) -> Option<std::result::Result<Command, Error>> {
+/// The command that a query is, if it is one. To show what is no setting of a node is left to the query engine, which has
+/// settings of its own.
+pub(super) fn command(query: &Query, settings: &Settings) -> Option<std::result::Result<Command, Error>> {
     if query.text.len() > limits::TEXT_BYTES_MAX {
         return None;
+    }
+    if let Some(setting) = admin::shown_setting(&query.text) {
+        return settings.shown_as(&setting).map(|_| Ok(Command::Show { setting }));
     }
     let command = admin::parse(&query.text, &query.database)?;
     Some(command.map_err(Error::Plan))
@@ -50,6 +58,19 @@ pub(super) async fn plan(
         Some(name) => plan_err!("parameter {name} has no value"),
         None => Ok(plan),
     }
+}
+
+/// Whether a plan reads few system tables and nothing else.
+pub(super) fn is_about_nodes(plan: &LogicalPlan) -> bool {
+    let (mut about_nodes, mut others) = (0, 0);
+    let visited = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            let count = if scan.table_name.schema() == Some("system") { &mut about_nodes } else { &mut others };
+            *count += 1;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    visited.is_ok() && others == 0 && (1..=SYSTEM_TABLES_MAX).contains(&about_nodes)
 }
 
 /// The plan, its parameters still open.

@@ -19,7 +19,7 @@ use super::{Error, Query, statement};
 use crate::admin::{Asker, Command, Tag};
 use crate::postgres;
 use crate::session::Session;
-use crate::system::{Arrival, End, Entry, World};
+use crate::system::{Arrival, Cause, End, Entry, World};
 
 /// Where the parts of the answer go.
 pub(super) struct Parts {
@@ -73,11 +73,12 @@ impl Work {
     }
 
     /// An error that comes before the schema is sent in its place; a later one is returned.
-    pub(super) async fn run(mut self, timeout: Option<Duration>) -> Result<(), Error> {
+    pub(super) async fn run(mut self) -> Result<(), Error> {
         let cancelled = self.progress.entry.cancelled.clone();
         // What a command has begun goes on whatever is told of it, so it is told how that ended.
-        let command = statement::command(&self.query).transpose();
+        let command = statement::command(&self.query, &self.progress.shared.facts.settings).transpose();
         let is_query = matches!(command, Ok(None));
+        let timeout = self.query.timeout.filter(|_| is_query);
         // The permit, the plan and the view go when `answer` ends, not when a slow reader has read the last rows.
         let answer = AssertUnwindSafe(self.answer(command)).catch_unwind();
         let answer = async {
@@ -87,13 +88,14 @@ impl Work {
                 answer = answer => answer,
             }
         };
-        let result = match timeout.filter(|_| is_query) {
+        let result = match timeout {
             Some(timeout) => tokio::time::timeout(timeout, answer).await.unwrap_or(Ok(Err(Error::Timeout(timeout)))),
             None => answer.await,
         };
         let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
         if let Err(error) = &result {
-            self.progress.entry.failed(&error.to_string());
+            let cause = if matches!(error, Error::Memory(_)) { Cause::Memory } else { Cause::Other };
+            self.progress.entry.failed(&error.to_string(), cause);
         }
         self.progress.close(match &result {
             Ok(()) => End::Success,
@@ -115,7 +117,11 @@ impl Work {
         if let Some(command) = command? {
             return self.perform(&command).await;
         }
-        let place = self.progress.shared.place()?;
+        let watch = self.progress.shared.watch(&self.query.text);
+        let place = match self.progress.shared.place() {
+            Err(busy) if watch.is_none() => return Err(busy),
+            place => place,
+        };
         self.progress.shared.observe(&self.query.database).await;
         let moment = self.progress.shared.open_moment()?;
         let world = self.progress.shared.world(moment.state(), &self.query)?;
@@ -128,29 +134,34 @@ impl Work {
         let plan = state.create_physical_plan(&logical).await?;
         self.progress.planned(session, Arc::clone(&plan));
 
-        let permits = Arc::clone(&self.progress.shared.permits);
-        let permit = permits.acquire_owned().await.map_err(|_| Error::Cancelled)?;
+        let held = match watch.filter(|_| statement::is_about_nodes(&logical)) {
+            Some(watch) => {
+                drop(place);
+                (None, watch)
+            }
+            None => (Some(place?), self.progress.shared.permits.take().await.ok_or(Error::Cancelled)?),
+        };
         self.progress.permitted();
         let rows = execute_stream(plan, state.task_ctx())?;
         self.send_head(Head { schema: postgres::shown(&rows.schema()), tag: None })?;
-        self.send(rows, (Some(place), permit)).await
+        self.send(rows, held).await
         // The moment lives until here: no file it names is deleted before.
     }
 
     async fn perform(&mut self, command: &Command) -> Result<(), Error> {
-        let Query { access, token, door, .. } = &self.query;
+        let Query { access, token, door, timeout, .. } = &self.query;
         let moment = self.progress.shared.open_moment()?;
         let world = self.progress.shared.world(moment.state(), &self.query)?;
         drop(moment);
         self.progress.resolved(&world);
         let unable = || Error::Unsupported(format!("this node performs no commands, and so not {command}"));
         let operator = self.progress.shared.operator.clone().ok_or_else(unable)?;
-        let asker = Asker { access: access.clone(), token: token.clone(), door };
+        let asker = Asker { access: access.clone(), token: token.clone(), door, within: *timeout };
         let done = operator.perform(command, &asker).await?;
-        let row = command.row(&done).map_err(|error| Error::Execution(error.to_string()))?;
-        self.send_head(Head { schema: row.schema(), tag: Some(command.tag()) })?;
-        self.progress.rows = row.num_rows();
-        self.rows.send(row).await.map_err(|_| Error::Cancelled)
+        let rows = command.rows(&done).map_err(|error| Error::Execution(error.to_string()))?;
+        self.send_head(Head { schema: rows.schema(), tag: Some(command.done_tag(&done)) })?;
+        self.progress.rows = rows.num_rows();
+        self.rows.send(rows).await.map_err(|_| Error::Cancelled)
     }
 
     fn send_head(&mut self, head: Head) -> Result<(), Error> {
@@ -167,12 +178,12 @@ impl Work {
             self.progress.entry.answered(self.progress.rows);
             let Err(TrySendError::Full(batch)) = self.rows.try_send(batch) else { continue };
             let patience = self.query.patience.unwrap_or(self.progress.shared.read_timeout);
-            let sleeping = Arc::clone(&self.progress.shared.sleeping);
+            let shared = Arc::clone(&self.progress.shared);
             let fall_asleep = async {
                 // A reader that is a little slower than the query is no sleeper.
                 tokio::time::sleep(SLEEPS_AFTER).await;
                 // Too many sleepers would take more memory than queries that run: the next one keeps what it holds.
-                sleeping.acquire_owned().await
+                shared.sleeping.take().await
             };
             let wait = async {
                 let sending = self.rows.send(batch);
@@ -188,8 +199,7 @@ impl Work {
             let sent = tokio::time::timeout(patience, wait).await;
             sent.map_err(|_| Error::Cancelled)?.map_err(|_| Error::Cancelled)?;
             if held.is_none() {
-                let permit = Arc::clone(&self.progress.shared.permits).acquire_owned().await;
-                held = Some((None, permit.map_err(|_| Error::Cancelled)?));
+                held = Some((None, self.progress.shared.permits.take().await.ok_or(Error::Cancelled)?));
             }
         }
         Ok(())

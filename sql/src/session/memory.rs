@@ -1,11 +1,71 @@
-//! One query's share of the memory of all queries, measured.
+//! The memory of all queries, and one query's share of it, measured.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use datafusion::common::Result;
+use datafusion::common::{Result, resources_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
+use storage::knob::Knob;
+
+/// Whoever comes first is served, up to a limit that can be moved: what is reserved stays so under a lower one.
+#[derive(Debug)]
+pub(super) struct AllQueries {
+    limit: Knob<u64>,
+    reserved: AtomicUsize,
+}
+
+impl AllQueries {
+    pub(super) fn new(limit: Knob<u64>) -> Self {
+        Self { limit, reserved: AtomicUsize::new(0) }
+    }
+
+    fn limit(&self) -> usize {
+        usize::try_from(self.limit.get()).unwrap_or(usize::MAX)
+    }
+}
+
+impl fmt::Display for AllQueries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "all queries: {} of {} bytes", self.reserved(), self.limit())
+    }
+}
+
+impl MemoryPool for AllQueries {
+    fn name(&self) -> &'static str {
+        "all queries"
+    }
+
+    fn grow(&self, _: &MemoryReservation, additional: usize) {
+        self.reserved.fetch_add(additional, Ordering::Relaxed);
+    }
+
+    fn shrink(&self, _: &MemoryReservation, shrink: usize) {
+        self.reserved.fetch_sub(shrink, Ordering::Relaxed);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        let limit = self.limit();
+        let grown = |reserved: usize| reserved.checked_add(additional).filter(|grown| *grown <= limit);
+        match self.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown) {
+            Ok(_) => Ok(()),
+            Err(reserved) => resources_err!(
+                "{} needs {additional} bytes more, beside the {} it has: all queries have {reserved} of the {limit} bytes they \
+                 may (exec_mem_pool_size)",
+                reservation.consumer().name(),
+                reservation.size()
+            ),
+        }
+    }
+
+    fn reserved(&self) -> usize {
+        self.reserved.load(Ordering::Relaxed)
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.limit())
+    }
+}
 
 /// Hands everything on to the shared pool and remembers the most this query held.
 #[derive(Debug)]

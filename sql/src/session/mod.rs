@@ -4,7 +4,9 @@
 //! - Users' tables are in `public.iox`, which is the default, and the system tables in `public.system`. A Postgres client
 //!   sees them as `postgres` says.
 //! - All tables are those of one moment, and of one database.
-//! - All queries together reserve at most `memory_bytes`; what one reserves is known to its log entry.
+//! - All queries together reserve at most `memory_bytes`; what one reserves is known to its log entry. A limit that is moved
+//!   takes nothing away from queries that run.
+//! - Options of the engine that are set hold for queries that start afterwards.
 //!
 //! # Not here
 //! - Whether the asker may ask: `run` decides that before it makes a session.
@@ -16,19 +18,20 @@
 
 mod catalog;
 mod memory;
+mod options;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use datafusion::common::Result;
-use datafusion::common::config::ConfigOptions;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::{MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
+use parking_lot::Mutex;
+use storage::knob::Knob;
 
 use crate::exec::Yielding;
 use crate::functions::BoundFunctions;
@@ -36,7 +39,9 @@ use crate::postgres::{self, Directory, PgSession};
 use crate::system::World;
 use crate::tables::{FileReaders, Moment, Touched, store_url};
 use catalog::{Catalogs, Database};
+use memory::AllQueries;
 pub(crate) use memory::QueryPool;
+pub use options::{judged_options, parse_option};
 
 const CATALOG: &str = "public";
 const USER_SCHEMA: &str = "iox";
@@ -47,9 +52,18 @@ pub(crate) const SEARCH_PATH: &str = "search_path";
 /// What all sessions share.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    template: SessionState,
+    template: Mutex<Template>,
+    options: Knob<Arc<str>>,
+    target_partitions: usize,
     runtime: Arc<RuntimeEnv>,
     readers: Arc<FileReaders>,
+}
+
+/// What sessions are made from, by these options.
+#[derive(Debug)]
+struct Template {
+    options: Arc<str>,
+    state: Arc<SessionState>,
 }
 
 /// One query's session.
@@ -64,31 +78,44 @@ pub(crate) struct Session {
 impl Sessions {
     /// Fails when `options` names an option the query engine does not have, or a value it does not take.
     pub(crate) fn new(
-        memory_bytes: usize,
+        memory_bytes: Knob<u64>,
         target_partitions: usize,
-        options: &[(String, String)],
+        options: Knob<Arc<str>>,
         store: Arc<dyn ObjectStore>,
     ) -> Result<Self> {
         let holders_named = NonZeroUsize::new(3).expect("three is not zero");
-        let pool = TrackConsumersPool::new(GreedyMemoryPool::new(memory_bytes), holders_named);
+        let pool = TrackConsumersPool::new(AllQueries::new(memory_bytes), holders_named);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(pool))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()?;
         runtime.register_object_store(store_url().as_ref(), Arc::clone(&store));
         let readers = FileReaders::new(store, runtime.cache_manager.get_file_metadata_cache());
-        let template = SessionStateBuilder::new_with_default_features()
-            .with_config(config(target_partitions, options)?)
+        let said = options.get();
+        let state = SessionStateBuilder::new_with_default_features()
+            .with_config(options::config(target_partitions, &said)?)
             .with_runtime_env(Arc::clone(&runtime))
             .with_analyzer_rule(Arc::new(BoundFunctions))
             .with_physical_optimizer_rule(Arc::new(Yielding))
             .build();
-        Ok(Self { template, runtime, readers: Arc::new(readers) })
+        let template = Mutex::new(Template { options: said, state: Arc::new(state) });
+        Ok(Self { template, options, target_partitions, runtime, readers: Arc::new(readers) })
     }
 
-    /// Bytes reserved by all queries.
-    pub(crate) fn reserved_bytes(&self) -> usize {
-        self.runtime.memory_pool.reserved()
+    /// By the options that are set now.
+    fn template(&self) -> Result<Arc<SessionState>> {
+        let (mut template, said) = (self.template.lock(), self.options.get());
+        if template.options != said {
+            let config = options::config(self.target_partitions, &said)?;
+            let state = SessionStateBuilder::new_from_existing((*template.state).clone()).with_config(config).build();
+            *template = Template { options: said, state: Arc::new(state) };
+        }
+        Ok(Arc::clone(&template.state))
+    }
+
+    /// The memory of all queries together.
+    pub(crate) fn pool(&self) -> &Arc<dyn MemoryPool> {
+        &self.runtime.memory_pool
     }
 
     /// With `postgres` for a client of that kind.
@@ -104,11 +131,12 @@ impl Sessions {
             .with_memory_pool(Arc::clone(&memory) as Arc<dyn MemoryPool>)
             .build_arc()?;
         let database = Database::new(world.clone(), moment, Arc::clone(&self.readers), Arc::clone(&touched));
-        let mut builder = SessionStateBuilder::new_from_existing(self.template.clone()).with_runtime_env(runtime);
+        let template = self.template()?;
+        let mut builder = SessionStateBuilder::new_from_existing((*template).clone()).with_runtime_env(runtime);
         let known = postgres.map(|session| Arc::new(Directory::new(world, Arc::clone(session))));
         let catalogs = match (&known, postgres) {
             (Some(known), Some(session)) => {
-                let config = self.template.config().clone().with_information_schema(false);
+                let config = template.config().clone().with_information_schema(false);
                 let config = config.with_default_catalog_and_schema(&session.database, SEARCH_PATH);
                 builder = postgres::with_functions(builder.with_config(config), known);
                 Catalogs::of_postgres(database, known, &session.database)
@@ -117,48 +145,5 @@ impl Sessions {
         };
         let state = builder.with_catalog_list(Arc::new(catalogs)).build();
         Ok(Session { context: SessionContext::new_with_state(state), memory, touched, known })
-    }
-}
-
-/// Our defaults, then what the operator set, then what answers would be wrong or different without.
-fn config(target_partitions: usize, options: &[(String, String)]) -> Result<SessionConfig> {
-    let mut all = ConfigOptions::new();
-    all.execution.target_partitions = target_partitions;
-    all.execution.parquet.pushdown_filters = true;
-    for (name, value) in options {
-        all.set(name, value)?;
-    }
-    all.execution.parquet.schema_force_view_types = false;
-    all.sql_parser.map_string_types_to_utf8view = false;
-    all.catalog.create_default_catalog_and_schema = false;
-    all.catalog.default_catalog = CATALOG.to_owned();
-    all.catalog.default_schema = USER_SCHEMA.to_owned();
-    all.catalog.information_schema = true;
-    Ok(SessionConfig::from(all))
-}
-
-#[cfg(test)]
-mod tests {
-    use object_store::memory::InMemory;
-
-    use super::*;
-
-    #[test]
-    fn an_option_that_does_not_exist_is_refused_by_name() {
-        check("datafusion.execution.batch_size", "1024", None);
-        check("datafusion.execution.batch_sighs", "1024", Some("batch_sighs"));
-        check("datafusion.execution.batch_size", "many", Some("many"));
-        check("batch_size", "1024", Some("batch_size"));
-    }
-
-    #[track_caller]
-    fn check(name: &str, value: &str, refused_with: Option<&str>) {
-        let options = [(name.to_owned(), value.to_owned())];
-        let result = Sessions::new(1 << 20, 1, &options, Arc::new(InMemory::new()));
-        match (result, refused_with) {
-            (Ok(_), None) => {}
-            (Err(e), Some(part)) => assert!(e.to_string().contains(part), "{e}"),
-            (result, _) => panic!("{name}={value}: {}", result.is_ok()),
-        }
     }
 }

@@ -12,12 +12,13 @@
 mod value;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use storage::catalog::State;
 use storage::model::NodeId;
 
-pub use value::Dial;
+pub use value::{Dial, ReadSize};
 
 /// One setting that changes while nodes run.
 #[derive(Debug, Clone)]
@@ -120,6 +121,12 @@ impl Settings {
         }
     }
 
+    /// What an interval is now; `None` when there is no such setting.
+    pub(crate) fn interval(&self, name: &str) -> Option<Duration> {
+        let held = self.held.iter().find(|held| held.live.name == name)?;
+        if let Dial::Interval { knob, .. } = &held.live.dial { Some(knob.get()) } else { None }
+    }
+
     /// How the catalog is to name a setting, and its value; or why it cannot be changed so.
     pub(crate) fn judge(&self, name: &str, value: Option<&str>) -> Result<(String, Option<String>), String> {
         let name = sql_name(name);
@@ -146,6 +153,12 @@ impl Settings {
             }
             _ => format!("there is no setting {name}; system.settings has all of them"),
         }
+    }
+
+    /// The one of this name, in which `-` and `_` are the same.
+    pub(crate) fn shown_as(&self, name: &str) -> Option<Shown> {
+        let name = sql_name(name);
+        self.shown().into_iter().find(|shown| shown.name == name)
     }
 
     /// All of them, by name.
@@ -188,7 +201,8 @@ impl Held {
     /// Where the value comes from.
     fn source(&self) -> Source {
         let now = self.now.lock();
-        if self.live.dial.judged(&now.value).is_ok() { now.source } else { Source::Default }
+        // What was said at the start may be more than an operator may set.
+        if self.is_said || self.live.dial.judged(&now.value).is_ok() { now.source } else { Source::Default }
     }
 }
 

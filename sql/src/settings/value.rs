@@ -1,6 +1,7 @@
 //! The values of settings: what they are, and which they may be.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use storage::knob::Knob;
@@ -21,6 +22,26 @@ pub enum Dial {
         knob: Knob<u64>,
         range: RangeInclusive<u64>,
     },
+    /// Bytes.
+    Size {
+        knob: Knob<u64>,
+        range: RangeInclusive<u64>,
+        read: ReadSize,
+    },
+    /// Whatever the judge lets pass, as the judge writes it.
+    Text {
+        knob: Knob<Arc<str>>,
+        judge: fn(&str) -> Result<String, String>,
+    },
+}
+
+/// Reads sizes as flags have them.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadSize {
+    /// What all of memory is.
+    pub whole: u64,
+    /// The bytes that a text means, when that is the whole.
+    pub bytes: fn(&str, u64) -> Result<u64, String>,
 }
 
 /// What stands for no limit.
@@ -33,6 +54,8 @@ impl Dial {
             Self::Interval { knob, .. } => text(knob.get()),
             Self::Timeout { knob, .. } => knob.get().map_or_else(|| NONE.to_owned(), text),
             Self::Count { knob, .. } => knob.get().to_string(),
+            Self::Size { knob, .. } => size_text(knob.get()),
+            Self::Text { knob, .. } => knob.get().to_string(),
         }
     }
 
@@ -41,6 +64,8 @@ impl Dial {
             Self::Interval { knob, range } => knob.set(duration(value, range)?),
             Self::Timeout { knob, range } => knob.set(timeout(value, range)?),
             Self::Count { knob, range } => knob.set(count(value, range)?),
+            Self::Size { knob, range, read } => knob.set(size(value, (range, read))?),
+            Self::Text { knob, judge } => knob.set(judge(value)?.into()),
         }
         Ok(())
     }
@@ -53,6 +78,12 @@ impl Dial {
                 timeout(value, range).map(|timeout| timeout.map_or_else(|| NONE.to_owned(), text))
             }
             Self::Count { range, .. } => count(value, range).map(|count| count.to_string()),
+            Self::Size { range, read, .. } => {
+                let bytes = size(value, (range, read))?;
+                // A share is another size on each node.
+                Ok(if value.trim().ends_with('%') { value.trim().to_owned() } else { size_text(bytes) })
+            }
+            Self::Text { judge, .. } => judge(value),
         }
     }
 
@@ -60,13 +91,19 @@ impl Dial {
         match self {
             Self::Interval { .. } | Self::Timeout { .. } => "duration",
             Self::Count { .. } => "count",
+            Self::Size { .. } => "size",
+            Self::Text { .. } => "text",
         }
     }
 
-    pub(crate) fn range(&self) -> (String, String) {
+    pub(crate) fn range(&self) -> Option<(String, String)> {
         match self {
-            Self::Interval { range, .. } | Self::Timeout { range, .. } => (text(*range.start()), text(*range.end())),
-            Self::Count { range, .. } => (range.start().to_string(), range.end().to_string()),
+            Self::Interval { range, .. } | Self::Timeout { range, .. } => {
+                Some((text(*range.start()), text(*range.end())))
+            }
+            Self::Count { range, .. } => Some((range.start().to_string(), range.end().to_string())),
+            Self::Size { range, .. } => Some((size_text(*range.start()), size_text(*range.end()))),
+            Self::Text { .. } => None,
         }
     }
 }
@@ -91,4 +128,19 @@ fn timeout(value: &str, range: &RangeInclusive<Duration>) -> Result<Option<Durat
 fn count(value: &str, range: &RangeInclusive<u64>) -> Result<u64, String> {
     let parsed = value.trim().parse().ok().filter(|count| range.contains(count));
     parsed.ok_or_else(|| format!("it is a whole number from {} to {}", range.start(), range.end()))
+}
+
+fn size(value: &str, (range, read): (&RangeInclusive<u64>, &ReadSize)) -> Result<u64, String> {
+    let parsed = (read.bytes)(value, read.whole).ok().filter(|bytes| range.contains(bytes));
+    let (from, to) = (size_text(*range.start()), size_text(*range.end()));
+    parsed.ok_or_else(|| {
+        format!("it is a size from {from} to {to}, such as '{from}', or a share of memory, such as '20%'")
+    })
+}
+
+/// In the largest unit of which it is a whole number.
+fn size_text(bytes: u64) -> String {
+    let units = [("tb", 1 << 40), ("gb", 1 << 30), ("mb", 1 << 20), ("kb", 1 << 10)];
+    let found = units.into_iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    found.map_or_else(|| format!("{bytes}b"), |(name, unit)| format!("{}{name}", bytes / unit))
 }

@@ -26,7 +26,7 @@ fn schema() -> SchemaRef {
 }
 
 fn rows(facts: &Facts, access: &Access) -> Result<Vec<ArrayRef>, ArrowError> {
-    let mut events = facts.compactions.all();
+    let mut events = facts.insight.events.all();
     events.retain(|event| access.allows(Some(event.database), Action::Read));
     let nanoseconds = |took: std::time::Duration| i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
     Ok(vec![

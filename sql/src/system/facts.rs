@@ -1,28 +1,73 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, new_null_array};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool};
+use metrics::vitals::{Figures, Vitals};
 use storage::catalog::Access;
-use storage::compaction::Events;
+use storage::knob::Knob;
+use storage::node::Insight;
 use uuid::Uuid;
 
-use super::{QueryLog, Rows, TABLES, full, optional};
+use super::{Place, QueryLog, Rows, TABLES, full, optional};
 use crate::settings::Settings;
 
 /// What this node keeps in memory for system tables, until its process ends.
 #[derive(Debug)]
 pub struct Facts {
-    node_id: String,
+    pub(super) node_id: String,
     pub(crate) log: Arc<QueryLog>,
-    pub(super) compactions: Arc<Events>,
+    pub(super) insight: Insight,
+    vitals: Option<Arc<Vitals>>,
+    /// Set by the engine, on a node that has one.
+    pool: OnceLock<Arc<dyn MemoryPool>>,
     pub settings: Arc<Settings>,
+}
+
+/// The memory of all queries together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PoolUse {
+    pub(super) reserved_bytes: usize,
+    pub(super) limit_bytes: Option<usize>,
 }
 
 impl Facts {
     /// `query_log_entries` is how many of the newest queries are remembered.
     #[must_use]
-    pub fn new(node_id: String, query_log_entries: usize, compactions: Arc<Events>, settings: Arc<Settings>) -> Self {
-        Self { node_id, log: Arc::new(QueryLog::new(query_log_entries)), compactions, settings }
+    pub fn new(node_id: String, query_log_entries: Knob<u64>, insight: Insight, settings: Arc<Settings>) -> Self {
+        let log = Arc::new(QueryLog::new(query_log_entries));
+        Self { node_id, log, insight, vitals: None, pool: OnceLock::new(), settings }
+    }
+
+    /// With figures of the process.
+    #[must_use]
+    pub fn with_vitals(self, vitals: Arc<Vitals>) -> Self {
+        Self { vitals: Some(vitals), ..self }
+    }
+
+    /// Has the memory of queries shown; the first pool stays.
+    pub(crate) fn watch_pool(&self, pool: Arc<dyn MemoryPool>) {
+        let _ = self.pool.set(pool);
+    }
+
+    pub(super) fn pool(&self) -> Option<PoolUse> {
+        let pool = self.pool.get()?;
+        let limit_bytes = match pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => Some(bytes),
+            MemoryLimit::Infinite | MemoryLimit::Unknown => None,
+        };
+        Some(PoolUse { reserved_bytes: pool.reserved(), limit_bytes })
+    }
+
+    pub(super) fn vitals(&self) -> Option<Figures> {
+        self.vitals.as_ref().map(|vitals| vitals.now())
+    }
+
+    /// Of the node that is followed worst; `None` when there is none, or that is not known.
+    pub(super) fn replica_lag(&self) -> Option<Duration> {
+        let followed = self.insight.followed();
+        followed.iter().map(|followed| followed.lag).collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// Cancels a query that runs on this node, if `access` may; tells whether there was one.
@@ -35,13 +80,21 @@ impl Facts {
     #[must_use]
     pub fn rows(&self, table: &str, access: &Access) -> Option<Result<RecordBatch, ArrowError>> {
         let definition = TABLES.iter().find(|definition| definition.name == table)?;
-        let Rows::OfEachNode { rows, .. } = definition.rows else { return None };
+        let rows = match definition.rows {
+            Rows::OfEachNode { rows, .. } | Rows::OfEachNodeAndCluster { rows, .. } => rows,
+            Rows::OfCluster(_) | Rows::Joined { .. } => return None,
+        };
+        let schema = of_nodes(&(definition.schema)());
+        // Whatever database the asker named on the way here.
+        if definition.place == Place::InternalOnly && !access.is_admin() {
+            return Some(Ok(RecordBatch::new_empty(schema)));
+        }
         let batch = || {
             let mut columns = rows(self, access)?;
             let count = columns.first().map_or(0, |column| column.len());
             columns.push(Arc::new(StringArray::from(vec![self.node_id.as_str(); count])));
             columns.push(new_null_array(&DataType::Utf8, count));
-            RecordBatch::try_new(of_nodes(&(definition.schema)()), columns)
+            RecordBatch::try_new(schema, columns)
         };
         Some(batch())
     }

@@ -28,7 +28,7 @@ fn rows(world: &World) -> Result<Vec<ArrayRef>, ArrowError> {
     Ok(vec![texts(columns.iter().map(|c| c.0)), texts(columns.iter().map(|c| c.1)), texts(columns.iter().map(|c| c.2))])
 }
 
-fn word(kind: ColumnKind) -> &'static str {
+pub(super) fn word(kind: ColumnKind) -> &'static str {
     match kind {
         ColumnKind::Tag => "tag",
         ColumnKind::Field(FieldType::Float) => "float",

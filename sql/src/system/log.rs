@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use storage::catalog::{Access, TokenId};
+use storage::knob::Knob;
 use storage::model::DatabaseId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,10 +19,10 @@ const NAME_BYTES_MAX: usize = 64;
 /// How much of what went wrong is kept.
 const ERROR_BYTES_MAX: usize = 2 << 10;
 
-/// The newest queries, a fixed number of them; cleared at restart.
+/// The newest queries, so many of them; cleared at restart.
 #[derive(Debug)]
 pub(crate) struct QueryLog {
-    entries_max: usize,
+    entries_max: Knob<u64>,
     entries: Mutex<VecDeque<Arc<Logged>>>,
 }
 
@@ -71,6 +72,8 @@ pub(super) struct Row {
     /// How many it has answered so far.
     pub(super) rows: Option<usize>,
     pub(super) error: Option<Arc<str>>,
+    /// Whether it failed because the memory of all queries was used up.
+    pub(super) lacked_memory: bool,
     pub(super) end: Option<End>,
 }
 
@@ -80,6 +83,14 @@ pub(crate) enum End {
     Success,
     Fail,
     Cancel,
+}
+
+/// Why a query failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The memory of all queries was used up.
+    Memory,
+    Other,
 }
 
 /// The durations of a query that ended, as far as it came.
@@ -107,7 +118,7 @@ impl End {
 }
 
 impl QueryLog {
-    pub(crate) fn new(entries_max: usize) -> Self {
+    pub(crate) fn new(entries_max: Knob<u64>) -> Self {
         Self { entries_max, entries: Mutex::new(VecDeque::new()) }
     }
 
@@ -137,13 +148,15 @@ impl QueryLog {
             memory_max: None,
             rows: None,
             error: None,
+            lacked_memory: false,
             end: None,
         };
         let cancelled = CancellationToken::new();
         let row = Arc::new(Logged { row: Mutex::new(row), cancelled: cancelled.clone() });
         let mut entries = self.entries.lock();
         entries.push_back(Arc::clone(&row));
-        while entries.len() > self.entries_max {
+        let entries_max = usize::try_from(self.entries_max.get()).unwrap_or(usize::MAX);
+        while entries.len() > entries_max {
             entries.pop_front();
         }
         let now = Instant::now();
@@ -170,7 +183,7 @@ impl QueryLog {
 }
 
 #[expect(clippy::disallowed_methods, reason = "it is compared with now() in queries, which no clock of ours answers")]
-fn now_ns() -> i64 {
+pub(super) fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
@@ -196,8 +209,10 @@ impl Entry {
         self.logged.row.lock().rows = Some(rows);
     }
 
-    pub(crate) fn failed(&self, error: &str) {
-        self.logged.row.lock().error = Some(error[..error.floor_char_boundary(ERROR_BYTES_MAX)].into());
+    pub(crate) fn failed(&self, error: &str, cause: Cause) {
+        let mut row = self.logged.row.lock();
+        row.error = Some(error[..error.floor_char_boundary(ERROR_BYTES_MAX)].into());
+        row.lacked_memory = cause == Cause::Memory;
     }
 
     pub(crate) fn planned(&mut self, partitions: usize, parquet_files: usize) {

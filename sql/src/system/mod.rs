@@ -4,33 +4,48 @@
 //! - Names, types and nullability of columns are as users of the original know them.
 //! - A table shows only what the asker may read.
 //! - Secrets are never in a row: of a token's hash the first nine digits are shown.
-//! - What each node keeps for itself (`queries`, `compaction_events`, `settings`) is shown for all nodes of the cluster,
-//!   with `node_id`.
+//! - What each node keeps for itself (`queries`, `object_store`, `wal` and others) is shown for all nodes of the cluster, with
+//!   `node_id`. What only `_internal` has of it is told to admins alone.
 //!   A node that does not answer has a row of its own, in which `warning` tells why and all else is absent: it is never
 //!   missing in silence.
+//! - `documentation` has a sentence for every table and every column.
 //!
 //! # Not here
 //! - The way to the other nodes: `Peers` is handed in.
 
+mod advice;
 mod changes;
+mod columns;
 mod compaction_events;
 mod databases;
+mod deletes;
+mod distinct_caches;
+mod documentation;
 mod facts;
+mod generation_durations;
 mod influxdb_schema;
+mod jobs;
+mod last_caches;
+mod license;
 mod log;
 mod nodes;
+mod object_store;
 mod parquet_files;
 mod peers;
+mod processes;
 mod queries;
+mod replicas;
 mod retention;
 mod settings;
 mod tables;
 mod tokens;
+mod wal;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
-use arrow_array::{ArrayRef, RecordBatch, StringViewArray, TimestampSecondArray};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringViewArray, TimestampSecondArray};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::memory::MemorySourceConfig;
@@ -44,9 +59,11 @@ use storage::catalog::{Access, Database, Dropped, State};
 use storage::cluster::Lives;
 use storage::model::Mode;
 
+pub(crate) use deletes::conditions;
+pub(crate) use documentation::{column_words, table_words};
 pub use facts::Facts;
-pub(crate) use log::{Arrival, End, Entry, Finished, QueryLog};
-pub use peers::{Heard, Peers, Told};
+pub(crate) use log::{Arrival, Cause, End, Entry, Finished, QueryLog};
+pub use peers::{Heard, Obeyed, Order, Peers, Told};
 
 /// The database whose tables show the whole cluster; it exists without being created and only admins may ask it.
 pub(crate) const INTERNAL_DATABASE: &str = "_internal";
@@ -83,6 +100,11 @@ enum Rows {
     OfCluster(fn(&World) -> Columns),
     /// From what each node with the mode, or each node, keeps in memory.
     OfEachNode { mode: Option<Mode>, rows: fn(&Facts, &Access) -> Columns },
+    /// From what each node keeps in memory, and what is true of all of them together: that with `node_id` and `warning`.
+    OfEachNodeAndCluster { rows: fn(&Facts, &Access) -> Columns, cluster: fn(&World) -> Columns },
+    /// From what every node knows, and what each node keeps of the table `with`. Nobody is asked for the columns before
+    /// the one that is `first` of the others.
+    Joined { with: &'static str, first: &'static str, rows: fn(&World, &[RecordBatch]) -> Columns },
 }
 
 /// Where a table can be asked for.
@@ -93,17 +115,30 @@ enum Place {
 }
 
 const TABLES: &[Definition] = &[
+    advice::TABLE,
     changes::TABLE,
+    columns::TABLE,
     compaction_events::TABLE,
     databases::TABLE,
+    deletes::TABLE,
+    distinct_caches::TABLE,
+    documentation::TABLE,
+    generation_durations::TABLE,
     influxdb_schema::TABLE,
+    jobs::TABLE,
+    last_caches::TABLE,
+    license::TABLE,
     nodes::TABLE,
+    object_store::TABLE,
     parquet_files::TABLE,
+    processes::TABLE,
     queries::TABLE,
+    replicas::TABLE,
     retention::TABLE,
     settings::TABLE,
     tables::TABLE,
     tokens::TABLE,
+    wal::TABLE,
 ];
 
 /// The names of the tables of `world`.
@@ -120,11 +155,18 @@ pub(crate) fn all_names() -> impl Iterator<Item = &'static str> {
 /// The table `name` of `world`.
 pub(crate) fn table(world: &World, name: &str) -> Option<Arc<dyn TableProvider>> {
     let definition = definitions(world).find(|d| d.name == name)?;
-    let schema = match definition.rows {
-        Rows::OfCluster(_) => (definition.schema)(),
-        Rows::OfEachNode { .. } => facts::of_nodes(&(definition.schema)()),
-    };
-    Some(Arc::new(SystemTable { definition, schema, world: world.clone() }))
+    Some(Arc::new(SystemTable { definition, schema: definition.shown(), world: world.clone() }))
+}
+
+impl Definition {
+    /// The columns as whoever asks sees them.
+    fn shown(&self) -> SchemaRef {
+        let schema = (self.schema)();
+        match self.rows {
+            Rows::OfCluster(_) | Rows::Joined { .. } => schema,
+            Rows::OfEachNode { .. } | Rows::OfEachNodeAndCluster { .. } => facts::of_nodes(&schema),
+        }
+    }
 }
 
 fn definitions(world: &World) -> impl Iterator<Item = &'static Definition> {
@@ -139,29 +181,52 @@ struct SystemTable {
 }
 
 impl SystemTable {
-    async fn rows(&self) -> Result<Vec<RecordBatch>> {
+    /// All columns, of which those of `projection` are looked at.
+    async fn rows(&self, projection: Option<&Vec<usize>>) -> Result<Vec<RecordBatch>> {
         let Definition { name, rows, .. } = self.definition;
-        let mode = match rows {
-            Rows::OfCluster(rows) => {
-                return Ok(vec![RecordBatch::try_new(Arc::clone(&self.schema), rows(&self.world)?)?]);
+        let (world, batch) = (&self.world, |columns| RecordBatch::try_new(Arc::clone(&self.schema), columns));
+        match rows {
+            Rows::OfCluster(rows) => Ok(vec![batch(rows(world)?)?]),
+            Rows::OfEachNode { mode, .. } => world.of_each_node((*name, &self.schema), *mode).await,
+            Rows::OfEachNodeAndCluster { cluster, .. } => {
+                let mut batches = world.of_each_node((*name, &self.schema), None).await?;
+                batches.push(batch(cluster(world)?)?);
+                Ok(batches)
             }
-            Rows::OfEachNode { mode, .. } => *mode,
-        };
-        let own = self.world.facts.rows(name, &self.world.access).expect("it is a table of nodes")?;
+            Rows::Joined { with, first, rows } => {
+                let first = self.schema.index_of(first)?;
+                if projection.is_some_and(|columns| columns.iter().all(|column| *column < first)) {
+                    return Ok(vec![batch(rows(world, &[])?)?]);
+                }
+                let other = TABLES.iter().find(|definition| definition.name == *with).expect("it is a table");
+                let others = world.of_each_node((*with, &other.shown()), None).await?;
+                Ok(vec![batch(rows(world, &others)?)?])
+            }
+        }
+    }
+}
+
+impl World {
+    /// What all nodes with the mode, or all nodes, keep of a table.
+    async fn of_each_node(
+        &self,
+        (name, schema): (&'static str, &SchemaRef),
+        mode: Option<Mode>,
+    ) -> Result<Vec<RecordBatch>> {
+        let own = self.facts.rows(name, &self.access).expect("it is a table of nodes")?;
         let mut batches = vec![own];
-        let heard = match &self.world.peers {
-            Some(peers) => peers.ask(name, mode, self.world.token.clone()).await,
+        let heard = match &self.peers {
+            Some(peers) => peers.ask(name, mode, self.token.clone()).await,
             None => Vec::new(),
         };
         for Heard { node_id, rows } in heard {
             match rows {
-                Ok(rows) if rows.iter().all(|rows| rows.schema() == self.schema) => batches.extend(rows),
-                Ok(_) => batches.push(facts::warning(
-                    &self.schema,
-                    &node_id,
-                    "it has other columns: another version runs there",
-                )?),
-                Err(reason) => batches.push(facts::warning(&self.schema, &node_id, &reason)?),
+                Ok(rows) if rows.iter().all(|rows| rows.schema() == *schema) => batches.extend(rows),
+                Ok(_) => {
+                    let reason = "it has other columns: another version runs there";
+                    batches.push(facts::warning(schema, &node_id, reason)?);
+                }
+                Err(reason) => batches.push(facts::warning(schema, &node_id, &reason)?),
             }
         }
         Ok(batches)
@@ -191,7 +256,8 @@ impl TableProvider for SystemTable {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(MemorySourceConfig::try_new_exec(&[self.rows().await?], Arc::clone(&self.schema), projection.cloned())?)
+        let rows = self.rows(projection).await?;
+        Ok(MemorySourceConfig::try_new_exec(&[rows], Arc::clone(&self.schema), projection.cloned())?)
     }
 }
 
@@ -207,6 +273,24 @@ fn optional(name: &str, data_type: DataType) -> Field {
 
 fn schema_of(fields: Vec<Field>) -> SchemaRef {
     Arc::new(Schema::new(fields))
+}
+
+/// A time that something took.
+fn duration() -> DataType {
+    DataType::Duration(TimeUnit::Nanosecond)
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn nanoseconds_of(seconds: f64) -> i64 {
+    nanoseconds(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
+
+/// One column of all rows.
+fn column<A: Array + FromIterator<Option<T>> + 'static, R, T>(rows: &[R], of: impl Fn(&R) -> Option<T>) -> ArrayRef {
+    Arc::new(rows.iter().map(of).collect::<A>())
 }
 
 fn seconds_utc() -> DataType {

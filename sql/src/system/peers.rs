@@ -1,8 +1,11 @@
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use futures::future::BoxFuture;
 use storage::bucket::Secret;
+use storage::catalog::Node;
+use storage::compaction::{Merged, Wanted};
 use storage::model::Mode;
 use uuid::Uuid;
 
@@ -14,6 +17,33 @@ pub trait Peers: Debug + Send + Sync {
 
     /// Has all others that answer queries cancel one, at the same time, if `token` may. `true` comes from where it ran.
     fn cancel(&self, query: Uuid, token: Option<Secret>) -> BoxFuture<'static, Vec<Told>>;
+
+    /// Has all others read the catalog up to an entry, at the same time. One whose process may only stand still is told of
+    /// too.
+    fn follow(&self, version: u64, token: Option<Secret>) -> BoxFuture<'static, Vec<Told>>;
+
+    /// Has another node do something, if `token` may, and waits for as long as that node lives. The error is why it may not
+    /// be done.
+    fn order(&self, node: Arc<Node>, order: Order, token: Option<Secret>)
+    -> BoxFuture<'static, Result<Obeyed, String>>;
+}
+
+/// What one node is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Put what it holds into files.
+    Snapshot,
+    /// Merge files; only the compactor does.
+    Compact(Wanted),
+}
+
+/// What a node says to an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obeyed {
+    Written,
+    Merged(Merged),
+    /// It does no such thing (any more), and another one may.
+    Elsewhere(String),
 }
 
 /// What came of telling one node.

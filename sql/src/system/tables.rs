@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, UInt64Array};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
-use storage::catalog::Table;
+use storage::catalog::{CacheKind, Table};
 
 use super::{Definition, Place, Rows, World, full, hard_deletions, optional, schema_of, seconds_utc, texts};
 
@@ -36,14 +36,17 @@ fn rows(world: &World) -> Result<Vec<ArrayRef>, ArrowError> {
     let series_key = |table: &Table| table.schema.tags().map(|(_, tag)| &*tag.name).collect::<Vec<_>>().join(", ");
     // The time column is not listed in the schema.
     let columns = tables.iter().map(|(_, t)| t.schema.columns.len() as u64 + 1);
-    let none = UInt64Array::from_value(0, tables.len());
+    let caches = |kind: CacheKind| {
+        let count = |table: &Table| table.caches.keys().filter(|(of, _)| *of == kind).count() as u64;
+        Arc::new(UInt64Array::from_iter_values(tables.iter().map(|(_, table)| count(table))))
+    };
     Ok(vec![
         texts(tables.iter().map(|(database, _)| &database.name)),
         texts(tables.iter().map(|(_, t)| &t.schema.name)),
         Arc::new(UInt64Array::from_iter_values(columns)),
         texts(tables.iter().map(|(_, t)| series_key(t))),
-        Arc::new(none.clone()),
-        Arc::new(none),
+        caches(CacheKind::Last),
+        caches(CacheKind::Distinct),
         Arc::new(tables.iter().map(|(_, t)| Some(t.dropped.is_some())).collect::<BooleanArray>()),
         hard_deletions(tables.iter().map(|(_, t)| &t.dropped)),
     ])

@@ -17,10 +17,10 @@ use parquet::file::properties::WriterProperties;
 use storage::buffer::SortedChunk;
 use storage::catalog::{Database, State, Table};
 use storage::files::{self, FileLayout, Origin, Stamps};
-use storage::merge::Layout;
+use storage::merge::{Layout, Mask};
 use storage::model::{
-    Column, ColumnKind, DatabaseId, FieldType, FileId, FileRecord, NodeId, SEQ_COLUMN, SeriesKey, Stamp, TableId,
-    TableSchema, Tail, TimeRange,
+    Column, ColumnKind, DatabaseId, FieldType, FileId, FileRecord, NodeId, RowDelete, SEQ_COLUMN, SeriesKey, Stamp,
+    TableId, TableSchema, Tail, TimeRange,
 };
 use storage::view::{Error, TableView};
 
@@ -144,6 +144,7 @@ pub(crate) struct Cluster {
     pub(crate) files: Vec<Arc<FileRecord>>,
     pub(crate) chunks: Vec<SortedChunk>,
     pub(crate) expired_before: Option<i64>,
+    pub(crate) deletes: Vec<Arc<RowDelete>>,
     /// What the table is called.
     name: &'static str,
 }
@@ -157,8 +158,8 @@ fn sorted(mut rows: Vec<Row>) -> (Vec<Row>, TimeRange, bool) {
 
 impl Cluster {
     pub(crate) fn new() -> Self {
-        let (files, chunks) = (Vec::new(), Vec::new());
-        Self { store: Arc::new(InMemory::new()), files, chunks, expired_before: None, name: "cpu" }
+        let (files, chunks, deletes) = Default::default();
+        Self { store: Arc::new(InMemory::new()), files, chunks, expired_before: None, deletes, name: "cpu" }
     }
 
     /// With another name of its table.
@@ -207,6 +208,7 @@ impl Cluster {
             level: 1,
             window_start: 0,
             window_width: 600_000_000_000,
+            deletes_up_to: 0,
         };
         let layout = FileLayout { columns: Layout::of(&schema()), origin, stamps: Stamps::Any };
         let batches = [Ok::<_, files::Error>(stored(&rows))].into_iter();
@@ -237,11 +239,18 @@ impl Cluster {
             level: 1,
             window_start: 0,
             window_width: 600_000_000_000,
+            deletes_up_to: 0,
         }));
     }
 
     pub(crate) fn expired_before(mut self, time: i64) -> Self {
         self.expired_before = Some(time);
+        self
+    }
+
+    /// Hides what it means.
+    pub(crate) fn delete(mut self, delete: RowDelete) -> Self {
+        self.deletes.push(Arc::new(delete));
         self
     }
 
@@ -297,7 +306,10 @@ impl Cluster {
         let id = DatabaseId(1);
         let files = self.files.iter().map(|f| (f.id, Arc::clone(f))).collect();
         let schema = TableSchema { name: self.name.into(), ..schema() };
-        let table = Table { database: id, schema: Arc::new(schema), retention_ns: None, files, dropped: None };
+        let (schema, deletes) = (Arc::new(schema), self.deletes.clone());
+        let last_delete = deletes.last().map_or(0, |delete| delete.version);
+        let (retention_ns, caches, dropped) = Default::default();
+        let table = Table { database: id, schema, retention_ns, files, deletes, last_delete, caches, dropped };
         let database = Database {
             id,
             name: "plant".into(),
@@ -340,7 +352,12 @@ impl Moment for Fixed {
         Ok(TableView {
             schema: Arc::new(schema()),
             files: self.cluster.files.iter().filter(|f| f.time.overlaps(range)).cloned().collect(),
-            chunks: self.cluster.chunks.iter().filter(|c| c.time.overlaps(range)).cloned().collect(),
+            deletes: self.cluster.deletes.clone(),
+            chunks: {
+                let mask = Mask::of_log(&self.cluster.deletes);
+                let chunks = self.cluster.chunks.iter().filter(|c| c.time.overlaps(range)).cloned();
+                chunks.filter_map(|c| c.masked(&mask, &schema()).unwrap()).collect()
+            },
             expired_before: self.cluster.expired_before,
         })
     }

@@ -20,8 +20,8 @@ use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::prelude::{ident, lit};
 use storage::buffer::SortedChunk;
-use storage::merge::Layout;
-use storage::model::{ColumnKind, FileRecord, SEQ_COLUMN, Stamp, TIME_COLUMN, TableSchema, TimeRange};
+use storage::merge::{Layout, Mask};
+use storage::model::{ColumnKind, FileRecord, RowDelete, SEQ_COLUMN, Stamp, TIME_COLUMN, TableSchema, TimeRange};
 use storage::view::TableView;
 
 use super::files::{FileReaders, store_url};
@@ -43,6 +43,8 @@ pub(super) struct Scan<'a> {
     pub(super) readers: Arc<FileReaders>,
     /// Rows before this time are hidden.
     pub(super) expired_before: Option<i64>,
+    /// What they hide of files.
+    pub(super) deletes: Vec<Arc<RowDelete>>,
 }
 
 #[derive(Debug, Clone)]
@@ -123,7 +125,8 @@ impl Scan<'_> {
         let (mut whole, mut cut) = (Division::default(), Division::default());
         for set in overlap_sets(&extents) {
             let first = &sources[set[0]];
-            if set.len() > 1 || first.has_versions() {
+            // A file with deleted rows goes through the merge as well, which leaves them out.
+            if set.len() > 1 || first.has_versions() || !self.mask(first).is_empty() {
                 whole.sets.push(set);
                 continue;
             }
@@ -135,6 +138,11 @@ impl Scan<'_> {
             }
         }
         (whole, cut)
+    }
+
+    /// What is deleted of a source. Chunks come without what is.
+    fn mask(&self, source: &Source) -> Mask {
+        source.file().map_or_else(Mask::default, |file| Mask::of_file(&self.deletes, file))
     }
 
     fn plain(
@@ -217,12 +225,13 @@ impl Scan<'_> {
     }
 
     fn sorted(&self, source: &Source, layout: &Layout, predicate: Option<&Expr>) -> Result<Input> {
+        let mask = self.mask(source);
         Ok(match source {
             Source::File(file) => {
                 let plan = self.sorted_file(file, layout, predicate)?;
-                Input { name: format!("file {}", file.path).into(), plan }
+                Input { name: format!("file {}", file.path).into(), mask, plan }
             }
-            Source::Chunk(chunk) => Input { name: "buffered rows".into(), plan: sorted_chunk(chunk, layout)? },
+            Source::Chunk(chunk) => Input { name: "buffered rows".into(), mask, plan: sorted_chunk(chunk, layout)? },
         })
     }
 

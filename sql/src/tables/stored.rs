@@ -107,6 +107,7 @@ impl TableProvider for StoredTable {
             filters,
             readers: Arc::clone(&self.readers),
             expired_before: view.expired_before,
+            deletes: view.deletes.clone(),
         };
         let sources = scan.sources(&view, range);
         let files = sources.iter().filter_map(|s| s.file());

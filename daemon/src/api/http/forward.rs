@@ -162,7 +162,7 @@ impl Forwarder {
                 biased;
                 answered = client.request(outgoing) => answered,
                 // Whether anything of it was kept is not known.
-                () = self.gone(&node) => return Err(broken(&node, &"it does not show any more that it lives")),
+                () = gone(&self.origin.member, &node) => return Err(broken(&node, &"it does not show any more that it lives")),
             };
             match answered {
                 Ok(answer) if answer.status() == StatusCode::MISDIRECTED_REQUEST => {
@@ -219,17 +219,6 @@ impl Forwarder {
         *searched = Some(Instant::now());
     }
 
-    /// Returns once the node is known to be gone.
-    async fn gone(&self, node: &Node) {
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            self.origin.member.observe(LOOK_EVERY).await;
-            if matches!(self.origin.member.lives().condition(node), Condition::Lost | Condition::Stopped) {
-                return;
-            }
-        }
-    }
-
     fn outgoing(&self, parts: &Parts, node: &Node, lender: &Lender) -> Option<Request<Lent>> {
         let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let uri: Uri = url(node.description.http.as_ref()?, target).parse().ok()?;
@@ -270,6 +259,17 @@ impl Forwarder {
     fn does_not_serve(&self, mode: Mode) -> String {
         let what = if mode == Mode::Ingest { "writes" } else { "queries" };
         format!("this node (mode: {}) does not serve {what}", self.origin.modes)
+    }
+}
+
+/// Returns once the node is known to be gone.
+pub(super) async fn gone(member: &Member, node: &Node) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        member.observe(LOOK_EVERY).await;
+        if matches!(member.lives().condition(node), Condition::Lost | Condition::Stopped) {
+            return;
+        }
     }
 }
 

@@ -75,6 +75,7 @@ pub(super) async fn pass(State(services): State<Arc<Services>>, mut request: Req
                     access: access.clone(),
                     token: presented.token(),
                     door: "http",
+                    within: None,
                 });
                 request.extensions_mut().insert(access);
                 request.extensions_mut().insert(presented);

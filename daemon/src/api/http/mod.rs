@@ -13,6 +13,7 @@
 //! - What a call of Flight does: `flight`.
 
 mod body;
+mod cache;
 mod database;
 mod errors;
 mod format;
@@ -22,6 +23,7 @@ mod health;
 mod memory;
 mod meter;
 mod node;
+mod order;
 mod pretty;
 mod query;
 mod query_request;
@@ -191,6 +193,8 @@ fn routes() -> Vec<Route> {
         route(Method::POST, "/api/v3/query_sql", Needs::Token, post(query::post)).by(Mode::Query),
         route(Method::GET, system::PATH, Needs::Token, get(system::get)),
         route(Method::POST, system::CANCEL_PATH, Needs::Token, post(system::cancel)),
+        route(Method::POST, system::FOLLOW_PATH, Needs::Token, post(system::follow)),
+        route(Method::POST, order::PATH, Needs::Admin, post(order::obey)),
         route(Method::GET, database::PATH, Needs::Token, get(database::list)),
         route(Method::POST, database::PATH, Needs::Admin, post(database::create)),
         route(Method::PUT, database::PATH, Needs::Admin, put(database::update)),
@@ -202,6 +206,10 @@ fn routes() -> Vec<Route> {
         route(Method::DELETE, table::PATH, Needs::Admin, delete(table::drop)),
         route(Method::POST, table::RETENTION_PATH, Needs::Admin, post(table::set_retention)),
         route(Method::DELETE, table::RETENTION_PATH, Needs::Admin, delete(table::clear_retention)),
+        route(Method::POST, cache::LAST_PATH, Needs::Admin, post(cache::create_last)),
+        route(Method::DELETE, cache::LAST_PATH, Needs::Admin, delete(cache::drop_last)),
+        route(Method::POST, cache::DISTINCT_PATH, Needs::Admin, post(cache::create_distinct)),
+        route(Method::DELETE, cache::DISTINCT_PATH, Needs::Admin, delete(cache::drop_distinct)),
         route(Method::POST, token::OPERATOR_PATH, Needs::Nothing, post(token::create_operator)),
         route(Method::POST, token::ENTERPRISE_OPERATOR_PATH, Needs::Nothing, post(token::create_operator)),
         route(Method::POST, token::REGENERATE_PATH, Needs::Admin, post(token::regenerate)),

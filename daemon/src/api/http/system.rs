@@ -1,10 +1,12 @@
 //! What each node keeps in memory for system tables: told to other nodes, and asked of them.
 //!
 //! # Promises
-//! - `GET /api/v3/weir/system?table=NAME` answers with this node's rows of `queries`, `compaction_events` or `settings`, as an Arrow
+//! - `GET /api/v3/weir/system?table=NAME` answers with this node's rows of a system table to which each node gives its own, as an Arrow
 //!   stream, as far as the token may read them. Any node does, whatever its modes.
 //! - `POST /api/v3/weir/query/cancel?id=ID` cancels a query that runs on this node, if the token may; it answers `true` if
 //!   there was one, else `false`.
+//! - `POST /api/v3/weir/catalog/follow?version=NUMBER` answers `true` once this node has read the catalog up to that entry.
+//! - One node is told to do something, and waited for as long as it lives (see `order`).
 //! - All nodes that should live are asked at once, with the token of whoever asks, and waited for no longer than
 //!   `ANSWER_WITHIN`; an answer that is too large, broken or from another node counts as none.
 //! - A node that left in order is not asked: it keeps nothing.
@@ -24,20 +26,23 @@ use futures::FutureExt;
 use futures::future::{self, BoxFuture};
 use http_body_util::{BodyExt, Empty, Limited};
 use serde::Deserialize;
-use sql::{Heard, Told};
+use sql::{Heard, Obeyed, Order, Told};
 use storage::bucket::Secret;
 use storage::catalog::{Access, Catalog, Node};
 use storage::cluster::{Condition, HEARTBEAT_EVERY, Member};
 use storage::model::Mode;
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::Services;
 use super::errors::{Refusal, json_answer};
 use super::forward::{self, FORWARDED_TO, NodeClient};
+use super::order;
 use super::tls::Trust;
 use super::write::parameters;
 
 pub(super) const PATH: &str = "/api/v3/weir/system";
+pub(super) const FOLLOW_PATH: &str = "/api/v3/weir/catalog/follow";
 pub(super) const CANCEL_PATH: &str = "/api/v3/weir/query/cancel";
 
 const CONTENT_TYPE: &str = "application/vnd.apache.arrow.stream";
@@ -81,6 +86,17 @@ pub(super) async fn cancel(
     let Cancelled { id } = parameters(&uri)?;
     let id = Uuid::parse_str(&id).map_err(|_| Refusal::bad_request("id is not the id of a query"))?;
     Ok(json_answer(StatusCode::OK, &services.operator.facts.cancel(id, &access).into()))
+}
+
+#[derive(Deserialize)]
+struct Followed {
+    version: u64,
+}
+
+pub(super) async fn follow(State(services): State<Arc<Services>>, uri: Uri) -> Result<Response, Refusal> {
+    let Followed { version } = parameters(&uri)?;
+    services.operator.follow(version).await?;
+    Ok(json_answer(StatusCode::OK, &true.into()))
 }
 
 fn encode(rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
@@ -160,6 +176,26 @@ impl Peers {
     }
 }
 
+impl Peers {
+    async fn tell(&self, mode: Option<Mode>, path: &str, token: Option<Secret>) -> Vec<Told> {
+        let read = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|error| format!("its answer: {error}"));
+        let told = self.call_all(mode, (Method::POST, path), (token, read)).await;
+        told.into_iter().map(|(node_id, outcome)| Told { node_id, outcome }).collect()
+    }
+
+    /// The others that count as stopped, since their rows are in files, and have not said that they are.
+    fn standing_still(&self) -> Vec<Told> {
+        let (state, lives) = (self.catalog.state(), self.member.lives());
+        let others = state.members().filter(|node| node.id != *self.member.node());
+        let is_silent = |node: &&Arc<Node>| lives.condition(node) == Condition::Stopped && !lives.has_ended(node);
+        let told = |node: &Arc<Node>| {
+            let reason = "its heartbeat stands still, and it has not said that it stopped; REMOVE NODE if it is gone";
+            Told { node_id: node.id.to_string(), outcome: Err(reason.to_owned()) }
+        };
+        others.filter(is_silent).map(told).collect()
+    }
+}
+
 impl sql::Peers for Peers {
     fn ask(&self, table: &'static str, mode: Option<Mode>, token: Option<Secret>) -> BoxFuture<'static, Vec<Heard>> {
         let peers = self.clone();
@@ -174,24 +210,53 @@ impl sql::Peers for Peers {
 
     fn cancel(&self, query: Uuid, token: Option<Secret>) -> BoxFuture<'static, Vec<Told>> {
         let peers = self.clone();
+        async move { peers.tell(Some(Mode::Query), &format!("{CANCEL_PATH}?id={query}"), token).await }.boxed()
+    }
+
+    fn follow(&self, version: u64, token: Option<Secret>) -> BoxFuture<'static, Vec<Told>> {
+        let peers = self.clone();
         async move {
-            let read = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|error| format!("its answer: {error}"));
-            let path = format!("{CANCEL_PATH}?id={query}");
-            let told = peers.call_all(Some(Mode::Query), (Method::POST, &path), (token, read)).await;
-            told.into_iter().map(|(node_id, outcome)| Told { node_id, outcome }).collect()
+            let mut told = peers.tell(None, &format!("{FOLLOW_PATH}?version={version}"), token).await;
+            told.extend(peers.standing_still());
+            told
         }
         .boxed()
+    }
+
+    fn order(
+        &self,
+        node: Arc<Node>,
+        order: Order,
+        token: Option<Secret>,
+    ) -> BoxFuture<'static, Result<Obeyed, String>> {
+        let peers = self.clone();
+        let asked = async move {
+            let path = order::target(order);
+            let answer = tokio::select! {
+                biased;
+                // What was begun there goes on.
+                answer = peers.call(&node, (Method::POST, &path), token.as_ref()) => answer?,
+                () = forward::gone(&peers.member, &node) => return Err("it does not show any more that it lives".into()),
+            };
+            order::read(&answer)
+        };
+        // A node that is slow to take a request forgets it when whoever sent it hangs up. So it is asked to the end, which
+        // is that of its process at the latest, also when nobody waits any more.
+        let asked = Handle::current().spawn(asked);
+        async move { asked.await.unwrap_or_else(|error| Err(format!("the call broke off: {error}"))) }.boxed()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use storage::node::Insight;
+
     use super::*;
 
     #[test]
     fn rows_come_over_as_they_were_and_noise_is_no_answer() {
-        let facts = sql::Facts::new("n".into(), 0, Arc::default(), Arc::default());
-        for table in ["queries", "compaction_events", "settings"] {
+        let facts = sql::Facts::new("n".into(), 0.into(), Insight::default(), Arc::default());
+        for table in ["queries", "compaction_events", "settings", "object_store", "processes", "advice"] {
             let rows = facts.rows(table, &Access::unrestricted()).expect("nodes keep it").expect("it has rows");
             let bytes = encode(&rows).expect("any rows can be told");
             assert_eq!(decode(&bytes).expect("they were just told"), [rows]);

@@ -42,10 +42,15 @@ fn storage_config() -> Config {
             group_bytes_max: 4 << 20,
             waiting_writes_max: 100,
             waiting_bytes_max: 64 << 20,
-            buffer_bytes_max: 1 << 30,
+            buffer_bytes_max: (1 << 30).into(),
             answer_within: Duration::from_secs(30),
         }),
-        snapshot: snapshot::Config { bytes_max: 256 << 20, periods_max: 600.into(), age_max: hour.into(), gen1: hour },
+        snapshot: snapshot::Config {
+            bytes_max: (256 << 20).into(),
+            periods_max: 600.into(),
+            age_max: hour.into(),
+            gen1: hour,
+        },
         compaction: Some(compaction::Config {
             check_every: hour.into(),
             widths: vec![2 * hour],
@@ -65,7 +70,7 @@ fn storage_config() -> Config {
         },
         replica: Some(replica::Config {
             interval: Duration::from_millis(250),
-            bytes_max: 64 << 20,
+            bytes_max: (64 << 20).into(),
             start_within: Duration::from_secs(10),
         }),
     }
@@ -105,18 +110,19 @@ impl Api {
             wire: None,
         };
         let node = Node::start(storage_config(), world).await.expect("the node starts");
-        let facts = Arc::new(sql::Facts::new("n".into(), 10, Arc::clone(&node.events), Arc::default()));
+        let facts = Arc::new(sql::Facts::new("n".into(), 10.into(), node.insight.clone(), Arc::default()));
         let operator = Arc::new(sql::Operator {
             catalog: Arc::clone(&node.catalog),
             member: node.member.clone(),
             facts: Arc::clone(&facts),
             peers: Arc::new(Peers::new(Arc::clone(&node.catalog), node.member.clone(), &trust)),
+            hands: sql::Hands { deleter: node.deleter.clone(), ..sql::Hands::default() },
         });
         let engine = sql::EngineConfig {
-            memory_bytes: 64 << 20,
+            memory_bytes: (64 << 20).into(),
             target_partitions: 1,
-            options: Vec::new(),
-            concurrent_queries_max: 1,
+            options: Arc::<str>::default().into(),
+            concurrent_queries_max: 1.into(),
             default_timeout: None.into(),
             runtime: Handle::current(),
             registry: registry.clone(),

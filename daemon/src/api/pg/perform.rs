@@ -185,8 +185,11 @@ impl Session {
             self.check_asleep()?;
         }
         let mut rows = self.start(portal, text, running).await?;
-        if let Some(Tag { words, has_rows: false }) = rows.tag {
+        if let Some(Tag { words, has_rows: false, notice }) = &rows.tag {
             portal.is_done = true;
+            if let Some(notice) = notice {
+                self.notice("01000", notice);
+            }
             self.out.complete(words);
             return Ok(());
         }
@@ -294,12 +297,31 @@ impl Session {
 
     fn show(&mut self, name: &str, told: Told) -> Result<(), Failure> {
         let rows: Vec<Vec<String>> = match name {
-            "all" => self.settings.all().map(|(n, v)| vec![n.to_owned(), v.to_owned(), String::new()]).collect(),
-            name => vec![vec![self.settings.get(name)?.to_owned()]],
+            "all" => {
+                let own = self.settings.all().map(|(n, v)| vec![n.to_owned(), v.to_owned(), String::new()]);
+                let of_node = self.settings_of_node().into_iter();
+                own.chain(of_node.map(|(name, value, about)| vec![name, value, about.to_owned()])).collect()
+            }
+            name => vec![vec![self.shown(name)?]],
         };
         self.say((show_columns(name), rows), told);
         self.out.complete("SHOW");
         Ok(())
+    }
+
+    /// A setting of the session or, if there is none of the name, of this node.
+    fn shown(&self, name: &str) -> Result<String, Refusal> {
+        let own = self.settings.get(name).map(str::to_owned);
+        let name = name.replace('-', "_");
+        own.or_else(|refusal| {
+            let found = self.settings_of_node().into_iter().find(|(known, _, _)| *known == name);
+            found.map(|(_, value, _)| value).ok_or(refusal)
+        })
+    }
+
+    fn settings_of_node(&self) -> Vec<(String, String, &'static str)> {
+        let settings = self.services.runner.engine.settings(&self.login.access).into_iter();
+        settings.map(|(name, value, about)| (name, value.unwrap_or_default(), about)).collect()
     }
 
     /// Rows that are there already.

@@ -34,6 +34,7 @@ impl Session {
             Transaction::Failed => b'E',
         };
         self.out.message(b'Z', |body| body.extend_from_slice(&[state]));
+        self.backend.rests();
     }
 
     /// Tells of settings that are not what the client was told.

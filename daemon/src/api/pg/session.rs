@@ -361,6 +361,7 @@ impl Session {
         running: &Running,
     ) -> Result<Query, Failure> {
         self.ask_access(running).await?;
+        self.backend.asks(text, self.settings.get("application_name").unwrap_or_default());
         let name = |(number, param): (usize, Param)| (number.to_string(), param);
         Ok(Query {
             text: text.to_owned(),
@@ -384,6 +385,7 @@ impl Session {
             backend: self.backend.number,
             search_path: self.settings.search_path(),
             settings: self.settings.all().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            activity: Some(Arc::clone(&self.services.backends) as _),
         }
     }
 

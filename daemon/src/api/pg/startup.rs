@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use sql::Active;
 use storage::bucket::Secret;
 use storage::catalog::Access;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -142,8 +143,10 @@ async fn open(stream: TcpStream, peer: SocketAddr, services: &Arc<Services>, end
                 refuse(&mut write, &Refusal::new("53300", "too many connections")).await;
                 return None;
             };
-            let (backend, services) = (services.backends.enter(), Arc::clone(services));
-            let place = Place { backend, services, ends, permit };
+            // It ends with all the others, or alone.
+            let ends = Ends { finish: ends.finish.child_token(), ..ends };
+            let backend = services.backends.enter(seen(&login), ends.finish.clone());
+            let place = Place { backend, services: Arc::clone(services), ends, permit };
             Some(Session::new(reader, Box::new(write), (login, settings), place))
         }
         Err(Failure::Refused(refusal) | Failure::Fatal(refusal)) => {
@@ -239,6 +242,12 @@ async fn login(
     let login = Login { user: user.to_owned(), database, token, access };
     check_database(&login, services)?;
     Ok((login, settings))
+}
+
+/// What others see of a session that has asked nothing.
+fn seen(login: &Login) -> Active {
+    let (user, database) = (login.user.clone(), login.database.clone());
+    Active { user, database, token: login.access.token, ..Active::default() }
 }
 
 /// Says that the version is 3.0, and which options are not known.

@@ -37,9 +37,9 @@ impl Kind {
     fn feature_level(self) -> u32 {
         match self {
             // Level 2: nodes have modes, addresses and an end, one of them compacts, and files have tails.
-            Self::CatalogPart => 2,
             // Level 3: operators change settings, and what they ask for is recorded.
-            Self::CatalogEntry | Self::CatalogRoot => 3,
+            // Level 4: rows are deleted, and tables have caches.
+            Self::CatalogEntry | Self::CatalogRoot | Self::CatalogPart => 4,
             Self::CatalogMark | Self::WalRows | Self::WalFence | Self::Heartbeat | Self::Probe => 1,
         }
     }
@@ -51,7 +51,7 @@ impl Kind {
 
 /// What this program can read: the highest level of any kind. An object that needs more is refused by name. Whoever
 /// stores something that this program would not understand raises the level of its kind.
-const FEATURE_LEVEL: u32 = 3;
+const FEATURE_LEVEL: u32 = 4;
 
 const MAGIC: [u8; 8] = *b"weirobj\n";
 const FORMAT_VERSION: u16 = 1;
@@ -169,14 +169,14 @@ mod tests {
     #[test]
     fn an_object_that_needs_a_newer_program_is_refused_with_the_level_it_needs() {
         for (kind, level) in
-            [(Kind::CatalogEntry, 3), (Kind::CatalogRoot, 3), (Kind::CatalogPart, 2), (Kind::WalRows, 1)]
+            [(Kind::CatalogEntry, 4), (Kind::CatalogRoot, 4), (Kind::CatalogPart, 4), (Kind::WalRows, 1)]
         {
             let mut bytes = Frame { kind, ..sample() }.encode().to_vec();
             assert_eq!(bytes[12..16], u32::to_le_bytes(level), "{kind:?} keeps out programs that cannot read it");
-            bytes[12] = 4;
+            bytes[12] = 5;
             seal(&mut bytes);
             let refused = Frame::decode(&bytes.into()).expect_err("it is of a newer program");
-            assert!(refused.contains("feature level 4: a newer version of this program wrote it"), "{refused}");
+            assert!(refused.contains("feature level 5: a newer version of this program wrote it"), "{refused}");
         }
     }
 

@@ -5,6 +5,7 @@
 //!   error after success, "exists" after our own retry: all are settled by reading the object back.
 //! - No object is written twice with other bytes, except heartbeats.
 //! - Decoding is total: damage is an error that names the object.
+//! - What is asked of the store is counted (`measured`).
 //! - Before a cluster begins, its store has shown that it can be trusted (`probe`).
 //!
 //! # Not here
@@ -13,6 +14,7 @@
 mod frame;
 pub mod keys;
 mod local;
+mod measured;
 mod probe;
 mod reader;
 mod remote;
@@ -35,6 +37,7 @@ pub use object_store::path::Path as Key;
 pub use frame::{Frame, HEADER_BYTES, Kind};
 pub use keys::Keys;
 pub use local::LocalFiles;
+pub use measured::{Figures, Measured, Op, RecentUse, Tally, Usage};
 pub use reader::ReadOnly;
 pub use remote::{Azure, Google, OpenError, Remote, S3, S3Keys, Service, Transport};
 pub use secret::Secret;

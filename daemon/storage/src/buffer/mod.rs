@@ -23,7 +23,8 @@ use parking_lot::Mutex;
 
 pub use sort::Sorted;
 
-use crate::model::{Position, Rows, SeriesKey, Stamp, TableId, TableSchema, TimeRange};
+use crate::merge::{self, Layout, Mask};
+use crate::model::{Position, RowDelete, Rows, SeriesKey, Stamp, TableId, TableSchema, TimeRange};
 use crate::wal::Committed;
 
 /// A chunk is closed at so many rows, so that sorting the open one again after each write stays cheap.
@@ -52,8 +53,21 @@ pub struct Chunk {
     bytes: usize,
     /// With the number of columns it was sorted for: a table that got a column since is sorted again.
     sorted: Mutex<Option<(usize, SortedChunk, Counted)>>,
+    /// What deletes leave of that.
+    shown: Mutex<Option<Shown>>,
     /// Of all chunks of the buffer.
     sorted_bytes: Arc<AtomicUsize>,
+}
+
+/// Sorted rows without those that deletes hide.
+#[derive(Debug)]
+struct Shown {
+    /// The number of columns it was sorted for, and the newest delete that was looked at. Older ones of the chunk are
+    /// looked at too: one that was forgotten hides only rows that are in files.
+    of: (usize, u64),
+    /// `None` when no row is left.
+    rows: Option<SortedChunk>,
+    _counted: Counted,
 }
 
 /// Memory that is counted for as long as this lives.
@@ -88,6 +102,14 @@ pub struct SortedChunk {
     pub has_versions: bool,
 }
 
+impl SortedChunk {
+    /// Without the rows that are hidden; `None` when none is left. What is said of the chunk holds for fewer rows as well.
+    pub fn masked(self, mask: &Mask, schema: &TableSchema) -> Result<Option<Self>, merge::Error> {
+        let batch = mask.apply(self.batch, &Layout::of(schema))?;
+        Ok((batch.num_rows() > 0).then_some(Self { batch, ..self }))
+    }
+}
+
 /// The rows of one origin that are not in files.
 #[derive(Debug, Default)]
 pub struct Buffer {
@@ -102,7 +124,8 @@ pub struct Bytes {
     pub open: usize,
     /// Of rows that a snapshot is writing.
     pub frozen: usize,
-    /// Of rows that were put in order for queries, and are kept beside those that came.
+    /// Of rows that were put in order for queries, and of those that deletes leave of them: both are kept beside those
+    /// that came.
     pub sorted: usize,
 }
 
@@ -111,6 +134,17 @@ impl Bytes {
     pub fn sum(self) -> usize {
         self.open + self.frozen + self.sorted
     }
+}
+
+/// What a buffer holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Census {
+    /// The newest object applied.
+    pub applied: Position,
+    pub rows: u64,
+    pub bytes: Bytes,
+    /// The lowest stamp of a row.
+    pub oldest: Option<Stamp>,
 }
 
 #[derive(Debug, Default)]
@@ -193,6 +227,21 @@ impl Buffer {
     pub fn all_chunks(&self) -> (BTreeMap<TableId, Vec<Arc<Chunk>>>, Position) {
         let inner = self.inner.lock();
         (inner.tables.iter().map(|(id, table)| (*id, table.chunks())).collect(), inner.dropped)
+    }
+
+    /// How much is here. Looks at every piece.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        let bytes = self.bytes();
+        let inner = self.inner.lock();
+        let tables = inner.tables.values();
+        let pieces = tables.flat_map(|table| table.closed.iter().flat_map(|chunk| &chunk.pieces).chain(&table.open));
+        let (mut rows, mut oldest) = (0, None);
+        for piece in pieces {
+            rows += piece.rows.len() as u64;
+            oldest = Some(oldest.map_or(piece.stamp, |oldest: Stamp| oldest.min(piece.stamp)));
+        }
+        Census { applied: inner.applied, rows, bytes, oldest }
     }
 
     #[must_use]
@@ -301,7 +350,7 @@ impl Chunk {
     fn new(pieces: Vec<Arc<Piece>>, sorted_bytes: Arc<AtomicUsize>) -> Self {
         let time = pieces.iter().map(|p| p.time).reduce(TimeRange::union).expect("a chunk has pieces");
         let bytes = pieces.iter().map(|p| p.bytes).sum();
-        Self { pieces, time, bytes, sorted: Mutex::new(None), sorted_bytes }
+        Self { pieces, time, bytes, sorted: Mutex::new(None), shown: Mutex::new(None), sorted_bytes }
     }
 
     #[must_use]
@@ -321,6 +370,32 @@ impl Chunk {
 
     fn is_at_or_below(&self, position: Position) -> bool {
         self.pieces.last().is_none_or(|piece| piece.position <= position)
+    }
+
+    /// The oldest stamp of its rows.
+    fn stamp_min(&self) -> Stamp {
+        self.pieces.first().map_or(Stamp::SETTLED, |piece| piece.stamp)
+    }
+
+    /// What the deletes of its table leave of `sorted`; `None` when that is nothing. Kept, so that queries share it.
+    pub fn shown(&self, schema: &TableSchema, deletes: &[Arc<RowDelete>]) -> Result<Option<SortedChunk>, merge::Error> {
+        let hides = |d: &&Arc<RowDelete>| self.stamp_min() < d.stamp && d.which.time.overlaps(self.time);
+        let hide: Vec<_> = deletes.iter().filter(hides).cloned().collect();
+        let Some(newest) = hide.last() else { return Ok(Some(self.sorted(schema))) };
+        let of = (schema.columns.len(), newest.version);
+        let mut cached = self.shown.lock();
+        if let Some(shown) = cached.as_ref().filter(|shown| shown.of == of) {
+            return Ok(shown.rows.clone());
+        }
+        let sorted = self.sorted(schema);
+        let all = sorted.batch.num_rows();
+        let rows = sorted.masked(&Mask::of_log(&hide), schema)?;
+        // Where nothing was hidden the memory is that of the sorted rows.
+        let copied = rows.as_ref().filter(|rows| rows.batch.num_rows() < all);
+        let bytes = copied.map_or(0, |rows| rows.batch.get_array_memory_size());
+        let counted = Counted::new(bytes, &self.sorted_bytes);
+        *cached = Some(Shown { of, rows: rows.clone(), _counted: counted });
+        Ok(rows)
     }
 
     /// The rows of the chunk in the layout of `schema`. Sorts on the first call: milliseconds for a full chunk.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Column, ColumnId, ColumnKind, Epoch, FieldColumn, FieldType, SeriesSet, Values};
+use crate::model::{Column, ColumnId, ColumnKind, Epoch, FieldColumn, FieldType, Selection, SeriesSet, Values};
 
 const TABLE: TableId = TableId(7);
 
@@ -43,6 +43,35 @@ fn rows_put_in_order_for_queries_are_counted_until_their_chunk_goes() {
     let frozen = buffer.freeze();
     assert!(buffer.bytes().sorted > sorted, "they are still kept");
     buffer.drop_through(frozen.through);
+    assert_eq!(buffer.bytes().sum(), 0);
+}
+
+#[test]
+fn what_deletes_leave_of_a_chunk_is_kept_and_counted_once() {
+    let buffer = Buffer::new(Position(0), Stamp(0));
+    buffer.apply(committed(1));
+    let delete = |version, stamp, max| {
+        let which = Selection { time: TimeRange { min: 0, max }, tags: BTreeMap::new() };
+        Arc::new(RowDelete { version, stamp: Stamp(stamp), at_ms: 0, which })
+    };
+    let show = |deletes: &[Arc<RowDelete>]| {
+        let chunk = Arc::clone(&buffer.all_chunks().0[&TABLE][0]);
+        chunk.shown(&schema(), deletes).unwrap().map(|chunk| chunk.batch.num_rows())
+    };
+    assert_eq!(show(&[]), Some(1000));
+    let sorted = buffer.bytes().sorted;
+    let not_ours = [delete(1, 1, 5000), delete(2, 9, 999)];
+    assert_eq!((show(&not_ours), buffer.bytes().sorted), (Some(1000), sorted));
+    let two = [delete(3, 9, 1099), delete(4, 9, 1299)];
+    assert_eq!(show(&two), Some(700));
+    let both = buffer.bytes().sorted;
+    assert!(both > sorted, "a copy was made");
+    assert_eq!((show(&two), buffer.bytes().sorted), (Some(700), both));
+    // A view of an older entry shows more.
+    assert_eq!(show(&two[..1]), Some(900));
+    assert_eq!(show(&[delete(5, 9, 5000)]), None);
+    assert_eq!(buffer.bytes().sorted, sorted);
+    buffer.drop_through(buffer.freeze().through);
     assert_eq!(buffer.bytes().sum(), 0);
 }
 

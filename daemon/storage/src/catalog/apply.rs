@@ -10,6 +10,7 @@
 //! - Whether a change is wise (limits, names, who may ask): that is decided before it is proposed, and rules that
 //!   change later must not make old entries unreadable.
 
+mod deletes;
 mod files;
 mod nodes;
 mod tables;
@@ -17,7 +18,7 @@ mod tables;
 use std::sync::Arc;
 
 use super::{AuditRecord, Change, Compactor, State, Token, TokenId};
-use crate::model::{FileId, NodeId};
+use crate::model::{FileId, NodeId, Stamp};
 
 /// How many of the newest changes that somebody asked for are remembered. A rule of the log: it cannot change.
 const AUDIT_RECORDS_MAX: usize = 1000;
@@ -49,6 +50,7 @@ impl Default for State {
             fixed: Default::default(),
             settings: Default::default(),
             audit: Default::default(),
+            deleted_stamp: Stamp::SETTLED,
             file_floor: FileId(0),
             next_database: 1,
             next_table: 1,
@@ -87,6 +89,8 @@ impl State {
             Change::SetTableRetention { id, retention_ns } => self.set_table_retention(*id, *retention_ns),
             Change::DropTable { id, renamed, dropped } => self.drop_table(*id, renamed, *dropped),
             Change::ForgetTable { id } => self.forget_table(*id),
+            Change::CreateCache { table, name, cache } => self.create_cache(*table, name, cache),
+            Change::DropCache { table, kind, name } => self.drop_cache(*table, (*kind, Arc::clone(name))),
             Change::CreateToken { token } => self.create_token(token),
             Change::ReplaceTokenHash { id, hash, at_ms } => self.replace_token_hash(*id, hash, *at_ms),
             Change::SetTokenPermissions { id, permissions } => {
@@ -103,6 +107,8 @@ impl State {
             Change::OpenEpoch { node, epoch, process, .. } => self.open_epoch(node, *epoch, *process),
             Change::Persist { .. } => self.persist(change),
             Change::CloseEpoch { node, epoch } => self.close_epoch(node, *epoch),
+            Change::DeleteRows { .. } => self.delete_rows(change),
+            Change::ForgetDeletes { table, deletes } => self.forget_deletes(*table, deletes),
             Change::ReplaceFiles { .. } => self.replace_files(change),
             Change::RaiseFileFloor { floor } => self.raise_file_floor(*floor),
             Change::ForgetFiles { files } => self.forget_files(files),
@@ -179,6 +185,7 @@ impl State {
         self.check_databases()?;
         self.check_tables()?;
         self.check_files()?;
+        self.check_deletes()?;
         self.check_nodes()?;
         all_differ("token name", self.tokens.values().map(|t| &t.name))?;
         all_differ("token secret", self.tokens.values().map(|t| &t.hash))?;

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{AuditRecord, Description, Dropped, Permission, Token, TokenId};
-use crate::model::{Column, ColumnId, DatabaseId, Epoch, FileId, FileRecord, NodeId, Position, Stamp, TableId, Writer};
+use super::{AuditRecord, Cache, CacheKind, Description, Dropped, Permission, Token, TokenId};
+use crate::model::{
+    Column, ColumnId, DatabaseId, Epoch, FileId, FileRecord, NodeId, Position, Selection, Stamp, TableId, Writer,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -43,6 +45,16 @@ pub enum Change {
         id: TableId,
         renamed: Arc<str>,
         dropped: Dropped,
+    },
+    CreateCache {
+        table: TableId,
+        name: Arc<str>,
+        cache: Cache,
+    },
+    DropCache {
+        table: TableId,
+        kind: CacheKind,
+        name: Arc<str>,
     },
     /// The files of a dropped table are gone; forgets the table.
     ForgetTable {
@@ -122,6 +134,18 @@ pub enum Change {
     CloseEpoch {
         node: NodeId,
         epoch: Epoch,
+    },
+    /// Rows with a lower stamp are hidden from this entry on.
+    DeleteRows {
+        table: TableId,
+        stamp: Stamp,
+        at_ms: u64,
+        which: Selection,
+    },
+    /// No file has rows any more that these deletes of the table hide, and none will.
+    ForgetDeletes {
+        table: TableId,
+        deletes: Vec<u64>,
     },
     /// Files leave the state (compaction, retention, dropped tables) and others take their place.
     ReplaceFiles {

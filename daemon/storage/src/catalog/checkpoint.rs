@@ -16,9 +16,10 @@ use sha2::{Digest, Sha256};
 
 use super::format::{Parts, file_id, to_json};
 use super::stored::{
-    StoredAuditRecord, StoredColumn, StoredDescription, StoredDropped, StoredFile, StoredToken, hex, unhex,
+    StoredAuditRecord, StoredCache, StoredColumn, StoredDelete, StoredDescription, StoredDropped, StoredFile,
+    StoredToken, hex, is_zero, unhex,
 };
-use super::{Compactor, Database, Node, Removed, State, Table, TokenId};
+use super::{Cache, Compactor, Database, Node, Removed, State, Table, TokenId};
 use crate::bucket::keys;
 use crate::model::{DatabaseId, Epoch, FileId, NodeId, Position, Stamp, TableId, TableSchema, Writer};
 
@@ -41,6 +42,9 @@ struct StoredRoot {
     settings: Vec<StoredSetting>,
     #[serde(default)]
     audit: Vec<(u64, StoredAuditRecord)>,
+    /// Absent where nothing was ever deleted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    deleted_stamp: u64,
     next_database: u32,
     next_table: u32,
     next_token: u64,
@@ -114,6 +118,14 @@ struct StoredTable {
     retention_ns: Option<u64>,
     dropped: Option<StoredDropped>,
     files: Vec<StoredFile>,
+    /// Absent, as the next, where nothing was ever deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    deletes: Vec<StoredDelete>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    last_delete: u64,
+    /// Absent in checkpoints of before level 4, and when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    caches: Vec<(String, StoredCache)>,
 }
 
 /// The root of a checkpoint, read.
@@ -132,6 +144,7 @@ pub(super) fn encode_root(state: &State, parts: Parts) -> Bytes {
         compactor: store_compactor(&state.compactor),
         settings: state.settings.iter().map(store_setting).collect(),
         audit: state.audit.iter().map(|(version, record)| (*version, (&**record).into())).collect(),
+        deleted_stamp: state.deleted_stamp.0,
         next_database: state.next_database,
         next_table: state.next_table,
         next_token: state.next_token,
@@ -180,6 +193,7 @@ impl Root {
             compactor: load_compactor(root.compactor)?,
             settings: root.settings.into_iter().map(load_setting).collect::<Result<_, _>>()?,
             audit: Arc::new(root.audit.into_iter().map(|(version, r)| (version, Arc::new(r.into()))).collect()),
+            deleted_stamp: Stamp(root.deleted_stamp),
             file_floor: root.file_floor.map_or(Ok(FileId(0)), |floor| file_id(&floor))?,
             next_database: root.next_database,
             next_table: root.next_table,
@@ -198,6 +212,9 @@ pub(super) fn encode_part(table: &Table) -> (String, Bytes) {
         retention_ns: table.retention_ns,
         dropped: table.dropped.map(Into::into),
         files: table.files.values().map(|f| StoredFile::from(&**f)).collect(),
+        deletes: table.deletes.iter().map(|delete| (&**delete).into()).collect(),
+        last_delete: table.last_delete,
+        caches: table.caches.iter().map(|((_, name), cache)| (name.to_string(), cache.into())).collect(),
     };
     let json = to_json(&stored);
     let hash = Sha256::digest(&json);
@@ -208,6 +225,11 @@ pub(super) fn encode_part(table: &Table) -> (String, Bytes) {
 fn decode_part(payload: &[u8]) -> Result<Table, String> {
     let stored: StoredTable = from_compressed(payload)?;
     let files = stored.files.into_iter().map(StoredFile::load);
+    let deletes = stored.deletes.into_iter().map(|delete| delete.load().map(Arc::new));
+    let cache = |(name, cache): (String, StoredCache)| {
+        let cache = Cache::from(cache);
+        ((cache.kind(), name.into()), cache)
+    };
     Ok(Table {
         database: DatabaseId(stored.database),
         schema: Arc::new(TableSchema {
@@ -217,6 +239,9 @@ fn decode_part(payload: &[u8]) -> Result<Table, String> {
         }),
         retention_ns: stored.retention_ns,
         files: files.map(|f| f.map(|f| (f.id, Arc::new(f)))).collect::<Result<_, _>>()?,
+        deletes: deletes.collect::<Result<_, _>>()?,
+        last_delete: stored.last_delete,
+        caches: stored.caches.into_iter().map(cache).collect(),
         dropped: stored.dropped.map(Into::into),
     })
 }

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::stored::{
-    StoredAuditRecord, StoredColumn, StoredDescription, StoredDropped, StoredFile, StoredPermission, StoredToken, hex,
-    unhex,
+    StoredAuditRecord, StoredCache, StoredCacheKind, StoredColumn, StoredDescription, StoredDropped, StoredFile,
+    StoredPermission, StoredSelection, StoredToken, hex, unhex,
 };
 use super::{Change, TokenId};
 use crate::model::{ColumnId, DatabaseId, Epoch, FileId, NodeId, Position, Stamp, TableId, Writer};
@@ -36,6 +36,8 @@ enum StoredChange {
     AddColumns { table: u32, first: u16, columns: Vec<StoredColumn> },
     SetTableRetention { id: u32, retention_ns: Option<u64> },
     DropTable { id: u32, renamed: String, dropped: StoredDropped },
+    CreateCache { table: u32, name: String, cache: StoredCache },
+    DropCache { table: u32, kind: StoredCacheKind, name: String },
     ForgetTable { id: u32 },
     ForgetDatabase { id: u32 },
     CreateToken { token: StoredToken },
@@ -51,6 +53,8 @@ enum StoredChange {
     RemoveNode { node: String, at_ms: u64 },
     TakeCompactor { node: String, epoch: u32, term: u64 },
     LeaveCompactor { node: String, term: u64 },
+    DeleteRows { table: u32, stamp: u64, at_ms: u64, which: StoredSelection },
+    ForgetDeletes { table: u32, deletes: Vec<u64> },
     ReplaceFiles { table: u32, removed: Vec<String>, added: Vec<StoredFile>, at_ms: u64 },
     RaiseFileFloor { floor: String },
     ForgetFiles { files: Vec<String> },
@@ -108,6 +112,12 @@ fn store(change: &Change) -> StoredChange {
         Change::DropTable { id, renamed, dropped } => {
             S::DropTable { id: id.0, renamed: renamed.to_string(), dropped: (*dropped).into() }
         }
+        Change::CreateCache { table, name, cache } => {
+            S::CreateCache { table: table.0, name: name.to_string(), cache: cache.into() }
+        }
+        Change::DropCache { table, kind, name } => {
+            S::DropCache { table: table.0, kind: (*kind).into(), name: name.to_string() }
+        }
         Change::ForgetTable { id } => S::ForgetTable { id: id.0 },
         Change::ForgetDatabase { id } => S::ForgetDatabase { id: id.0 },
         Change::CreateToken { token } => S::CreateToken { token: token.into() },
@@ -154,6 +164,10 @@ fn store_nodes_and_files(change: &Change) -> StoredChange {
             files: files.iter().map(|f| StoredFile::from(&**f)).collect(),
         },
         Change::CloseEpoch { node, epoch } => S::CloseEpoch { node: node.to_string(), epoch: epoch.0 },
+        Change::DeleteRows { table, stamp, at_ms, which } => {
+            S::DeleteRows { table: table.0, stamp: stamp.0, at_ms: *at_ms, which: which.into() }
+        }
+        Change::ForgetDeletes { table, deletes } => S::ForgetDeletes { table: table.0, deletes: deletes.clone() },
         Change::ReplaceFiles { table, removed, added, at_ms } => S::ReplaceFiles {
             table: table.0,
             removed: removed.iter().map(FileId::to_string).collect(),
@@ -200,6 +214,12 @@ fn load(change: StoredChange) -> Result<Change, String> {
         S::SetTableRetention { id, retention_ns } => Change::SetTableRetention { id: TableId(id), retention_ns },
         S::DropTable { id, renamed, dropped } => {
             Change::DropTable { id: TableId(id), renamed: renamed.into(), dropped: dropped.into() }
+        }
+        S::CreateCache { table, name, cache } => {
+            Change::CreateCache { table: TableId(table), name: name.into(), cache: cache.into() }
+        }
+        S::DropCache { table, kind, name } => {
+            Change::DropCache { table: TableId(table), kind: kind.into(), name: name.into() }
         }
         S::ForgetTable { id } => Change::ForgetTable { id: TableId(id) },
         S::ForgetDatabase { id } => Change::ForgetDatabase { id: DatabaseId(id) },
@@ -251,6 +271,10 @@ fn load_nodes_and_files(change: StoredChange) -> Result<Change, String> {
             files: files(stored)?,
         },
         S::CloseEpoch { node, epoch } => Change::CloseEpoch { node: NodeId::new(&node)?, epoch: Epoch(epoch) },
+        S::DeleteRows { table, stamp, at_ms, which } => {
+            Change::DeleteRows { table: TableId(table), stamp: Stamp(stamp), at_ms, which: which.load()? }
+        }
+        S::ForgetDeletes { table, deletes } => Change::ForgetDeletes { table: TableId(table), deletes },
         S::ReplaceFiles { table, removed, added, at_ms } => {
             Change::ReplaceFiles { table: TableId(table), removed: ids(removed)?, added: files(added)?, at_ms }
         }

@@ -14,6 +14,7 @@
 
 mod access;
 mod apply;
+mod caches;
 mod change;
 mod checkpoint;
 mod checkpointer;
@@ -33,10 +34,11 @@ mod tokens;
 
 pub use access::{Access, Action, Permission, Resource, TokenId};
 pub use apply::Conflict;
+pub use caches::{Cache, CacheKind, CacheName};
 pub use change::Change;
 pub use commit::Catalog;
 pub use names::{DATABASE_NAME_BYTES_MAX, NAME_BYTES_MAX, check_column_name, check_database_name, check_table_name};
-pub use operations::{Asked, HardDelete, Limits, NewTable, Operator};
+pub use operations::{Asked, Deletion, HardDelete, Limits, NewCache, NewTable, Operator, ResolvedCache, WantedCache};
 pub use pins::{Pin, Pins};
 pub use state::{AuditRecord, Compactor, Database, Description, Dropped, Node, Removed, State, Table, Token};
 pub use tokens::{Adopted, CreatedToken, GivenToken, OPERATOR_TOKEN, PermissionText, Secret, permissions_text};

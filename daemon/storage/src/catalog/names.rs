@@ -59,6 +59,11 @@ pub fn check_column_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a cache may be called `name`: as a table.
+pub(super) fn check_cache_name(name: &str) -> Result<(), String> {
+    check_text("cache", name)
+}
+
 fn check_text(what: &str, name: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err(format!("{what} name cannot be empty"));

@@ -1,5 +1,5 @@
-//! What an operator does to databases and tables: create, drop, and say how long rows are kept; to nodes (`nodes`) and to
-//! settings (`settings`).
+//! What an operator does to databases and tables: create, drop, and say how long rows are kept; to nodes (`nodes`), to
+//! settings (`settings`) and to caches (`caches`); and which rows are deleted (`rows`).
 //!
 //! # Promises
 //! - What is changed and the record of who asked for it hold together or not at all.
@@ -11,11 +11,16 @@
 //! - Who may ask: that is checked at the door, by `Access`.
 //! - Removing the files of what was dropped: see `sweep`.
 
+mod caches;
 mod nodes;
+mod rows;
 mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use caches::{NewCache, ResolvedCache, WantedCache};
+pub use rows::Deletion;
 
 use super::names::{check_column_name, check_database_name, check_table_name, dropped_name};
 use super::{AuditRecord, Catalog, Change, Database, Dropped, Error, State, Table};
@@ -167,6 +172,12 @@ impl Operator<'_> {
             Ok((changes, value))
         };
         self.catalog.commit(recorded).await
+    }
+
+    /// Keeps the record of something that changes nothing in the catalog by itself.
+    pub async fn record(&self) -> Result<(), Error> {
+        let record = |_: &State| Ok((vec![Change::Audit { record: self.asked.record(self.now_ms()) }], ()));
+        self.catalog.commit(record).await
     }
 
     pub(super) fn now_ms(&self) -> u64 {

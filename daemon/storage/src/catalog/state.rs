@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::{Permission, TokenId};
+use super::{Cache, CacheName, Permission, TokenId};
 use crate::model::{
-    DatabaseId, Epoch, FileId, FileRecord, Modes, NodeId, Position, Stamp, TableId, TableSchema, Writer,
+    DatabaseId, Epoch, FileId, FileRecord, Modes, NodeId, Position, RowDelete, Stamp, TableId, TableSchema, Writer,
 };
 
 /// Everything the cluster agrees on after entry `version` of the log. Cheap to clone: its parts are shared.
@@ -25,6 +25,8 @@ pub struct State {
     pub settings: BTreeMap<(Arc<str>, Option<NodeId>), Arc<str>>,
     /// The newest changes that somebody asked for, oldest first, with the entries that made them.
     pub audit: Arc<VecDeque<(u64, Arc<AuditRecord>)>>,
+    /// The stamp of the newest delete of rows: no node that knows of it gives one below.
+    pub deleted_stamp: Stamp,
     /// No entry can add a file whose id is below; an object of such an id that no state names is nobody's.
     pub file_floor: FileId,
     pub next_database: u32,
@@ -59,6 +61,12 @@ pub struct Table {
     pub retention_ns: Option<u64>,
     /// The live files.
     pub files: BTreeMap<FileId, Arc<FileRecord>>,
+    /// Deletes of rows that are not carried out in all files yet, oldest first.
+    pub deletes: Vec<Arc<RowDelete>>,
+    /// The entry of the newest delete there ever was.
+    pub last_delete: u64,
+    /// What is to be kept at hand of it.
+    pub caches: BTreeMap<CacheName, Cache>,
     pub dropped: Option<Dropped>,
 }
 
@@ -216,6 +224,14 @@ impl State {
         let settled = self.settled();
         let is_done = |node: &Node| node.removed_at_ms.is_some() && node.persisted_stamp <= settled;
         self.nodes.values().filter(|node| node.writer == writer).all(|node| is_done(node))
+    }
+
+    /// Whether a delete is carried out for good: no file of its table has rows that it hides, and none will, since every
+    /// row with a stamp below its own is in files.
+    #[must_use]
+    pub fn is_carried_out(&self, table: &Table, delete: &RowDelete) -> bool {
+        let mut open = self.nodes.values().filter(|node| !node.sealed);
+        open.all(|node| node.persisted_stamp >= delete.stamp) && !table.files.values().any(|file| delete.touches(file))
     }
 
     /// The stamp up to which every writer that is not sealed has persisted its rows.

@@ -1,14 +1,20 @@
 //! The stored forms of the values that catalog entries and checkpoints share.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::format::file_id;
-use super::{Action, AuditRecord, Description, Dropped, Permission, Resource, Token, TokenId};
+use super::{Action, AuditRecord, Cache, CacheKind, Description, Dropped, Permission, Resource, Token, TokenId};
 use crate::model::{
-    Column, ColumnKind, DatabaseId, FieldType, FileRecord, Mode, SeriesKey, Stamp, TableId, Tail, TimeRange,
+    Column, ColumnId, ColumnKind, DatabaseId, FieldType, FileRecord, Mode, RowDelete, Selection, SeriesKey, Stamp,
+    TableId, Tail, TimeRange,
 };
+
+pub(super) fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
 
 pub(super) fn hex(number: u128) -> String {
     format!("{number:032x}")
@@ -34,6 +40,71 @@ impl From<Dropped> for StoredDropped {
 impl From<StoredDropped> for Dropped {
     fn from(StoredDropped { at_ms, hard_delete_at_ms }: StoredDropped) -> Self {
         Self { at_ms, hard_delete_at_ms }
+    }
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StoredCacheKind {
+    Last,
+    Distinct,
+}
+
+impl From<CacheKind> for StoredCacheKind {
+    fn from(kind: CacheKind) -> Self {
+        match kind {
+            CacheKind::Last => Self::Last,
+            CacheKind::Distinct => Self::Distinct,
+        }
+    }
+}
+
+impl From<StoredCacheKind> for CacheKind {
+    fn from(kind: StoredCacheKind) -> Self {
+        match kind {
+            StoredCacheKind::Last => Self::Last,
+            StoredCacheKind::Distinct => Self::Distinct,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum StoredCache {
+    Last { keys: Vec<u16>, values: Option<Vec<u16>>, count: u64, ttl_seconds: u64 },
+    Distinct { columns: Vec<u16>, cardinality_max: u64, age_max_seconds: u64 },
+}
+
+impl From<&Cache> for StoredCache {
+    fn from(cache: &Cache) -> Self {
+        let numbers = |ids: &[ColumnId]| ids.iter().map(|id| id.0).collect();
+        match cache {
+            Cache::Last { keys, values, count, ttl_seconds } => Self::Last {
+                keys: numbers(keys),
+                values: values.as_deref().map(numbers),
+                count: *count,
+                ttl_seconds: *ttl_seconds,
+            },
+            Cache::Distinct { columns, cardinality_max, age_max_seconds } => Self::Distinct {
+                columns: numbers(columns),
+                cardinality_max: *cardinality_max,
+                age_max_seconds: *age_max_seconds,
+            },
+        }
+    }
+}
+
+impl From<StoredCache> for Cache {
+    fn from(cache: StoredCache) -> Self {
+        let ids = |numbers: Vec<u16>| numbers.into_iter().map(ColumnId).collect();
+        match cache {
+            StoredCache::Last { keys, values, count, ttl_seconds } => {
+                Self::Last { keys: ids(keys), values: values.map(ids), count, ttl_seconds }
+            }
+            StoredCache::Distinct { columns, cardinality_max, age_max_seconds } => {
+                Self::Distinct { columns: ids(columns), cardinality_max, age_max_seconds }
+            }
+        }
     }
 }
 
@@ -172,6 +243,9 @@ pub(super) struct StoredFile {
     level: u8,
     window_start: i64,
     window_width: i64,
+    /// Absent where nothing was deleted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    deletes_up_to: u64,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy)]
@@ -201,6 +275,7 @@ impl From<&FileRecord> for StoredFile {
             level: file.level,
             window_start: file.window_start,
             window_width: file.window_width,
+            deletes_up_to: file.deletes_up_to,
         }
     }
 }
@@ -226,6 +301,7 @@ impl StoredFile {
             level: self.level,
             window_start: self.window_start,
             window_width: self.window_width,
+            deletes_up_to: self.deletes_up_to,
         })
     }
 }
@@ -334,5 +410,55 @@ impl From<StoredPermission> for Permission {
             StoredAction::Delete => Action::Delete,
         };
         Self { resource, actions: actions.into_iter().map(action).collect() }
+    }
+}
+
+#[derive(Serialize, Deserialize, Clone)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredSelection {
+    min_time: i64,
+    max_time: i64,
+    /// By the place of the tag in the series key. No map: keys of an entry that are numbers would come back as texts.
+    /// By the place of the tag in the series key; in a map it would be a text, which is not read back as a number.
+    tags: Vec<(u16, BTreeSet<Option<String>>)>,
+}
+
+impl From<&Selection> for StoredSelection {
+    fn from(Selection { time, tags }: &Selection) -> Self {
+        let texts =
+            |values: &BTreeSet<Option<Arc<str>>>| values.iter().map(|v| v.as_deref().map(str::to_owned)).collect();
+        let tags = tags.iter().map(|(place, values)| (*place, texts(values))).collect();
+        Self { min_time: time.min, max_time: time.max, tags }
+    }
+}
+
+impl StoredSelection {
+    pub(super) fn load(self) -> Result<Selection, String> {
+        let Self { min_time, max_time, tags } = self;
+        let time = TimeRange::new(min_time, max_time).ok_or_else(|| format!("time {min_time} is after {max_time}"))?;
+        let values = |values: BTreeSet<Option<String>>| values.into_iter().map(|v| v.map(Arc::from)).collect();
+        Ok(Selection { time, tags: tags.into_iter().map(|(place, v)| (place, values(v))).collect() })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredDelete {
+    version: u64,
+    stamp: u64,
+    at_ms: u64,
+    which: StoredSelection,
+}
+
+impl From<&RowDelete> for StoredDelete {
+    fn from(RowDelete { version, stamp, at_ms, which }: &RowDelete) -> Self {
+        Self { version: *version, stamp: stamp.0, at_ms: *at_ms, which: which.into() }
+    }
+}
+
+impl StoredDelete {
+    pub(super) fn load(self) -> Result<RowDelete, String> {
+        let Self { version, stamp, at_ms, which } = self;
+        Ok(RowDelete { version, stamp: Stamp(stamp), at_ms, which: which.load()? })
     }
 }

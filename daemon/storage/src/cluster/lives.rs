@@ -133,6 +133,14 @@ impl Lives {
         }
     }
 
+    /// Whether the process said that it stopped, or is seen to be gone from this machine. One of which only the heartbeat
+    /// stands still may go on.
+    #[must_use]
+    pub fn has_ended(&self, node: &Node) -> bool {
+        let is_gone = |seen: &Seen| seen.is_gone && seen.heartbeat.as_ref().is_some_and(|h| h.is_of(node));
+        self.has_left(node) || self.seen.lock().get(&node.id).is_some_and(is_gone)
+    }
+
     /// How long ago the heartbeat of the node was seen to move; `None` when nobody has looked yet.
     #[must_use]
     pub fn age(&self, node: &NodeId) -> Option<Duration> {
@@ -265,6 +273,8 @@ mod tests {
         let seal = Change::CloseEpoch { node: other.node().clone(), epoch };
         own.catalog.commit(|_| Ok((vec![seal.clone()], ()))).await.unwrap();
         look(0).await;
+        let sealed = Arc::clone(&own.catalog.state().nodes[other.node()]);
+        assert!(!own.lives.has_ended(&sealed), "its heartbeat stands still, and that is all");
         own.catalog.by(&Asked::default()).remove_node(other.node(), epoch).await.unwrap();
         look(0).await;
         use Condition::{Joining, Lost, Removed, Running, Stopped, Stopping};

@@ -97,7 +97,7 @@ impl Events {
 /// What all events of one plan have in common.
 pub(super) struct About {
     id: DatabaseId,
-    database: Arc<str>,
+    pub(super) database: Arc<str>,
     table: Arc<str>,
     pub(super) inputs: Vec<Arc<FileRecord>>,
     pub(super) rows: u64,

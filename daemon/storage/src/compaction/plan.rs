@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::merge::{Border, Cuts, LongSeries};
-use crate::model::{FileId, FileRecord, SeriesKey, Stamp, TimeRange, Window};
+use crate::model::{FileId, FileRecord, RowDelete, SeriesKey, Stamp, TimeRange, Window};
 
 /// So many unsettled files of one set are merged although they could wait.
 const GATHERED_FILES: usize = 8;
@@ -25,7 +25,7 @@ const GATHERED_FILES: usize = 8;
 const GATHERED_PART: u64 = 4;
 
 /// Unsettled files this old are merged however few they are.
-const IDLE_NS: i64 = 600_000_000_000;
+pub(super) const IDLE_NS: i64 = 600_000_000_000;
 
 /// A plan cuts at no more borders than this, or many tiny files come out.
 const BORDERS_MAX: usize = 64;
@@ -62,6 +62,8 @@ pub(super) struct Moment {
     pub(super) columns: usize,
     /// Files that could not be read. What they are part of is left alone.
     pub(super) unreadable: BTreeSet<FileId>,
+    /// Only rows of this time are wanted, but at once: nothing waits for company or for the end of its window.
+    pub(super) wanted: Option<TimeRange>,
 }
 
 #[derive(Debug, Clone)]
@@ -149,7 +151,9 @@ impl Planner<'_> {
     }
 
     fn state(&self, files: &[Arc<FileRecord>], window: Window) -> SetState {
-        if files.iter().any(|f| self.moment.unreadable.contains(&f.id)) {
+        let is_other_time = |range: TimeRange| files.iter().all(|f| !f.time.overlaps(range));
+        if files.iter().any(|f| self.moment.unreadable.contains(&f.id)) || self.moment.wanted.is_some_and(is_other_time)
+        {
             return SetState::Waiting;
         }
         let unsettled: Vec<_> = files.iter().filter(|f| is_unsettled(f)).collect();
@@ -160,7 +164,8 @@ impl Planner<'_> {
         let can_settle = unsettled.iter().all(|f| f.stamp_max <= self.moment.settled);
         let late: u64 = unsettled.iter().map(|f| f.rows).sum();
         let settled = rows(files) - late;
-        let gathered = unsettled.len() >= GATHERED_FILES && (can_settle || self.saves(files));
+        let is_enough = self.moment.wanted.is_some() || unsettled.len() >= GATHERED_FILES;
+        let gathered = is_enough && (can_settle || self.saves(files));
         let newest = unsettled.iter().map(|f| made_at_ns(f)).max().unwrap_or(0);
         let is_over = window.end() <= self.moment.now;
         let is_worth = is_over && late.saturating_mul(GATHERED_PART) >= settled;
@@ -208,7 +213,8 @@ impl Planner<'_> {
         let window = run.first()?.window;
         let all: Vec<_> = run.iter().flat_map(|set| set.files.iter().cloned()).collect();
         let is_any_ready = run.iter().any(|set| set.state == SetState::Ready);
-        let may_join = window.end() <= self.moment.now && (is_any_ready || !self.would_meet_unsettled(&all));
+        let is_time = window.end() <= self.moment.now || self.moment.wanted.is_some();
+        let may_join = is_time && (is_any_ready || !self.would_meet_unsettled(&all));
         if may_join && self.saves(&all) {
             return Some(self.settling(all, window));
         }
@@ -301,8 +307,9 @@ impl Plan {
 
     /// Whether something is better after a run that left so many files. A run that betters nothing would be planned
     /// again at once.
-    pub(super) fn is_worth(&self, files: usize) -> bool {
-        files < self.inputs.len() || self.inputs.iter().any(|f| is_unsettled(f))
+    pub(super) fn is_worth(&self, files: usize, deletes: &[Arc<RowDelete>]) -> bool {
+        let is_better = |f: &Arc<FileRecord>| is_unsettled(f) || deletes.iter().any(|delete| delete.touches(f));
+        files < self.inputs.len() || self.inputs.iter().any(is_better)
     }
 }
 
@@ -314,12 +321,12 @@ fn strings(files: &[Arc<FileRecord>]) -> u64 {
     files.iter().map(|f| f.string_bytes).sum()
 }
 
-fn is_unsettled(file: &FileRecord) -> bool {
+pub(super) fn is_unsettled(file: &FileRecord) -> bool {
     file.stamp_max != Stamp::SETTLED
 }
 
 /// A file's id begins with the time it was made.
-fn made_at_ns(file: &FileRecord) -> i64 {
+pub(super) fn made_at_ns(file: &FileRecord) -> i64 {
     i64::try_from((file.id.0 >> 80).saturating_mul(1_000_000)).unwrap_or(i64::MAX)
 }
 

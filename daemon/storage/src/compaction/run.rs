@@ -14,7 +14,7 @@ use super::{Compactor, Error, Parts};
 use crate::bucket::Key;
 use crate::catalog::{self, Change, State, Table};
 use crate::files::{self, FileLayout, Origin, Reader, Stamps, WrittenFile, padded};
-use crate::merge::{Cutter, Layout, Merged, Settle};
+use crate::merge::{Cutter, Layout, Mask, Merged, Settle};
 use crate::model::{ErrorKind, FileRecord, TimeRange};
 
 /// Files that are fetched at a time.
@@ -27,6 +27,8 @@ type Padded = Box<dyn Iterator<Item = Result<RecordBatch, files::Error>> + Send>
 struct Input {
     file: Arc<FileRecord>,
     bytes: Bytes,
+    /// What is deleted of its rows.
+    mask: Mask,
 }
 
 /// The rows of a plan on their way into files.
@@ -58,10 +60,13 @@ impl Writing {
     }
 }
 
-fn rows_of(Input { file, bytes }: Input, columns: &Layout, range: TimeRange) -> Result<Padded, files::Error> {
+fn rows_of(Input { file, bytes, mask }: Input, columns: &Layout, range: TimeRange) -> Result<Padded, files::Error> {
     let reader = Reader::open(&file.path, bytes, file.tail)?;
-    let (schema, time) = (Arc::clone(&columns.schema), columns.tags);
-    Ok(Box::new(reader.map(move |batch| within(padded(&file.path, &batch?, &schema)?, time, range))))
+    let columns = columns.clone();
+    Ok(Box::new(reader.map(move |batch| {
+        let rows = within(padded(&file.path, &batch?, &columns.schema)?, columns.tags, range)?;
+        Ok(mask.apply(rows, &columns)?)
+    })))
 }
 
 /// The rows whose time, which is in column `time`, lies in the range.
@@ -77,7 +82,7 @@ fn within(batch: RecordBatch, time: usize, range: TimeRange) -> Result<RecordBat
 impl Compactor {
     /// Returns the files that took the place of the plan's.
     pub(super) async fn run(&self, table: &Arc<Table>, plan: &Plan) -> Result<Vec<Arc<FileRecord>>, Error> {
-        let fetches = plan.inputs.iter().cloned().map(|file| self.fetch(file));
+        let fetches = plan.inputs.iter().cloned().map(|file| self.fetch(table, file));
         let inputs: Vec<_> = stream::iter(fetches).buffered(FETCHES_MAX).try_collect().await?;
         let mut added = Vec::new();
         for slice in &plan.slices {
@@ -109,7 +114,8 @@ impl Compactor {
         }
     }
 
-    async fn fetch(&self, file: Arc<FileRecord>) -> Result<Input, Error> {
+    async fn fetch(&self, table: &Table, file: Arc<FileRecord>) -> Result<Input, Error> {
+        let mask = Mask::of_file(&table.deletes, &file);
         let bytes = self.parts.bucket.find(&Key::from(&*file.path)).await?;
         let Some(bytes) = bytes else {
             // The plan may have waited so long that the file was replaced and swept.
@@ -118,7 +124,7 @@ impl Compactor {
             let path = Arc::clone(&file.path);
             return Err(if lives { Error::Lost(path) } else { Error::Overtaken(format!("file {path} is gone")) });
         };
-        Ok(Input { file, bytes })
+        Ok(Input { file, bytes, mask })
     }
 
     /// Replaces the plan's files in the catalog, if this process has the role and they all still live.
@@ -127,7 +133,8 @@ impl Compactor {
         let at_ms = self.parts.clock.now_ms();
         let decide = |state: &State| {
             let live = state.table(id).map(|table| &table.files);
-            if live.is_some_and(|files| added.iter().all(|file| files.contains_key(&file.id))) {
+            let is_added = |file: &Arc<FileRecord>| live.is_some_and(|files| files.contains_key(&file.id));
+            if !added.is_empty() && added.iter().all(is_added) {
                 // An earlier attempt whose answer was lost.
                 return Ok((Vec::new(), ()));
             }

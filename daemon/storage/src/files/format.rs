@@ -34,6 +34,8 @@ pub struct Origin {
     /// Start of the aligned window and its width, nanoseconds.
     pub window_start: i64,
     pub window_width: i64,
+    /// The newest delete of the table that its rows were without when it was planned.
+    pub deletes_up_to: u64,
 }
 
 impl Origin {
@@ -52,6 +54,7 @@ impl Origin {
             level: window.level,
             window_start: window.start,
             window_width: window.width,
+            deletes_up_to: table.last_delete,
         }
     }
 }
@@ -70,8 +73,18 @@ pub struct FileMetadata {
 
 /// The entries of a new file.
 pub(super) fn entries(origin: &Origin, tags: Vec<&str>, found: &Found) -> Vec<KeyValue> {
-    let Origin { cluster, database, database_name, table, table_name, node, level, window_start, window_width } =
-        origin;
+    let Origin {
+        cluster,
+        database,
+        database_name,
+        table,
+        table_name,
+        node,
+        level,
+        window_start,
+        window_width,
+        deletes_up_to,
+    } = origin;
     let entry = |name: &str, value: &dyn Display| KeyValue::new(format!("weir.{name}"), value.to_string());
     vec![
         entry("format_version", &VERSION),
@@ -84,6 +97,7 @@ pub(super) fn entries(origin: &Origin, tags: Vec<&str>, found: &Found) -> Vec<Ke
         entry("level", level),
         entry("window_start", window_start),
         entry("window_width", window_width),
+        entry("deletes_up_to", deletes_up_to),
         entry("rows", &found.rows),
         entry("stamp_min", &found.stamp_min),
         entry("stamp_max", &found.stamp_max),
@@ -126,6 +140,8 @@ pub(super) fn parse(file: &Arc<str>, entries: Option<&Vec<KeyValue>>) -> Result<
         level: entries.number("level")?,
         window_start: entries.number("window_start")?,
         window_width: entries.number("window_width")?,
+        // Files of before say nothing of deletes: there were none.
+        deletes_up_to: entries.values.get("deletes_up_to").map_or(Ok(0), |_| entries.number("deletes_up_to"))?,
     };
     Ok(FileMetadata {
         origin,

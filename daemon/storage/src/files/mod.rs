@@ -105,6 +105,7 @@ impl WrittenFile {
             level: origin.level,
             window_start: origin.window_start,
             window_width: origin.window_width,
+            deletes_up_to: origin.deletes_up_to,
         })
     }
 }

@@ -44,6 +44,7 @@ fn origin() -> Origin {
         level: 1,
         window_start: -600,
         window_width: 600,
+        deletes_up_to: 0,
     }
 }
 

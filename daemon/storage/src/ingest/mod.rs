@@ -14,6 +14,7 @@
 mod flush;
 mod group;
 mod metrics;
+mod lines_seen;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -28,11 +29,14 @@ use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use lines_seen::LinesSeen;
+
 pub use flush::Flushed;
+pub use lines_seen::RecentLines;
 pub use metrics::Metrics;
 
 use crate::apply::Apply;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Census};
 use crate::catalog::{self, Catalog};
 use crate::clock::Clock;
 use crate::knob::Knob;
@@ -163,7 +167,7 @@ pub struct Config {
     /// Bytes of line protocol that may wait for the log.
     pub waiting_bytes_max: usize,
     /// Bytes of rows that may wait for files.
-    pub buffer_bytes_max: usize,
+    pub buffer_bytes_max: Knob<usize>,
     /// How long a write waits for the store before it is told that its outcome is open.
     pub answer_within: Duration,
 }
@@ -181,6 +185,7 @@ pub struct Ingest {
     clock: Clock,
     tasks: Tasks,
     metrics: Metrics,
+    lines: Arc<LinesSeen>,
     queue: mpsc::Sender<Waiting>,
     waiting_bytes: Arc<AtomicUsize>,
 }
@@ -238,8 +243,8 @@ impl Ingest {
             put_off: None,
         };
         tasks.start("ingest flush", flusher.run(waiting));
-        let waiting_bytes = Arc::default();
-        (Self { config, catalog, buffer, clock, tasks, metrics, queue, waiting_bytes }, told)
+        let (waiting_bytes, lines) = (Arc::default(), Arc::new(LinesSeen::new(&clock)));
+        (Self { config, catalog, buffer, clock, tasks, metrics, lines, queue, waiting_bytes }, told)
     }
 
     /// Keeps the rows of one request, all of them or (with `BadLines::Skip`) all good ones, in the order of the lines.
@@ -270,7 +275,9 @@ impl Ingest {
             TrySendError::Full(()) => Error::FullOfWrites { waiting_writes_max: self.config.waiting_writes_max },
             TrySendError::Closed(()) => Error::Stopping,
         })?;
-        let (tables, mut report) = schema::parse(&self.catalog, self.clock.now_ns(), &write).await?;
+        let parsed = schema::parse(&self.catalog, self.clock.now_ns(), &write).await;
+        self.lines.see(write.database, parsed.as_ref().map(|(_, report)| report));
+        let (tables, mut report) = parsed?;
         self.metrics.lines(write.database, report.lines_kept, report.rejected.len());
         if tables.is_empty() {
             return Ok(report);
@@ -290,6 +297,23 @@ impl Ingest {
         Ok(report)
     }
 
+    /// How much waits for files.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        self.buffer.census()
+    }
+
+    #[must_use]
+    pub fn recent_lines(&self) -> RecentLines {
+        self.lines.recent()
+    }
+
+    /// This share of all objects of the log was stored within so many seconds.
+    #[must_use]
+    pub fn flush_seconds(&self, share: f64) -> Option<f64> {
+        self.metrics.wal_put_seconds.quantile(share)
+    }
+
     fn admit(&self, bytes: usize) -> Result<Held, Error> {
         if self.tasks.stopping().is_cancelled() || self.queue.is_closed() {
             return Err(Error::Stopping);
@@ -301,8 +325,9 @@ impl Ingest {
             return Err(Error::Full { waiting_bytes: before, waiting_bytes_max: self.config.waiting_bytes_max });
         }
         let buffer_bytes = self.buffer.bytes().sum();
-        if buffer_bytes > self.config.buffer_bytes_max {
-            return Err(Error::BufferFull { buffer_bytes, buffer_bytes_max: self.config.buffer_bytes_max });
+        let buffer_bytes_max = self.config.buffer_bytes_max.get();
+        if buffer_bytes > buffer_bytes_max {
+            return Err(Error::BufferFull { buffer_bytes, buffer_bytes_max });
         }
         Ok(held)
     }

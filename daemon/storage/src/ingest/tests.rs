@@ -18,7 +18,7 @@ fn config() -> Config {
         group_bytes_max: 4 << 20,
         waiting_writes_max: 100,
         waiting_bytes_max: 64 << 20,
-        buffer_bytes_max: 1 << 30,
+        buffer_bytes_max: (1 << 30).into(),
         answer_within: Duration::from_secs(30),
     }
 }
@@ -129,7 +129,7 @@ async fn a_write_for_which_there_is_no_room_leaves_the_catalog_as_it_was() {
     check_refused(&ingest, |error| matches!(error, Error::Full { waiting_bytes: 1, waiting_bytes_max: 5 })).await;
     drop(held);
 
-    let (ingest, _waiting) = full(Config { buffer_bytes_max: 0, ..config() }).await;
+    let (ingest, _waiting) = full(Config { buffer_bytes_max: 0.into(), ..config() }).await;
     check_refused(&ingest, |error| matches!(error, Error::BufferFull { buffer_bytes_max: 0, .. })).await;
 
     let (ingest, waiting) = full(config()).await;

@@ -8,6 +8,7 @@
 //! - Input: each stream sorted by tags (absent first, then by bytes), time and stamp. A stream that is not is an error,
 //!   found before a row of the offending batch is used.
 //! - Output: sorted likewise, in batches of at most `ROWS_MAX` rows and about `BYTES_MAX` bytes of strings.
+//! - Rows that are deleted are taken away by one `Mask`, before versions unite, wherever streams are read.
 //! - Rows of equal key and equal stamp unite under every `Settle`, a later input and a later row counting as later.
 //! - Memory: one batch for each input, and those that the next output batch refers to.
 //! - Tags are compared by value; dictionaries may differ between batches and hold duplicates or values nobody uses.
@@ -23,6 +24,7 @@
 //! slices; only rows that interleave are copied.
 
 mod cutter;
+mod mask;
 mod merged;
 mod output;
 #[cfg(test)]
@@ -40,6 +42,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 
 pub use cutter::{Border, Cuts, Cutter, LongSeries, Piece};
+pub use mask::Mask;
 pub use merged::{Merged, merge_all};
 pub use sorted::slice_bytes;
 pub use survey::{Found, Survey};

@@ -63,6 +63,8 @@ pub struct FileRecord {
     /// Start of the aligned window and its width, nanoseconds.
     pub window_start: i64,
     pub window_width: i64,
+    /// Deletes of the table up to this entry of the catalog were carried out when the file was planned.
+    pub deletes_up_to: u64,
 }
 
 impl FileRecord {

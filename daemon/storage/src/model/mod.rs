@@ -7,6 +7,7 @@
 //! # Not here
 //! - Types that one room alone uses: they stay where they are used.
 
+mod deletes;
 mod error;
 mod file;
 mod ids;
@@ -18,6 +19,7 @@ mod stamp;
 mod time;
 mod window;
 
+pub use deletes::{RowDelete, Selection};
 pub use error::ErrorKind;
 pub use file::{FileRecord, SeriesKey, Tail};
 pub use ids::{ColumnId, DatabaseId, Epoch, FileId, NodeId, Position, TableId};

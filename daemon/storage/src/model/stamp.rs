@@ -45,6 +45,12 @@ impl Stamp {
         self.0 >> Self::WRITER_BITS
     }
 
+    /// The lowest stamp of a later microsecond, while there are such.
+    #[must_use]
+    pub fn above(other: Self) -> Self {
+        Self((other.micros() + 1).min(Self::MICROS_MAX) << Self::WRITER_BITS)
+    }
+
     /// The lowest stamp of `writer` that is above `self` and not before `now_micros`, while there are such stamps.
     #[must_use]
     pub fn next(self, now_micros: u64, writer: Writer) -> Self {

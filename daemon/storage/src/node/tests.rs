@@ -1,4 +1,5 @@
 mod adopting;
+mod deleting;
 mod lines;
 mod reaching;
 mod roles;
@@ -67,7 +68,7 @@ async fn rows_beyond_the_memory_for_other_nodes_are_an_error_until_they_are_in_f
     let store = Watched::new();
     let (writer, _) = start(&store, "n", 1).await;
     let mut small = config("m", Duration::from_secs(1));
-    small.replica = small.replica.map(|replica| replica::Config { bytes_max: 1000, ..replica });
+    small.replica = small.replica.map(|replica| replica::Config { bytes_max: 1000.into(), ..replica });
     let (reader, _) = start_with(&store, small, 2).await;
     for row in 0..100 {
         write(&writer, &format!("t,h=a v={row}i {row}\n")).await;
@@ -165,11 +166,11 @@ fn config(id: &str, replication_interval: Duration) -> Config {
             group_bytes_max: 4 << 20,
             waiting_writes_max: 100,
             waiting_bytes_max: 64 << 20,
-            buffer_bytes_max: 1 << 30,
+            buffer_bytes_max: (1 << 30).into(),
             answer_within: Duration::from_secs(30),
         }),
         snapshot: snapshot::Config {
-            bytes_max: 256 << 20,
+            bytes_max: (256 << 20).into(),
             periods_max: 600.into(),
             age_max: Duration::from_secs(900).into(),
             gen1: Duration::from_secs(600),
@@ -193,7 +194,7 @@ fn config(id: &str, replication_interval: Duration) -> Config {
         },
         replica: Some(replica::Config {
             interval: replication_interval,
-            bytes_max: 1 << 30,
+            bytes_max: (1 << 30).into(),
             start_within: Duration::from_secs(10),
         }),
     }

@@ -373,7 +373,7 @@ impl Follower {
         assert_eq!(committed.position, self.next, "the log of node {} was read out of order", self.peer.node);
         let held = replica.bytes();
         let bytes: usize = committed.tables.iter().map(Rows::bytes).sum();
-        let bytes_max = replica.config.bytes_max;
+        let bytes_max = replica.config.bytes_max.get();
         // One object that is larger than the whole limit may come when it is alone, or it never could.
         if held > 0 && held + bytes > bytes_max {
             return Err(Trouble::Waits(format!("rows of other nodes take {held} bytes, the limit is {bytes_max}")));

@@ -113,7 +113,7 @@ impl Pair {
             wire: Some(wire),
             metrics: Metrics::register(&::metrics::Registry::new()),
         };
-        let config = Config { interval, bytes_max: 1 << 20, start_within: Duration::from_secs(1) };
+        let config = Config { interval, bytes_max: (1 << 20).into(), start_within: Duration::from_secs(1) };
         let replica = Replica::start(config, parts).await;
         Self { store, feed, bucket, catalog, tasks, replica, writer, table, ends }
     }

@@ -1,9 +1,10 @@
 //! The empty snapshot of an idle writer, so that it does not hold back the settled stamp.
 //!
 //! # Promises
-//! - When this writer has nothing outside files and is the one whose stamp holds back what others have persisted, an entry
-//!   without files raises its persisted stamp to theirs, and it stamps above that from then on.
-//! - Nothing is raised beyond what others have persisted, so nodes that are all idle come to rest: no entry, no request.
+//! - When this writer has nothing outside files and is the one whose stamp holds back what others have persisted, or a
+//!   delete that waits until all rows before it are in files, an entry without files raises its persisted stamp to theirs,
+//!   and it stamps above that from then on.
+//! - Nothing is raised beyond that, so nodes that are all idle come to rest: no entry, no request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,9 +85,11 @@ impl Floor {
     }
 }
 
-/// The newest stamp others have persisted, when the settled stamp is below it because of this writer.
+/// The newest stamp others have persisted, or of a delete, when the settled stamp is below it because of this writer.
 fn held_back(state: &State, node: &NodeId, epoch: Epoch) -> Option<Stamp> {
     let own = state.nodes.get(node).filter(|own| own.epoch == epoch && !own.sealed)?;
-    let others = state.nodes.values().filter(|other| other.id != own.id).map(|other| other.persisted_stamp).max()?;
-    (own.persisted_stamp == state.settled() && own.persisted_stamp < others).then_some(others)
+    let others = state.nodes.values().filter(|other| other.id != own.id).map(|other| other.persisted_stamp);
+    let deletes = state.tables.values().flat_map(|table| &table.deletes).map(|delete| delete.stamp);
+    let newest = others.chain(deletes).max()?;
+    (own.persisted_stamp == state.settled() && own.persisted_stamp < newest).then_some(newest)
 }

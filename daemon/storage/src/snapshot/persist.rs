@@ -16,7 +16,7 @@ use crate::buffer::{Buffer, Frozen, Piece, Sorted};
 use crate::catalog::{self, Catalog, Change, State, Table};
 use crate::clock::Clock;
 use crate::files::{self, FileLayout, Stamps, WrittenFile};
-use crate::merge::{self, Layout, Merged, Settle};
+use crate::merge::{self, Layout, Mask, Merged, Settle};
 use crate::model::{Epoch, ErrorKind, FileRecord, NodeId, Stamp, TableSchema, TimeRange};
 use crate::tasks::Tasks;
 
@@ -110,7 +110,7 @@ impl Persister {
             let schema = Arc::clone(&table.schema);
             let pieces = pieces.clone();
             let origin = files::Origin::new(&self.catalog, table, self.node.clone(), window);
-            let about = About { origin: origin.clone(), range: window.range() };
+            let about = About { origin: origin.clone(), range: window.range(), mask: Mask::of_log(&table.deletes) };
             let file = self.tasks.cpu(move || encode(pieces, &schema, about)).await;
             let file = file.map_err(|source| Error::File { table: Arc::clone(&table.schema.name), source })?;
             if let Some(file) = file {
@@ -153,14 +153,15 @@ impl Persister {
 struct About {
     origin: files::Origin,
     range: TimeRange,
+    mask: Mask,
 }
 
 /// The rows of one window as a file in memory.
 fn encode(pieces: Vec<Arc<Piece>>, schema: &TableSchema, about: About) -> Result<Option<WrittenFile>, files::Error> {
     let sorted = Sorted::new(pieces, schema, about.range);
     let columns = Layout::of(schema);
-    let batches = sorted.batches(BATCH_ROWS).map(Ok::<_, merge::Error>);
+    let batches = sorted.batches(BATCH_ROWS).map(|batch| about.mask.apply(batch, &columns).map_err(merge::Error::from));
     // Nothing is settled by a snapshot: only versions that a newer one covers whole are left out.
     let kept = Merged::new(columns.clone(), vec![batches], Settle::UpTo(Stamp::SETTLED))?;
-    files::write(FileLayout { columns, origin: about.origin, stamps: Stamps::Any }, kept)
+    files::write(FileLayout { columns: columns.clone(), origin: about.origin, stamps: Stamps::Any }, kept)
 }

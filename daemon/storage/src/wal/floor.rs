@@ -50,6 +50,14 @@ impl StampFloor {
         given.floor = given.floor.max(stamp);
     }
 
+    /// A stamp above `stamp` and above all that this writer has given or seen; every one given from now on is above it.
+    #[must_use]
+    pub fn pass(&self, stamp: Stamp) -> Stamp {
+        let mut given = self.0.lock();
+        given.floor = Stamp::above(given.floor.max(stamp));
+        given.floor
+    }
+
     /// Promises that every stamp given from now on is above `floor`. `false`, and no promise, when an object past
     /// `persisted` has a stamp already: its rows are not in files, and may be below the floor.
     #[must_use]

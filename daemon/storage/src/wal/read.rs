@@ -108,7 +108,7 @@ impl Ended {
 
     /// The writer of our epoch, whose stamps are above `stamp`.
     fn into_writer(self, stamp: Stamp) -> Writer {
-        let Self { reader: Reader { bucket, tasks, cluster, node: id }, clock, node, last, .. } = self;
+        let Self { reader: Reader { bucket, tasks, cluster, node: id }, catalog, clock, node, last, .. } = self;
         Writer {
             bucket,
             clock,
@@ -121,6 +121,7 @@ impl Ended {
             last_stamp: stamp,
             object_bytes_max: format::INFLATED_BYTES_MAX,
             stamps: StampFloor::new(last, stamp),
+            catalog,
             feed: None,
         }
     }

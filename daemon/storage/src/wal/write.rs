@@ -21,6 +21,8 @@ pub struct Writer {
     pub(super) last_stamp: Stamp,
     pub(super) object_bytes_max: usize,
     pub(super) stamps: StampFloor,
+    /// Says what is deleted.
+    pub(super) catalog: Arc<Catalog>,
     pub(super) feed: Option<Arc<Feed>>,
 }
 
@@ -30,6 +32,8 @@ impl Writer {
     pub async fn append(&mut self, tables: Vec<Rows>) -> Result<Committed, Error> {
         let position = self.next;
         let (last, now, slot) = (self.last_stamp, self.clock.now_micros(), self.slot);
+        // Whoever has read of a delete writes rows that are newer than it.
+        let last = last.max(self.catalog.state().deleted_stamp);
         let stamp = self.stamps.give(position, |floor| last.max(floor).next(now, slot));
         let max = self.object_bytes_max;
         let (payload, tables) = self.tasks.cpu(move || (format::encode(&tables, max), tables)).await;

@@ -11,7 +11,7 @@ use storage::bucket::{Key, Store};
 use storage::catalog::{Description, Limits};
 use storage::clock::Clock;
 use storage::ingest::{Answer, BadLines, Precision, Write};
-use storage::merge::{Layout, Settle, merge_all};
+use storage::merge::{Layout, Mask, Settle, merge_all};
 use storage::model::{NodeId, TimeRange};
 use storage::node::{Config, Node, World};
 use storage::tasks::{Cpu, Tasks};
@@ -41,11 +41,11 @@ fn config(node: &str, pid: u32) -> Config {
             group_bytes_max: 4 << 20,
             waiting_writes_max: 100,
             waiting_bytes_max: 64 << 20,
-            buffer_bytes_max: 1 << 30,
+            buffer_bytes_max: (1 << 30).into(),
             answer_within: Duration::from_secs(30),
         }),
         snapshot: snapshot::Config {
-            bytes_max: 256 << 20,
+            bytes_max: (256 << 20).into(),
             periods_max: 600.into(),
             age_max: Duration::from_secs(3600).into(),
             gen1: Duration::from_secs(600),
@@ -69,7 +69,7 @@ fn config(node: &str, pid: u32) -> Config {
         },
         replica: Some(replica::Config {
             interval: Duration::from_secs(1),
-            bytes_max: 64 << 20,
+            bytes_max: (64 << 20).into(),
             start_within: Duration::from_secs(10),
         }),
     }
@@ -117,7 +117,8 @@ pub(crate) async fn read(node: &Node) -> Vec<String> {
         let bytes = node.bucket.find(&Key::from(&*file.path)).await.unwrap().expect("the file is there");
         let batches = files::Reader::open(&file.path, bytes, file.tail)
             .unwrap()
-            .map(|b| files::padded(&file.path, &b.unwrap(), &layout.schema).unwrap());
+            .map(|b| files::padded(&file.path, &b.unwrap(), &layout.schema).unwrap())
+            .map(|b| Mask::of_file(&view.deletes, file).apply(b, &layout).unwrap());
         inputs.push(batches.collect());
     }
     let merged = merge_all(layout, inputs, Settle::All).expect("the inputs are sorted");

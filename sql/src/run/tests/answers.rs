@@ -1,5 +1,7 @@
 //! Equal answers for equal data, whatever the layout.
 
+use storage::model::{RowDelete, Selection, Stamp, TimeRange};
+
 use super::*;
 use crate::tables::fixture::{Random, Row, united};
 
@@ -60,6 +62,50 @@ async fn any_way_to_cut_the_same_rows_gives_the_same_answers() {
             check_same(&settled, &dealt, text, seed).await;
         }
     }
+}
+
+#[tokio::test]
+async fn rows_that_are_deleted_are_in_no_answer_whatever_the_layout() {
+    for seed in 0..6 {
+        let mut random = Random(seed * 104_729 + 1);
+        let len = 20 + random.below(400);
+        let versions = random.rows(len);
+        let deletes: Vec<RowDelete> = (1..=3)
+            .map(|version| {
+                let min = random.below(60) as i64 * 1_000_000_000;
+                let time = TimeRange::new(min, min + random.below(40) as i64 * 1_000_000_000).unwrap();
+                let host = (random.below(4) > 0).then(|| format!("h{}", random.below(4)).into());
+                let tags = if version == 1 { [].into() } else { [(0, [host].into())].into() };
+                let stamp = Stamp(random.below(len));
+                RowDelete { version, stamp, at_ms: 0, which: Selection { time, tags } }
+            })
+            .collect();
+        let is_left = |row: &&Row| {
+            let of_host = |d: &RowDelete| {
+                d.which.tags.get(&0).is_none_or(|hosts| hosts.contains(&row.host.as_deref().map(Into::into)))
+            };
+            !deletes.iter().any(|d| row.stamp < d.stamp.0 && d.which.time.contains(row.time) && of_host(d))
+        };
+        let left: Vec<Row> = versions.iter().filter(is_left).cloned().collect();
+        let settled = engine(&Cluster::new().file(united(&left)).await);
+        let dealt = Cluster::dealt(&versions, &mut random).await;
+        let masked = engine(&deletes.into_iter().fold(dealt, Cluster::delete));
+        for text in QUERIES.iter().chain(ORDERED) {
+            check_same(&settled, &masked, text, seed).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_counted_from_its_record_again_once_it_is_without_what_was_deleted() {
+    let rows = united(&Random(3).rows(200));
+    let which = Selection { time: TimeRange { min: 0, max: 1_000_000_000 }, tags: [].into() };
+    let delete = RowDelete { version: 7, stamp: Stamp(500), at_ms: 0, which };
+    let left = rows.iter().filter(|row| row.time > 1_000_000_000).count();
+    let mut cluster = Cluster::new().checked_file(rows.clone()).await.delete(delete);
+    assert_eq!(value(&engine(&cluster), "SELECT count(*) FROM cpu").await, left.to_string());
+    Arc::make_mut(&mut cluster.files[0]).deletes_up_to = 7;
+    assert_eq!(value(&engine(&cluster), "SELECT count(*) FROM cpu").await, rows.len().to_string());
 }
 
 #[tokio::test]

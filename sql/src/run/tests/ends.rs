@@ -19,7 +19,7 @@ async fn a_query_that_takes_too_long_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_needs_too_much_memory_ends_with_the_names_of_the_holders() {
     let cluster = Cluster::new();
-    let config = EngineConfig { memory_bytes: 1 << 20, ..config() };
+    let config = EngineConfig { memory_bytes: (1 << 20).into(), ..config() };
     let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
     let text = "SELECT value FROM generate_series(1, 10000000) ORDER BY value DESC";
     let error = ask(&engine, query(text)).await.unwrap_err();
@@ -47,7 +47,7 @@ async fn dropping_the_answer_cancels_the_query() {
 
 /// A query that would take hours, and stops at once when it is dropped: its task ends, and what it holds goes.
 async fn check_stops(text: &str, target_partitions: usize) {
-    let config = EngineConfig { target_partitions, options: Vec::new(), ..config() };
+    let config = EngineConfig { target_partitions, options: Arc::<str>::default().into(), ..config() };
     let cluster = Cluster::new();
     let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
     let call = engine.run(query(text));
@@ -56,7 +56,7 @@ async fn check_stops(text: &str, target_partitions: usize) {
     let dropped = tokio::time::Instant::now();
     loop {
         let running = value(&engine, "SELECT count(*) FROM system.queries WHERE running").await;
-        if running == "1" && engine.shared.sessions.reserved_bytes() == 0 {
+        if running == "1" && engine.shared.sessions.pool().reserved() == 0 {
             return;
         }
         // Nothing here is optimised, and the machine may be busy.
@@ -118,9 +118,9 @@ async fn a_file_that_cannot_be_read_fails_the_query_by_name() {
 #[tokio::test]
 async fn queries_beyond_the_limit_wait() {
     let cluster = Cluster::new();
-    let config = EngineConfig { concurrent_queries_max: 1, ..config() };
+    let config = EngineConfig { concurrent_queries_max: 1.into(), ..config() };
     let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
-    let first = Arc::clone(&engine.shared.permits).acquire_owned().await.unwrap();
+    let first = engine.shared.permits.take().await.unwrap();
     let second = Query { timeout: Some(Duration::from_millis(50)), ..query("SELECT 1") };
     assert_eq!(ask(&engine, second).await.unwrap_err().kind(), QueryErrorKind::Timeout);
     drop(first);
@@ -130,9 +130,9 @@ async fn queries_beyond_the_limit_wait() {
 #[tokio::test]
 async fn queries_beyond_those_that_may_wait_are_refused() {
     let cluster = Cluster::new();
-    let config = EngineConfig { concurrent_queries_max: 1, ..config() };
+    let config = EngineConfig { concurrent_queries_max: 1.into(), ..config() };
     let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
-    let permit = Arc::clone(&engine.shared.permits).acquire_owned().await.unwrap();
+    let permit = engine.shared.permits.take().await.unwrap();
     let first = (engine.shared.place().unwrap(), permit);
     let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(ask(&engine, query("SELECT 1")))).collect();
     for query in &mut waiting {
@@ -150,7 +150,7 @@ async fn queries_beyond_those_that_may_wait_are_refused() {
 #[tokio::test]
 async fn queries_whose_rows_nobody_takes_let_others_run_and_go_on_later() {
     let cluster = Cluster::new();
-    let config = EngineConfig { concurrent_queries_max: 1, ..config() };
+    let config = EngineConfig { concurrent_queries_max: 1.into(), ..config() };
     let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
     let mut asleep = Vec::new();
     for _ in 0..5 {
@@ -162,7 +162,7 @@ async fn queries_whose_rows_nobody_takes_let_others_run_and_go_on_later() {
         let read: usize = answer.rows.map(|batch| batch.unwrap().num_rows()).collect::<Vec<_>>().await.iter().sum();
         assert_eq!(read, 100_000);
     }
-    assert_eq!(engine.shared.permits.available_permits(), 1);
+    assert_eq!(engine.shared.permits.free(), 1);
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn a_query_that_has_ended_holds_no_memory_though_its_rows_are_not_read() {
     for _ in 0..200 {
         let text = "SELECT phase FROM system.queries ORDER BY issue_time LIMIT 1";
         if value(&engine, text).await == "success" {
-            assert_eq!(engine.shared.sessions.reserved_bytes(), 0);
+            assert_eq!(engine.shared.sessions.pool().reserved(), 0);
             drop(answer);
             return;
         }

@@ -13,6 +13,7 @@ use arrow_array::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
 use storage::catalog::Access;
+use storage::node::Insight;
 
 use super::{Engine, EngineConfig, Error, Param, Query};
 use crate::system::Facts;
@@ -20,10 +21,10 @@ use crate::tables::fixture::Cluster;
 
 fn config() -> EngineConfig {
     EngineConfig {
-        memory_bytes: 256 << 20,
+        memory_bytes: (256 << 20).into(),
         target_partitions: 3,
-        options: vec![("datafusion.execution.batch_size".to_owned(), "37".to_owned())],
-        concurrent_queries_max: 4,
+        options: Arc::<str>::from("datafusion.execution.batch_size:37").into(),
+        concurrent_queries_max: 4.into(),
         default_timeout: Some(Duration::from_secs(60)).into(),
         runtime: tokio::runtime::Handle::current(),
         registry: metrics::Registry::new(),
@@ -32,8 +33,8 @@ fn config() -> EngineConfig {
     }
 }
 
-fn facts(query_log_entries: usize) -> Arc<Facts> {
-    Arc::new(Facts::new("node0".to_owned(), query_log_entries, Arc::default(), Arc::default()))
+fn facts(query_log_entries: u64) -> Arc<Facts> {
+    Arc::new(Facts::new("node0".to_owned(), query_log_entries.into(), Insight::default(), Arc::default()))
 }
 
 fn engine(cluster: &Cluster) -> Engine {

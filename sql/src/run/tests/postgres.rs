@@ -18,6 +18,7 @@ fn asked(text: &str) -> Query {
             ("server_version_num".to_owned(), "150013".to_owned()),
             ("search_path".to_owned(), "\"$user\", public".to_owned()),
         ],
+        activity: None,
     };
     Query { postgres: Some(Arc::new(session)), door: "pg", ..query(text) }
 }
@@ -100,7 +101,7 @@ async fn what_only_postgres_has_is_understood() {
         ("SELECT pg_size_pretty(20480), pg_size_pretty(NULL)", "20 kB|-"),
         ("SELECT ARRAY(SELECT relname FROM pg_class WHERE relname = 'cpu')", "[cpu]"),
         (
-            "SELECT (SELECT description FROM pg_description d WHERE d.objoid = c.oid) FROM pg_class c WHERE relname = 'cpu'",
+            "SELECT (SELECT description FROM pg_description d WHERE d.objoid = c.oid AND d.objsubid = 0) FROM pg_class c WHERE relname = 'cpu'",
             "-",
         ),
         ("SELECT typreceive FROM pg_type WHERE typreceive <> 0 AND oid = 1184", "timestamptz_recv"),

@@ -72,7 +72,7 @@ async fn users_tables_are_under_iox_and_system_tables_under_system() {
     let engine = engine(&two_files().await);
     let text = "SELECT table_schema, table_name FROM information_schema.tables \
                 WHERE table_schema <> 'information_schema' ORDER BY table_schema, table_name";
-    let expected = "iox|cpu\nsystem|compaction_events\nsystem|databases\nsystem|influxdb_schema\nsystem|parquet_files\nsystem|queries\nsystem|retention\nsystem|tables";
+    let expected = "iox|cpu\nsystem|columns\nsystem|compaction_events\nsystem|databases\nsystem|deletes\nsystem|distinct_caches\nsystem|documentation\nsystem|influxdb_schema\nsystem|last_caches\nsystem|parquet_files\nsystem|queries\nsystem|retention\nsystem|tables";
     assert_eq!(value(&engine, text).await, expected);
     let internal = Query { database: "_internal".into(), ..query(text) };
     let batches = ask(&engine, internal).await.unwrap();

@@ -133,7 +133,12 @@ impl Words<'_> {
             self.expect("level")?;
             return Ok(Command::Show("transaction_isolation".to_owned()));
         }
-        self.dotted_name().map(Command::Show)
+        let mut name = self.dotted_name()?;
+        // Settings of the node may be called as their flags are.
+        while self.is_symbol('-') {
+            name = format!("{name}-{}", self.dotted_name()?);
+        }
+        Ok(Command::Show(name))
     }
 
     pub(super) fn reset(&mut self) -> Result<Command, Refusal> {

@@ -3,12 +3,13 @@
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::deletes::tests::delete;
 use super::tests::{
     audit, configure, create_database, create_table, create_token, describe, drop_database, drop_table, open, persist,
     register, replace, stop, take,
 };
 use super::*;
-use crate::catalog::Dropped;
+use crate::catalog::{Cache, CacheKind, Dropped};
 use crate::model::{ColumnId, DatabaseId, Epoch, FileId, NodeId, TableId};
 
 const ENTRIES: u64 = 4_000;
@@ -38,6 +39,7 @@ fn whatever_entries_say_the_state_stays_whole_and_never_goes_back() {
 fn check_goes_on(before: &State, after: &State) {
     assert!(after.settled() >= before.settled());
     assert!(after.next_database >= before.next_database && after.next_table >= before.next_table);
+    assert!(after.deleted_stamp >= before.deleted_stamp);
     assert!(after.file_floor >= before.file_floor && after.compactor.term >= before.compactor.term);
     for (id, old) in &before.nodes {
         let new = &after.nodes[id];
@@ -46,6 +48,7 @@ fn check_goes_on(before: &State, after: &State) {
     for (id, old) in &before.tables {
         let now = after.tables.get(id);
         assert!(now.is_none_or(|new| new.schema.columns.starts_with(&old.schema.columns)), "columns are only added");
+        assert!(now.is_none_or(|new| new.last_delete >= old.last_delete));
         let kept = |file: &FileId| after.removed.contains_key(file) || now.is_some_and(|t| t.files.contains_key(file));
         // An entry of two changes can remove a file and forget it.
         let lost = old.files.keys().filter(|file| !kept(file)).count();
@@ -62,7 +65,19 @@ pub(in crate::catalog) fn any_change(chance: &mut StdRng, state: &State) -> Chan
     let node = |name: &str| NodeId::new(name).expect("the name is valid");
     let table = near(state.next_table, chance);
     let epoch = state.nodes.get(&node("n")).map_or(0, |n| n.epoch.0);
-    match chance.random_range(0..27) {
+    match chance.random_range(0..32) {
+        27 => delete(id, state.settled().max(state.deleted_stamp).0 + u64::from(id), &[]),
+        28 => Change::ForgetDeletes {
+            table: TableId(id),
+            deletes: vec![state.tables.get(&TableId(id)).map_or(1, |t| t.last_delete)],
+        },
+        29 => delete(id, state.version, &[0]),
+        30 => Change::CreateCache {
+            table: TableId(id),
+            name: name.into(),
+            cache: Cache::Distinct { columns: vec![ColumnId(id as u16)], cardinality_max: 1, age_max_seconds: 1 },
+        },
+        31 => Change::DropCache { table: TableId(id), kind: CacheKind::Distinct, name: name.into() },
         24 => configure(name, None, (id % 3 != 0).then_some("1")),
         25 => configure(name, Some("n"), (id % 2 == 0).then_some("2")),
         26 => audit(name),

@@ -51,13 +51,13 @@ impl State {
     }
 
     pub(super) fn open_epoch(&mut self, id: &NodeId, epoch: Epoch, process: u128) -> Outcome {
-        let settled = self.settled();
+        let settled = self.settled().max(self.deleted_stamp);
         let node = self.member_mut(id)?;
         if node.epoch.0.checked_add(1) != Some(epoch.0) {
             return Err(format!("epoch {epoch} of node {id} does not follow epoch {}", node.epoch));
         }
         if node.sealed {
-            // Whatever it writes now must be newer than what everybody already takes for settled.
+            // Whatever it writes now must be newer than what everybody already takes for settled, or for deleted.
             node.persisted_stamp = node.persisted_stamp.max(settled);
             node.persisted_epoch = epoch;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Outcome, all_differ, expect_next};
-use crate::catalog::{Change, Database, Dropped, State, Table};
+use crate::catalog::{Cache, CacheName, Change, Database, Dropped, State, Table};
 use crate::model::{Column, ColumnId, DatabaseId, SEQ_COLUMN, TIME_COLUMN, TableId, TableSchema};
 
 impl State {
@@ -59,8 +59,9 @@ impl State {
         self.next_table = id.0.checked_add(1).ok_or("there are no table ids left")?;
         let schema = Arc::new(TableSchema { table: *id, name: Arc::clone(name), columns: columns.clone() });
         let (database, retention_ns) = (*database, *retention_ns);
-        self.tables
-            .insert(*id, Arc::new(Table { database, schema, retention_ns, files: Default::default(), dropped: None }));
+        let (files, deletes, caches) = Default::default();
+        let table = Table { database, schema, retention_ns, files, deletes, last_delete: 0, caches, dropped: None };
+        self.tables.insert(*id, Arc::new(table));
         Ok(())
     }
 
@@ -94,6 +95,22 @@ impl State {
         Ok(())
     }
 
+    pub(super) fn create_cache(&mut self, id: TableId, name: &Arc<str>, cache: &Cache) -> Outcome {
+        let table = self.live_table_mut(id)?;
+        check_cache(&table.schema, cache)?;
+        let key = (cache.kind(), Arc::clone(name));
+        if name.is_empty() || table.caches.contains_key(&key) {
+            return Err(format!("cache name '{name}' is taken or empty in table {id}"));
+        }
+        table.caches.insert(key, cache.clone());
+        Ok(())
+    }
+
+    pub(super) fn drop_cache(&mut self, id: TableId, name: CacheName) -> Outcome {
+        let removed = self.live_table_mut(id)?.caches.remove(&name);
+        removed.map(drop).ok_or_else(|| format!("cache '{}' of table {id} does not exist", name.1))
+    }
+
     pub(super) fn forget_table(&mut self, id: TableId) -> Outcome {
         let table = self.tables.get(&id).ok_or_else(|| no_table(id))?;
         if self.is_live(table) {
@@ -124,7 +141,7 @@ impl State {
         }
     }
 
-    fn live_table_mut(&mut self, id: TableId) -> Result<&mut Table, String> {
+    pub(super) fn live_table_mut(&mut self, id: TableId) -> Result<&mut Table, String> {
         let live = self.tables.get(&id).map(|table| self.is_live(table)).ok_or_else(|| no_table(id))?;
         let table = self.tables.get_mut(&id).filter(|_| live);
         table.map(Arc::make_mut).ok_or_else(|| format!("table {id} is dropped"))
@@ -152,6 +169,7 @@ impl State {
     pub(super) fn check_tables(&self) -> Outcome {
         for (id, table) in &self.tables {
             check_columns(&table.schema.columns)?;
+            table.caches.values().try_for_each(|cache| check_cache(&table.schema, cache))?;
             let home = self.databases.get(&table.database).ok_or_else(|| no_database(table.database))?;
             let listed = home.tables.get(&table.schema.name) == Some(id);
             if *id != table.schema.table || id.0 >= self.next_table || listed != table.dropped.is_none() {
@@ -200,10 +218,17 @@ fn check_columns(columns: &[Column]) -> Outcome {
     all_differ("column", columns.iter().map(|c| &c.name))
 }
 
+fn check_cache(schema: &TableSchema, cache: &Cache) -> Outcome {
+    match cache.columns().find(|id| usize::from(id.0) >= schema.columns.len()) {
+        Some(id) => Err(format!("a cache names column {id}, which table {} does not have", schema.table)),
+        None => Ok(()),
+    }
+}
+
 fn no_database(id: DatabaseId) -> String {
     format!("database {id} does not exist")
 }
 
-fn no_table(id: TableId) -> String {
+pub(super) fn no_table(id: TableId) -> String {
     format!("table {id} does not exist")
 }

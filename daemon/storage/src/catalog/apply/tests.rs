@@ -5,7 +5,7 @@ use crate::model::{
     TableId, TimeRange, Writer,
 };
 
-const HIDDEN: Dropped = Dropped { at_ms: 5, hard_delete_at_ms: Some(9) };
+pub(super) const HIDDEN: Dropped = Dropped { at_ms: 5, hard_delete_at_ms: Some(9) };
 
 #[test]
 fn databases_are_numbered_named_once_and_never_numbered_again() {
@@ -387,7 +387,7 @@ fn a_state_that_contradicts_itself_is_found() {
 
 /// Whether `change` holds after `before`, each change in an entry of its own; else a part of the reason.
 #[track_caller]
-fn check(before: &[Change], change: Change, expected: Result<(), &str>) {
+pub(super) fn check(before: &[Change], change: Change, expected: Result<(), &str>) {
     let mut state = state_of(before);
     let untouched = state.clone();
     match (state.apply(state.version + 1, std::slice::from_ref(&change)), expected) {
@@ -410,7 +410,7 @@ fn state_of(changes: &[Change]) -> State {
 }
 
 /// A database `a` with a table `t` of the columns `x` and `y`.
-fn plant() -> Vec<Change> {
+pub(super) fn plant() -> Vec<Change> {
     vec![create_database(1, "a"), create_table(1, "t", &["x", "y"])]
 }
 
@@ -527,5 +527,6 @@ fn record(table: u32, id: u128, stamp: u64) -> Arc<FileRecord> {
         level: 1,
         window_start: 0,
         window_width: 1,
+        deletes_up_to: 0,
     })
 }

@@ -11,12 +11,33 @@ impl Operator<'_> {
     pub async fn configure(&self, name: &str, node: Option<&NodeId>, value: Option<&str>) -> Result<(), Error> {
         self.commit(|state| decide_configure(state, name, (node, value))).await
     }
+
+    /// Ends all that was set for one node, or for all nodes together when there is no `node`.
+    pub async fn reset_all(&self, node: Option<&NodeId>) -> Result<(), Error> {
+        self.commit(|state| decide_reset_all(state, node)).await
+    }
+}
+
+fn decide_reset_all(state: &State, node: Option<&NodeId>) -> Decision<()> {
+    expect_member(state, node)?;
+    let of_node = state.settings.keys().filter(|(_, of)| of.as_ref() == node);
+    let reset = |(name, node): &(Arc<str>, Option<NodeId>)| Change::Configure {
+        name: Arc::clone(name),
+        node: node.clone(),
+        value: None,
+    };
+    Ok((of_node.map(reset).collect(), ()))
+}
+
+fn expect_member(state: &State, node: Option<&NodeId>) -> Result<(), Error> {
+    match node.filter(|node| state.members().all(|member| member.id != **node)) {
+        Some(node) => Err(not_found(node.as_str())),
+        None => Ok(()),
+    }
 }
 
 fn decide_configure(state: &State, name: &str, (node, value): (Option<&NodeId>, Option<&str>)) -> Decision<()> {
-    if let Some(node) = node.filter(|node| state.members().all(|member| member.id != **node)) {
-        return Err(not_found(node.as_str()));
-    }
+    expect_member(state, node)?;
     let key: (Arc<str>, Option<NodeId>) = (name.into(), node.cloned());
     if state.settings.get(&key).map(|value| &**value) == value {
         return Ok((Vec::new(), ()));

@@ -32,7 +32,7 @@ fn rules() -> Rules {
 
 fn moment(settled: u64, now: i64) -> Moment {
     // Batches of no columns take no memory, so that the bytes of a plan are those of its files.
-    Moment { settled: Stamp(settled), now, columns: 0, unreadable: BTreeSet::new() }
+    Moment { settled: Stamp(settled), now, columns: 0, unreadable: BTreeSet::new(), wanted: None }
 }
 
 /// A file made long ago with the keys `a..=z`, unless said otherwise.
@@ -55,6 +55,7 @@ fn file(number: u128, minute: i64, rows: u64, stamp: u64) -> FileRecord {
         level: 1,
         window_start: start,
         window_width: GEN1,
+        deletes_up_to: 0,
     }
 }
 
@@ -129,6 +130,24 @@ fn what_cannot_be_read_is_left_alone_and_nothing_else() {
     let moment = Moment { unreadable: BTreeSet::from([FileId(1)]), ..moment(100, NOW + 60 * MINUTE) };
     let found = plans(files.iter(), &moment, &rules());
     assert_eq!(found.iter().map(|p| p.inputs[0].id.0).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn what_is_wanted_waits_for_nothing_and_is_no_more_than_was_wanted() {
+    let made = u128::try_from(NOW / 1_000_000).expect("after 1970") << 80;
+    let young = |number, minute, stamp| FileRecord { id: FileId(made | number), ..file(0, minute, 10, stamp) };
+    let files = [young(1, 0, 5), young(2, 10, 0), young(3, 40, 6), young(4, 100, 101)];
+    check(&files, 5, &[]);
+    let files: Vec<_> = files.into_iter().map(Arc::new).collect();
+    let wanted = |min, max| {
+        let wanted = TimeRange::new(NOW + min * MINUTE, NOW + max * MINUTE);
+        let found = plans(files.iter(), &Moment { wanted, ..moment(100, NOW + 5 * MINUTE) }, &rules());
+        found.iter().map(|p| p.inputs.iter().map(|f| f.id.0 - made).collect()).collect::<Vec<Vec<_>>>()
+    };
+    assert_eq!(wanted(0, 200), [vec![1, 2], vec![3]], "and not what is not settled everywhere");
+    assert_eq!(wanted(5, 6), [[1]]);
+    assert_eq!(wanted(45, 46), [[3]]);
+    assert!(wanted(60, 90).is_empty());
 }
 
 #[test]
@@ -236,6 +255,7 @@ impl World {
             level,
             window_start: start,
             window_width: width,
+            deletes_up_to: 0,
         };
         self.files.insert(id, (Arc::new(record), batches));
     }
@@ -312,16 +332,18 @@ fn plans_come_to_an_end_with_every_row_settled_and_few_files() {
             ..rules()
         };
         let mut world = World { rng, files: BTreeMap::new(), oracle: BTreeMap::new(), next: 0 };
+        // Whoever wants all at once, again and again, comes to an end too.
+        let wanted = (seed % 2 == 0).then_some(TimeRange::ALL);
         let mut stamp = 0;
         for _ in 0..world.rng.random_range(1..30) {
             stamp += 1;
             world.snapshot(stamp);
             if world.rng.random_bool(0.3) {
                 let settled = Stamp(world.rng.random_range(0..=stamp));
-                world.look(settled, &rules);
+                world.look((settled, wanted), &rules);
             }
         }
-        let rounds = (0..500).find(|_| world.look(Stamp(stamp), &rules) == 0);
+        let rounds = (0..500).find(|_| world.look((Stamp(stamp), wanted), &rules) == 0);
         assert!(rounds.is_some(), "seed {seed}: plans without end");
         assert!(world.files.values().all(|(f, _)| !is_unsettled(f)), "seed {seed}: unsettled rows are left");
         let records: Vec<_> = world.files.values().map(|(f, _)| Arc::clone(f)).collect();
@@ -336,9 +358,10 @@ fn plans_come_to_an_end_with_every_row_settled_and_few_files() {
 
 impl World {
     /// Returns how many plans there were.
-    fn look(&mut self, settled: Stamp, rules: &Rules) -> usize {
+    fn look(&mut self, (settled, wanted): (Stamp, Option<TimeRange>), rules: &Rules) -> usize {
         let records: Vec<_> = self.files.values().map(|(f, _)| Arc::clone(f)).collect();
-        let plans = plans(records.iter(), &moment(settled.0, NOW + 10_000 * MINUTE), rules);
+        let moment = Moment { wanted, ..moment(settled.0, NOW + 10_000 * MINUTE) };
+        let plans = plans(records.iter(), &moment, rules);
         for plan in &plans {
             let bytes: u64 = plan.inputs.iter().map(|f| f.size_bytes).sum();
             assert!(!plan.inputs.is_empty() && plan.inputs.len() <= rules.files_max, "{} files", plan.inputs.len());

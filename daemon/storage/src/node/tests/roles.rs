@@ -1,7 +1,8 @@
 //! One of several nodes compacts and adopts, whatever happens to it.
 
 use super::*;
-use crate::model::Epoch;
+use crate::compaction::{Merged, Wanted};
+use crate::model::{Epoch, TimeRange};
 
 fn id(name: &str) -> NodeId {
     NodeId::new(name).unwrap()
@@ -87,4 +88,32 @@ async fn a_node_that_comes_back_goes_on_with_its_own_log() {
     assert_eq!(tasks.failure(), None);
     let record = Arc::clone(&first.catalog.state().nodes[&id("m")]);
     assert_eq!((record.epoch, record.sealed), (Epoch(3), false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_operator_wants_merged_is_merged_at_once_by_whoever_compacts() {
+    let store = Watched::new();
+    let (first, _) = start(&store, "n", 1).await;
+    let (second, _) = start(&store, "m", 2).await;
+    for row in 0..3 {
+        write(&first, &format!("t,h=a v=1i {}\n", START_MICROS * 1000 + row)).await;
+        assert!(take_snapshot(&first).await);
+    }
+    // The other one has to say that it has nothing older.
+    seconds(15).await;
+    let give = async |node: &Node, table| {
+        let wanted = Wanted { table: TableId(table), range: TimeRange::ALL };
+        node.orders.as_ref().unwrap().give(wanted).await
+    };
+    assert_eq!(first.catalog.state().tables[&TableId(1)].files.len(), 3, "they wait for the end of their window");
+    let refused = give(&second, 1).await.expect_err("it does not compact");
+    assert!(matches!(refused, compaction::Error::SteppedDown(_)), "{refused}");
+    assert_eq!(give(&first, 1).await.unwrap(), Merged { files_before: 3, files_after: 1 });
+    assert_eq!(give(&first, 1).await.unwrap(), Merged { files_before: 1, files_after: 1 });
+    let refused = give(&first, 7).await.expect_err("there is none");
+    assert_eq!(refused.kind(), ErrorKind::NotFound);
+    let orders = first.orders.clone().unwrap();
+    first.stop().await;
+    let refused = orders.give(Wanted { table: TableId(1), range: TimeRange::ALL }).await.expect_err("it stopped");
+    assert!(matches!(refused, compaction::Error::SteppedDown(_)), "{refused}");
 }

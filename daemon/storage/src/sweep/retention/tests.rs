@@ -137,5 +137,6 @@ fn file(id: u128, (series, (min, max), stamp): Given) -> FileRecord {
         level: 1,
         window_start: 0,
         window_width: 1_000,
+        deletes_up_to: 0,
     }
 }
