@@ -5,7 +5,7 @@ use storage::catalog::{CacheKind, Deletion, HardDelete, NewCache, NewTable, Perm
 use storage::model::{FieldType, Retention, TimeRange};
 use uuid::Uuid;
 
-use crate::system::conditions;
+use crate::system::{conditions, instant};
 
 /// One change that an operator wants. Shown, it is a statement that means the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,7 +190,7 @@ impl Display for Command {
             Self::CompactTable { table, window } => {
                 write!(f, "COMPACT TABLE {table}")?;
                 let Some(TimeRange { min, max }) = window else { return Ok(()) };
-                let (from, to) = (super::exact_instant_text(*min), super::exact_instant_text(max.saturating_add(1)));
+                let (from, to) = (instant(*min), instant(max.saturating_add(1)));
                 write!(f, " WINDOW '{from}' TO '{to}'")
             }
             Self::Configure { setting, node, value } => {

@@ -55,6 +55,5 @@ pub use answer::Tag;
 pub use command::{Command, Grant, Named, TableRef};
 pub use operator::{Asker, Done, Operator};
 pub use orders::{Compacted, Hands};
-use parse::exact_instant_text;
 pub use parse::{hard_delete_at, instant_text, is_command};
 pub(crate) use parse::{parse, shown_setting};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arrow_array::{TimestampMillisecondArray, TimestampNanosecondArray};
+use arrow_array::TimestampMillisecondArray;
 use datafusion::arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -314,12 +314,6 @@ pub fn hard_delete_at(when: Option<&str>) -> Result<HardDelete> {
             Ok(HardDelete::At(u64::try_from(ns / 1_000_000).unwrap_or(0)))
         }
     }
-}
-
-/// `2026-01-02T03:04:05.000000006Z`.
-pub(super) fn exact_instant_text(ns: i64) -> String {
-    let array = TimestampNanosecondArray::from(vec![ns]).with_timezone("UTC");
-    array_value_to_string(&array, 0).unwrap_or_else(|_| format!("{ns}ns"))
 }
 
 /// `2026-01-02T03:04:05.006Z`.

@@ -31,25 +31,21 @@ struct Shown<'a> {
 }
 
 fn rows(world: &World) -> Result<Vec<ArrayRef>, ArrowError> {
-    let live = world.state.databases.values().filter(|database| database.dropped.is_none());
-    let shown = live.filter(|database| world.database.as_ref().is_none_or(|asked| asked.id == database.id));
     let mut columns = Vec::new();
-    for database in shown {
-        for table in database.tables.values().filter_map(|id| world.state.table(*id)) {
-            let kinds = table.schema.columns.iter().map(|column| match column.kind {
-                ColumnKind::Tag => (&*column.name, "tag", "string"),
-                ColumnKind::Field(_) => (&*column.name, "field", word(column.kind)),
-            });
-            let all = kinds.chain([(TIME_COLUMN, "time", "timestamp")]);
-            columns.extend((1..).zip(all).map(|(ordinal, (column, kind, data_type))| Shown {
-                database: &database.name,
-                table: &table.schema.name,
-                column,
-                kind,
-                data_type,
-                ordinal,
-            }));
-        }
+    for (database, table) in world.live_tables() {
+        let kinds = table.schema.columns.iter().map(|column| match column.kind {
+            ColumnKind::Tag => (&*column.name, "tag", "string"),
+            ColumnKind::Field(_) => (&*column.name, "field", word(column.kind)),
+        });
+        let all = kinds.chain([(TIME_COLUMN, "time", "timestamp")]);
+        columns.extend((1..).zip(all).map(|(ordinal, (column, kind, data_type))| Shown {
+            database: &database.name,
+            table: &table.schema.name,
+            column,
+            kind,
+            data_type,
+            ordinal,
+        }));
     }
     let text = |of: fn(&Shown<'_>) -> String| column::<StringViewArray, _, _>(&columns, |shown| Some(of(shown)));
     Ok(vec![

@@ -26,11 +26,8 @@ fn schema() -> SchemaRef {
 }
 
 fn rows(world: &World) -> Result<Vec<ArrayRef>, ArrowError> {
-    let databases = world.state.databases.values().filter(|database| database.dropped.is_none());
-    let shown = databases.filter(|database| world.database.as_ref().is_none_or(|asked| asked.id == database.id));
-    let deletes: Vec<_> = shown
-        .flat_map(|database| database.tables.values().map(move |table| (database, table)))
-        .filter_map(|(database, table)| Some((database, world.state.tables.get(table)?)))
+    let deletes: Vec<_> = world
+        .live_tables()
         .flat_map(|(database, table)| table.deletes.iter().map(move |delete| (database, table, delete)))
         .collect();
     let ms = |delete: &RowDelete| i64::try_from(delete.at_ms).unwrap_or(i64::MAX);
@@ -78,8 +75,8 @@ fn one_of(tag: &str, values: &[Option<&str>]) -> String {
     }
 }
 
-/// With all nine digits.
-fn instant(ns: i64) -> String {
+/// `2026-01-02T03:04:05.000000006Z`.
+pub(crate) fn instant(ns: i64) -> String {
     let array = TimestampNanosecondArray::from(vec![ns]).with_timezone("UTC");
     array_value_to_string(&array, 0).unwrap_or_else(|_| ns.to_string())
 }

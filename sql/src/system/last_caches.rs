@@ -56,10 +56,8 @@ pub(super) fn list_of(of: DataType) -> DataType {
 
 /// The caches of `world`, with their tables.
 pub(super) fn shown(world: &World) -> Vec<(&Table, &str, &Cache)> {
-    let databases = world.state.databases.values().filter(|database| database.dropped.is_none());
-    let shown = databases.filter(|database| world.database.as_ref().is_none_or(|asked| asked.id == database.id));
-    let tables = shown.flat_map(|database| database.tables.values()).filter_map(|table| world.state.tables.get(table));
-    tables.flat_map(|table| table.caches.iter().map(|((_, name), cache)| (&**table, &**name, cache))).collect()
+    let tables = world.live_tables().map(|(_, table)| table);
+    tables.flat_map(|table| table.caches.iter().map(move |((_, name), cache)| (table, &**name, cache))).collect()
 }
 
 /// The numbers of columns.

@@ -55,11 +55,11 @@ use datafusion::datasource::TableType;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use storage::bucket::Secret;
-use storage::catalog::{Access, Database, Dropped, State};
+use storage::catalog::{Access, Database, Dropped, State, Table};
 use storage::cluster::Lives;
 use storage::model::Mode;
 
-pub(crate) use deletes::conditions;
+pub(crate) use deletes::{conditions, instant};
 pub(crate) use documentation::{column_words, table_words};
 pub use facts::Facts;
 pub(crate) use log::{Arrival, Cause, End, Entry, Finished, QueryLog};
@@ -207,6 +207,16 @@ impl SystemTable {
 }
 
 impl World {
+    /// The live tables of the current database, or of all in `_internal`, each with its database.
+    fn live_tables(&self) -> impl Iterator<Item = (&Database, &Table)> {
+        let live = self.state.databases.values().filter(|database| database.dropped.is_none());
+        let shown = live.filter(|database| self.database.as_ref().is_none_or(|asked| asked.id == database.id));
+        shown.flat_map(|database| {
+            let tables = database.tables.values().filter_map(|id| self.state.table(*id));
+            tables.map(move |table| (&**database, &**table))
+        })
+    }
+
     /// What all nodes with the mode, or all nodes, keep of a table.
     async fn of_each_node(
         &self,

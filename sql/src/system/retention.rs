@@ -21,11 +21,8 @@ fn schema() -> SchemaRef {
 }
 
 fn rows(world: &World) -> Result<Vec<ArrayRef>, ArrowError> {
-    let databases = world.state.databases.values().filter(|database| database.dropped.is_none());
-    let shown = databases.filter(|database| world.database.as_ref().is_none_or(|asked| asked.id == database.id));
-    let tables: Vec<_> = shown
-        .flat_map(|database| database.tables.values().map(move |table| (database, table)))
-        .filter_map(|(database, table)| Some((database, world.state.tables.get(table)?)))
+    let tables: Vec<_> = world
+        .live_tables()
         .map(|(database, table)| {
             let (period, source) = match (table.retention_ns, database.retention_ns) {
                 (Some(period), _) => (Some(period), "table"),

@@ -418,7 +418,6 @@ impl From<StoredPermission> for Permission {
 pub(super) struct StoredSelection {
     min_time: i64,
     max_time: i64,
-    /// By the place of the tag in the series key. No map: keys of an entry that are numbers would come back as texts.
     /// By the place of the tag in the series key; in a map it would be a text, which is not read back as a number.
     tags: Vec<(u16, BTreeSet<Option<String>>)>,
 }
