@@ -15,7 +15,7 @@ use metrics::Registry;
 use object_store::memory::InMemory;
 use parking_lot::Mutex;
 use storage::bucket::{Bucket, Key};
-use storage::catalog::{Asked, Catalog, Deletion, Description, Limits, State};
+use storage::catalog::{Access, Asked, Catalog, Deletion, Description, Limits, State};
 use storage::clock::Clock;
 use storage::cluster::{self, TakeOver};
 use storage::files;
@@ -144,12 +144,13 @@ impl Process {
         let (database, table) = ("db".to_owned(), "t".to_owned());
         let (first_ns, last_ns) = *times;
         let deletion = Deletion { database, table, first_ns, last_ns, tags: tags.clone() };
-        let asked = Asked::default();
+        let (access, asked) = (Access::unrestricted(), Asked::default());
+        let deleter = self.node.deleter.as_ref().expect("it shows rows");
         tokio::select! {
             biased;
             () = self.store.died() => None,
             _ = self.tasks.failed() => None,
-            result = self.node.deleter.as_ref().expect("it shows rows").delete(&deletion, &asked) => result.ok()?,
+            result = deleter.delete(&deletion, &access, &asked) => result.ok()?,
         }
     }
 

@@ -23,7 +23,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::catalog::{Asked, Catalog, Deletion, Error, State};
+use crate::catalog::{Access, Asked, Catalog, Deletion, Error, State};
 use crate::clock::Clock;
 use crate::model::{Epoch, ErrorKind, NodeId, Stamp};
 use crate::replica::Replica;
@@ -51,10 +51,10 @@ impl Deleter {
     }
 
     /// Returns the entry from which on the rows are hidden; `None` when no row can be meant.
-    pub async fn delete(&self, deletion: &Deletion, asked: &Asked) -> Result<Option<u64>, Error> {
+    pub async fn delete(&self, deletion: &Deletion, access: &Access, asked: &Asked) -> Result<Option<u64>, Error> {
         let operator = self.catalog.by(asked);
-        self.catch_up(|| operator.check_deletion(deletion)).await?;
-        operator.delete_rows(deletion, |state| self.stamp(state)).await
+        self.catch_up(|| operator.check_deletion(deletion, access)).await?;
+        operator.delete_rows((deletion, access), |state| self.stamp(state)).await
     }
 
     /// Waits until every row is here that was stored before the call. What `check` finds wrong needs no waiting.

@@ -24,7 +24,7 @@ use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
 use one_node::{read, start, start_as, write};
 use storage::bucket::{Frame, InMemory, Key, Kind, Store};
-use storage::catalog::{Asked, CacheKind, Deletion, NewCache, WantedCache};
+use storage::catalog::{Access, Asked, CacheKind, Deletion, NewCache, WantedCache};
 use storage::node::Node;
 
 const ROWS: [&str; 4] = [
@@ -112,7 +112,11 @@ async fn delete(node: &Node, hosts: &[Option<&str>]) {
     let tags = [("h".to_owned(), hosts)].into();
     let deletion = Deletion { database, table, first_ns: i64::MIN, last_ns: 9, tags };
     let deleter = node.deleter.as_ref().expect("it shows rows");
-    deleter.delete(&deletion, &Asked::default()).await.expect("they are deleted").expect("rows are meant");
+    deleter
+        .delete(&deletion, &Access::unrestricted(), &Asked::default())
+        .await
+        .expect("they are deleted")
+        .expect("rows are meant");
 }
 
 /// The files below a folder, with their keys.

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use storage::bucket::Secret;
-use storage::catalog::{self, Access, Action, Asked, Catalog, CreatedToken, Deletion, Error, Node, State};
+use storage::catalog::{self, Access, Asked, Catalog, CreatedToken, Deletion, Error, Node, State};
 use storage::cluster::{Condition, Member};
 use storage::model::{ErrorKind, NodeId, TableId, TimeRange};
 use tokio::runtime::Handle;
@@ -214,19 +214,13 @@ impl Operator {
     }
 
     async fn delete_rows(&self, deletion: &Deletion, asker: &Asker) -> Result<Done, Error> {
-        let name = &deletion.database;
-        let database = self.catalog.state().database(name).map(|database| database.id);
-        if !asker.access.allows(database, Action::Delete) {
-            let message = format!("DELETE needs an admin token, or one with permission db:{name}:delete");
-            return Err(Error::refused(ErrorKind::Denied, message));
-        }
         let unable = || Error::refused(ErrorKind::Invalid, "this node shows no rows, and so deletes none");
         let deleter = self.hands.deleter.clone().ok_or_else(unable)?;
         let asked = self.asked(asker, Command::DeleteRows(deletion.clone()).to_string());
-        let (peers, token, deletion) = (Arc::clone(&self.peers), asker.token.clone(), deletion.clone());
+        let (peers, asker, deletion) = (Arc::clone(&self.peers), asker.clone(), deletion.clone());
         let work = async move {
-            let Some(version) = deleter.delete(&deletion, &asked).await? else { return Ok(Vec::new()) };
-            Ok(peers.follow(version, token).await)
+            let Some(version) = deleter.delete(&deletion, &asker.access, &asked).await? else { return Ok(Vec::new()) };
+            Ok(peers.follow(version, asker.token).await)
         };
         // Whoever hangs up in the middle must not leave nodes that nobody has told of it.
         let told: Result<_, Error> = Handle::current().spawn(work).await.unwrap_or_else(|error| {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::{Change, Error, Node, State, Table};
+use super::super::{Access, Action, Change, Error, Node, State, Table};
 use super::{Decision, Operator, deleted, invalid, live_database, table_or_dropped};
 use crate::model::{ErrorKind, RowDelete, Selection, Stamp, TIME_COLUMN, TableId, TableSchema, TimeRange};
 
@@ -56,30 +56,41 @@ fn no_tag(schema: &TableSchema, name: &str) -> String {
 }
 
 impl Operator<'_> {
-    /// Whether the rows may be deleted as things stand.
-    pub fn check_deletion(&self, deletion: &Deletion) -> Result<(), Error> {
-        wanted(&self.catalog.state(), deletion).map(drop)
+    /// Whether somebody with this access may delete the rows as things stand.
+    pub fn check_deletion(&self, deletion: &Deletion, access: &Access) -> Result<(), Error> {
+        wanted(&self.catalog.state(), deletion, access).map(drop)
     }
 
     /// Hides the rows that are meant and have a stamp below the one that `stamp` finds for the newest state. Returns the
     /// entry from which on they are hidden; `None` when no row can be meant.
     pub async fn delete_rows(
         &self,
-        deletion: &Deletion,
+        (deletion, access): (&Deletion, &Access),
         stamp: impl Fn(&State) -> Result<Stamp, Error>,
     ) -> Result<Option<u64>, Error> {
-        self.commit(|state| decide_delete_rows(state, deletion, (stamp(state)?, self.now_ms()))).await
+        self.commit(|state| {
+            let which = wanted(state, deletion, access)?;
+            decide_delete_rows(state, which, (stamp(state)?, self.now_ms()))
+        })
+        .await
     }
 }
 
-fn decide_delete_rows(state: &State, deletion: &Deletion, (stamp, at_ms): (Stamp, u64)) -> Decision<Option<u64>> {
-    let (table, Some(which)) = wanted(state, deletion)? else { return Ok((Vec::new(), None)) };
+type Wanted = (TableId, Option<Selection>);
+
+fn decide_delete_rows(state: &State, wanted: Wanted, (stamp, at_ms): (Stamp, u64)) -> Decision<Option<u64>> {
+    let (table, Some(which)) = wanted else { return Ok((Vec::new(), None)) };
     Ok((vec![Change::DeleteRows { table, stamp, at_ms, which }], Some(state.version + 1)))
 }
 
-fn wanted(state: &State, deletion: &Deletion) -> Result<(TableId, Option<Selection>), Error> {
-    let name = &deletion.table;
-    let (id, table) = table_or_dropped(state, live_database(state, &deletion.database)?, name)?;
+/// A permission is for one database, whatever the name stands for by now: so it is judged on the state that decides.
+fn wanted(state: &State, deletion: &Deletion, access: &Access) -> Result<Wanted, Error> {
+    let (name, database) = (&deletion.table, &deletion.database);
+    if !access.allows(state.database(database).map(|database| database.id), Action::Delete) {
+        let message = format!("DELETE needs an admin token, or one with permission db:{database}:delete");
+        return Err(Error::refused(ErrorKind::Denied, message));
+    }
+    let (id, table) = table_or_dropped(state, live_database(state, database)?, name)?;
     if table.dropped.is_some() {
         return Err(deleted(name));
     }
@@ -141,6 +152,7 @@ fn limit(message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::{Permission, Resource};
     use crate::model::{Column, ColumnKind, DatabaseId};
 
     fn plant() -> State {
@@ -168,7 +180,8 @@ mod tests {
     /// Says what is wrong with one more; makes it, if nothing is.
     fn delete(state: &mut State, deletion: &Deletion) -> Result<(), String> {
         let stamp = Stamp(state.deleted_stamp.0 + 1);
-        let (changes, _) = decide_delete_rows(state, deletion, (stamp, 7)).map_err(|error| error.to_string())?;
+        let which = wanted(state, deletion, &Access::unrestricted()).map_err(|error| error.to_string())?;
+        let (changes, _) = decide_delete_rows(state, which, (stamp, 7)).map_err(|error| error.to_string())?;
         state.apply(state.version + 1, &changes).map_err(|error| format!("{error:?}"))
     }
 
@@ -176,6 +189,21 @@ mod tests {
     fn check(state: &mut State, deletion: &Deletion, expected: &str) {
         let error = delete(state, deletion).expect_err("it is too much");
         assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn a_permission_is_for_the_database_it_was_given_for_and_not_for_one_made_anew_with_its_name() {
+        let of_database =
+            |id| Permission { resource: Resource::Database(DatabaseId(id)), actions: vec![Action::Delete] };
+        let access = |id| Access { token: None, permissions: vec![of_database(id)] };
+        let (state, deletion) = (plant(), of(["a".to_owned()]));
+        wanted(&state, &deletion, &access(1)).expect("it may");
+        let error = wanted(&state, &deletion, &access(2)).expect_err("it was for another");
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        assert_eq!(error.to_string(), "DELETE needs an admin token, or one with permission db:d:delete");
+        let unknown = Deletion { database: "unknown".into(), ..deletion };
+        let error = wanted(&state, &unknown, &access(1)).expect_err("it may not know whether there is one");
+        assert_eq!(error.kind(), ErrorKind::Denied);
     }
 
     #[test]

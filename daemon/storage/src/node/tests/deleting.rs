@@ -6,7 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 
 use super::*;
-use crate::catalog::{Asked, Deletion};
+use crate::catalog::{Access, Asked, Deletion};
 use crate::files;
 use crate::merge::{Layout, Mask, Settle, merge_all};
 use crate::model::TimeRange;
@@ -21,7 +21,7 @@ const ALL: (i64, i64) = (i64::MIN, i64::MAX);
 
 async fn delete(node: &Node, deletion: &Deletion) -> Option<u64> {
     let deleter = node.deleter.as_ref().expect("it shows rows");
-    deleter.delete(deletion, &Asked::default()).await.expect("the rows are deleted")
+    deleter.delete(deletion, &Access::unrestricted(), &Asked::default()).await.expect("the rows are deleted")
 }
 
 /// The values of field `v` that a view shows, in order.
@@ -153,7 +153,11 @@ async fn a_delete_that_cannot_be_made_says_why_and_deletes_nothing() {
     write(&node, "t,h=a v=1i 1\n").await;
     let refused = async |deletion: Deletion| {
         let deleter = node.deleter.as_ref().unwrap();
-        deleter.delete(&deletion, &Asked::default()).await.expect_err("it cannot be").to_string()
+        deleter
+            .delete(&deletion, &Access::unrestricted(), &Asked::default())
+            .await
+            .expect_err("it cannot be")
+            .to_string()
     };
     let of = |tag| deletion(ALL, &[(tag, &[Some("a")])]);
     assert_eq!(refused(of("v")).await, "'v' is a field of table 't': rows are deleted by time and tags alone");
