@@ -377,7 +377,11 @@ impl Run {
                 1 => {
                     self.compare(process).await?;
                 }
-                12 => self.delete(process).await,
+                12 => {
+                    if !self.delete(process).await {
+                        return Ok(());
+                    }
+                }
                 2 => tokio::time::sleep(Duration::from_secs(self.chance.random_range(1..30))).await,
                 3 => self.write_aside().await,
                 4 | 5 if self.has_second => self.live_beside().await?,
