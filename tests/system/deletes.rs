@@ -2,9 +2,12 @@
 //!
 //! # Promises
 //! - Once a DELETE is answered, no node shows what it deleted, in memory or in files, also after a restart.
+//! - A node that does not say that it knows of a DELETE is named in the answer. Who hangs up has deleted all the same.
 //! - Rows that are written from then on stay, whichever node takes them.
 //! - Files are written again without the rows, and nothing is left of the delete but its record.
 //! - psql deletes, and whoever may `delete` and `read` in a database does without being an admin.
+
+use std::time::Duration;
 
 use harness::http::{Answer, Client, Request, sql_request};
 use harness::node::{Node, Options, free_port};
@@ -38,6 +41,14 @@ fn eventually_count(node: &Node, expected: i64) {
         let answer = ask(&node.client(), "SELECT count(*) AS n FROM t");
         if answer.status == 200 && answer.json()[0]["n"] == expected { Ok(()) } else { Err(answer.text()) }
     });
+}
+
+/// What it prints, and what it complains of.
+fn psql(port: u16, password: &str, text: &str) -> [String; 2] {
+    let mut psql = std::process::Command::new("psql");
+    psql.args(["-X", "-A", "-t", "-w", "-h", "127.0.0.1", "-p", &port.to_string(), "-U", "me", "-d", "plant"]);
+    let output = psql.args(["-c", text]).env("PGPASSWORD", password).output().expect("psql is installed");
+    [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
 fn lines(from: u64, to: u64) -> String {
@@ -89,6 +100,31 @@ fn what_is_deleted_through_one_node_is_gone_from_all_and_what_comes_later_stays(
 }
 
 #[test]
+fn who_does_not_confirm_a_delete_is_named_and_who_hangs_up_has_deleted_all_the_same() {
+    let port = free_port();
+    let first = Node::start(options("a").option("--pg-bind", &format!("127.0.0.1:{port}")));
+    let mut second = first.beside(options("b"));
+    second.restart();
+    first.client().write("plant", &lines(0, 100));
+    eventually_count(&second, 100);
+    second.pause();
+    let [answer, warning] = psql(port, "x", "DELETE FROM t WHERE host = 'h1'");
+    assert_eq!(answer, "DELETE");
+    assert!(warning.contains("not every node has said that it knows of this"), "{warning}");
+    assert!(warning.ends_with(": b: no answer within 3s"), "{warning}");
+    assert_eq!(count(&first), 90);
+    // It hangs up while the node is asked that does not answer.
+    let hasty = first.client().with_timeout(Duration::from_millis(500));
+    hasty.send(sql_request("plant", "DELETE FROM t WHERE host = 'h2'", "json")).expect_err("nobody waits so short");
+    eventually_count(&first, 80);
+    second.resume();
+    eventually_count(&second, 80);
+    second.client().write("plant", "t,host=h1 v=7i 2\nt,host=h2 v=8i 3\n");
+    eventually_count(&first, 82);
+    assert_eq!(count(&second), 82);
+}
+
+#[test]
 fn psql_deletes_and_so_does_whoever_may_and_nobody_else() {
     let port = free_port();
     let node = Node::start(Options::with_tokens().option("--pg-bind", &format!("127.0.0.1:{port}")));
@@ -102,12 +138,7 @@ fn psql_deletes_and_so_does_whoever_may_and_nobody_else() {
     let alone = resource_token(&admin, ("alone", "plant"), &["delete"]);
     let answer = ask(&node.client().with_token(&alone), "DELETE FROM t WHERE host = 'h4'");
     assert_eq!(answer.status, 403, "whoever asks anything in a database may read it: {}", answer.text());
-    let psql = |text: &str| {
-        let mut psql = std::process::Command::new("psql");
-        psql.args(["-X", "-A", "-t", "-w", "-h", "127.0.0.1", "-p", &port.to_string(), "-U", "me", "-d", "plant"]);
-        let output = psql.args(["-c", text]).env("PGPASSWORD", &deleter).output().expect("psql is installed");
-        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
-    };
+    let psql = |text: &str| psql(port, &deleter, text);
     assert_eq!(psql("DELETE FROM t WHERE host = 'h3'"), ["DELETE", ""]);
     assert_eq!(psql("SELECT count(*) FROM t"), ["90", ""]);
     let [_, refusal] = psql("DELETE FROM t WHERE v = 3");
