@@ -177,6 +177,10 @@ pub(crate) struct MemoryFlags {
     #[arg(long, value_name = "SIZE", env = "INFLUXDB3_EXEC_MEM_POOL_SIZE", default_value = "20%",
           value_parser = config::parse_memory)]
     pub(crate) exec_mem_pool_size: Memory,
+    /// Memory for the footers of files that queries have read, as a size or percent of memory; InfluxDB 3 has no such option
+    #[arg(long, value_name = "SIZE", env = "INFLUXDB3_FOOTER_CACHE_SIZE", default_value = "2%",
+          value_parser = config::parse_memory)]
+    pub(crate) footer_cache_size: Memory,
     /// Buffered rows that force a snapshot, as a size or percent of memory
     #[arg(long, value_name = "SIZE", env = "INFLUXDB3_FORCE_SNAPSHOT_MEM_SIZE", default_value = "50%",
           value_parser = config::parse_memory)]

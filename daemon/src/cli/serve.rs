@@ -90,7 +90,7 @@ pub(crate) fn resolve(flags: ServeFlags, kind: Kind, around: &Surroundings<'_>) 
         },
         peers: self::peers(peers),
         compact: self::compact(compact, wal.gen1_duration)?,
-        query: self::query(query, memory.exec_mem_pool_size.resolve(host.memory_bytes), threads),
+        query: self::query(query, (&memory, host), threads),
         limits: Limits {
             databases: index(limits.num_database_limit),
             tables: index(limits.num_table_limit),
@@ -330,10 +330,11 @@ fn tokens(flags: &HttpFlags, warnings: &mut Vec<String>) -> Result<TokenFiles, S
     Ok(files)
 }
 
-fn query(flags: QueryFlags, memory_bytes: u64, threads: ThreadCounts) -> QueryConfig {
+fn query(flags: QueryFlags, (memory, host): (&MemoryFlags, Host), threads: ThreadCounts) -> QueryConfig {
     let QueryFlags { datafusion_config, max_concurrent_queries, query_timeout, query_log_max_entries } = flags;
     QueryConfig {
-        memory_bytes,
+        memory_bytes: memory.exec_mem_pool_size.resolve(host.memory_bytes),
+        footer_bytes: memory.footer_cache_size.resolve(host.memory_bytes),
         options: datafusion_config,
         concurrent_max: max_concurrent_queries.map_or_else(|| (threads.datafusion * 4).max(50), index),
         log_entries: index(query_log_max_entries),

@@ -266,6 +266,7 @@ pub(crate) struct CompactConfig {
 #[derive(Debug, Clone)]
 pub(crate) struct QueryConfig {
     pub(crate) memory_bytes: u64,
+    pub(crate) footer_bytes: u64,
     /// Engine options by name.
     pub(crate) options: Vec<(String, String)>,
     pub(crate) concurrent_max: usize,

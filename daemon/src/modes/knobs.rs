@@ -20,6 +20,7 @@ pub(crate) struct Knobs {
     pub(crate) compaction_rows_max: Knob<u64>,
     pub(crate) query_timeout: Knob<Option<Duration>>,
     pub(crate) query_memory: Knob<u64>,
+    pub(crate) footer_bytes: Knob<u64>,
     pub(crate) queries_max: Knob<u64>,
     pub(crate) query_log_entries: Knob<u64>,
     pub(crate) engine_options: Knob<Arc<str>>,
@@ -60,6 +61,7 @@ impl Knobs {
         let (snapshot_bytes_max, buffer_bytes_max) = buffer_bytes(buffered);
         Self {
             query_memory: config.query.memory_bytes.into(),
+            footer_bytes: config.query.footer_bytes.into(),
             queries_max: (config.query.concurrent_max as u64).into(),
             query_log_entries: (config.query.log_entries as u64).into(),
             engine_options: Arc::<str>::from(options.join(",")).into(),
@@ -97,6 +99,11 @@ impl Knobs {
                 name: "exec-mem-pool-size",
                 about: "Memory of all queries together; those that run keep what they have",
                 dial: size(&self.query_memory, config),
+            },
+            Live {
+                name: "footer-cache-size",
+                about: "Memory for the footers of files that queries have read",
+                dial: size(&self.footer_bytes, config),
             },
             Live {
                 name: "log-filter",

@@ -38,6 +38,7 @@ pub(crate) fn engine(
     let Some(views) = &node.views else { return Ok(None) };
     let engine = sql::EngineConfig {
         memory_bytes: knobs.query_memory.clone(),
+        footer_bytes: knobs.footer_bytes.clone(),
         target_partitions: config.threads.datafusion,
         options: knobs.engine_options.clone(),
         concurrent_queries_max: knobs.queries_max.clone(),

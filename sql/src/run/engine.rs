@@ -17,7 +17,7 @@ use crate::admin::Operator;
 use crate::session::Sessions;
 use crate::settings::Shown;
 use crate::system::{Facts, INTERNAL_DATABASE, World};
-use crate::tables::{Moment, Moments};
+use crate::tables::{Footers, Moment, Moments};
 
 /// How many batches wait for a slow reader before the query waits too.
 const BATCHES_WAITING_MAX: usize = 2;
@@ -38,6 +38,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct EngineConfig {
     /// What all queries together may reserve.
     pub memory_bytes: Knob<u64>,
+    /// What the footers of files that were read may take.
+    pub footer_bytes: Knob<u64>,
     /// Into how many parts a query is cut.
     pub target_partitions: usize,
     /// Options of the query engine (`datafusion.execution.batch_size:8192,...`).
@@ -85,6 +87,7 @@ impl Engine {
     pub fn new(config: EngineConfig, moments: Arc<dyn Moments>, store: Arc<dyn ObjectStore>) -> Result<Self, Error> {
         let EngineConfig {
             memory_bytes,
+            footer_bytes,
             target_partitions,
             options,
             concurrent_queries_max,
@@ -94,14 +97,19 @@ impl Engine {
             facts,
             operator,
         } = config;
+        let footers = Arc::new(Footers::new(footer_bytes));
+        let store = (store, Arc::clone(&footers));
         let sessions = Arc::new(Sessions::new(memory_bytes.clone(), target_partitions.max(1), options, store)?);
         let metrics = Metrics::new(&registry);
         let (limit, reserved) = (metrics.pool_bytes("limit"), metrics.pool_bytes("reserved"));
         let pool = Arc::clone(sessions.pool());
         facts.watch_pool(Arc::clone(&pool));
+        facts.watch_footers(Arc::clone(&footers));
+        let footers_shown = metrics.footers.clone();
         registry.on_scrape(move || {
             limit.set(memory_bytes.get() as f64);
             reserved.set(pool.reserved() as f64);
+            footers_shown.show(footers.figures());
         });
         let seats = |of: fn(usize) -> usize| Seats::new(&concurrent_queries_max, of, &runtime);
         let shared = Shared {

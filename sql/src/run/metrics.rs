@@ -1,6 +1,7 @@
 use metrics::{CounterVec, DURATION_SECONDS, GaugeVec, Histogram, Registry};
 
 use crate::system::{End, Finished};
+use crate::tables::FooterUse;
 
 const COUNTS: &[f64] = &[0.0, 1.0, 10.0, 100.0, 1e3, 1e4];
 
@@ -19,6 +20,34 @@ pub(super) struct Metrics {
     memory_max: Histogram,
     rows: Histogram,
     pool: GaugeVec,
+    pub(super) footers: FooterMetrics,
+}
+
+/// What is measured of the footers that are kept.
+#[derive(Debug, Clone)]
+pub(super) struct FooterMetrics {
+    bytes: GaugeVec,
+    requests: CounterVec,
+}
+
+impl FooterMetrics {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            bytes: registry.gauge_vec("footer_cache_bytes", "Memory of footers of files that were read.", &["state"]),
+            requests: registry.counter_vec(
+                "footer_cache_requests_total",
+                "Footers that queries needed: hits were kept, misses were read.",
+                &["outcome"],
+            ),
+        }
+    }
+
+    pub(super) fn show(&self, now: FooterUse) {
+        self.bytes.with(&["limit"]).set(now.bytes_max as f64);
+        self.bytes.with(&["used"]).set(now.bytes as f64);
+        self.requests.with(&["hit"]).raise_to(now.hits as f64);
+        self.requests.with(&["miss"]).raise_to(now.misses as f64);
+    }
 }
 
 impl Metrics {
@@ -51,6 +80,7 @@ impl Metrics {
             memory_max: histogram("max_memory", "Most bytes a query reserved.", metrics::BYTES),
             rows: histogram("num_rows", "Rows of an answer.", &rows),
             pool,
+            footers: FooterMetrics::new(registry),
         }
     }
 

@@ -37,7 +37,7 @@ use crate::exec::Yielding;
 use crate::functions::BoundFunctions;
 use crate::postgres::{self, Directory, PgSession};
 use crate::system::World;
-use crate::tables::{FileReaders, Moment, Touched, store_url};
+use crate::tables::{FileReaders, Footers, Moment, Touched, store_url};
 use catalog::{Catalogs, Database};
 use memory::AllQueries;
 pub(crate) use memory::QueryPool;
@@ -81,7 +81,7 @@ impl Sessions {
         memory_bytes: Knob<u64>,
         target_partitions: usize,
         options: Knob<Arc<str>>,
-        store: Arc<dyn ObjectStore>,
+        (store, footers): (Arc<dyn ObjectStore>, Arc<Footers>),
     ) -> Result<Self> {
         let holders_named = NonZeroUsize::new(3).expect("three is not zero");
         let pool = TrackConsumersPool::new(AllQueries::new(memory_bytes), holders_named);
@@ -90,7 +90,7 @@ impl Sessions {
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()?;
         runtime.register_object_store(store_url().as_ref(), Arc::clone(&store));
-        let readers = FileReaders::new(store, runtime.cache_manager.get_file_metadata_cache());
+        let readers = FileReaders::new(store, footers);
         let said = options.get();
         let state = SessionStateBuilder::new_with_default_features()
             .with_config(options::config(target_partitions, &said)?)

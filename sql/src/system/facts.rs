@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{Place, QueryLog, Rows, TABLES, full, optional};
 use crate::settings::Settings;
+use crate::tables::{FooterUse, Footers};
 
 /// What this node keeps in memory for system tables, until its process ends.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub struct Facts {
     vitals: Option<Arc<Vitals>>,
     /// Set by the engine, on a node that has one.
     pool: OnceLock<Arc<dyn MemoryPool>>,
+    footers: OnceLock<Arc<Footers>>,
     pub settings: Arc<Settings>,
 }
 
@@ -37,7 +39,7 @@ impl Facts {
     #[must_use]
     pub fn new(node_id: String, query_log_entries: Knob<u64>, insight: Insight, settings: Arc<Settings>) -> Self {
         let log = Arc::new(QueryLog::new(query_log_entries));
-        Self { node_id, log, insight, vitals: None, pool: OnceLock::new(), settings }
+        Self { node_id, log, insight, vitals: None, pool: OnceLock::new(), footers: OnceLock::new(), settings }
     }
 
     /// With figures of the process.
@@ -49,6 +51,15 @@ impl Facts {
     /// Has the memory of queries shown; the first pool stays.
     pub(crate) fn watch_pool(&self, pool: Arc<dyn MemoryPool>) {
         let _ = self.pool.set(pool);
+    }
+
+    /// Has the use of footers shown; the first ones stay.
+    pub(crate) fn watch_footers(&self, footers: Arc<Footers>) {
+        let _ = self.footers.set(footers);
+    }
+
+    pub(super) fn footers(&self) -> Option<FooterUse> {
+        self.footers.get().map(|footers| footers.figures())
     }
 
     pub(super) fn pool(&self) -> Option<PoolUse> {

@@ -8,6 +8,7 @@ use metrics::vitals::Figures;
 use storage::catalog::Access;
 
 use super::{Definition, Facts, Place, Rows, column, duration, nanoseconds, optional, schema_of};
+use crate::tables::FooterUse;
 
 pub(super) const TABLE: Definition = Definition { name: NAME, place: Place::InternalOnly, schema, rows: ROWS };
 
@@ -26,6 +27,10 @@ fn schema() -> SchemaRef {
         optional("io_busy_ratio", DataType::Float64),
         optional("query_memory_bytes", DataType::UInt64),
         optional("query_memory_limit_bytes", DataType::UInt64),
+        optional("footer_cache_bytes", DataType::UInt64),
+        optional("footer_cache_limit_bytes", DataType::UInt64),
+        optional("footer_cache_hits", DataType::UInt64),
+        optional("footer_cache_misses", DataType::UInt64),
         optional("catalog_version", DataType::UInt64),
         optional("catalog_lag", duration()),
         optional("replica_lag", duration()),
@@ -38,6 +43,8 @@ fn rows(facts: &Facts, _: &Access) -> Result<Vec<ArrayRef>, ArrowError> {
     let count = |count: Option<u64>| column::<UInt64Array, _, _>(&[count], |count| *count);
     let ratio = |ratio: Option<f64>| column::<Float64Array, _, _>(&[ratio], |ratio| *ratio);
     let time = |time: Option<Duration>| column::<DurationNanosecondArray, _, _>(&[time], |time| time.map(nanoseconds));
+    let footers = facts.footers();
+    let kept = |of: fn(&FooterUse) -> u64| count(footers.as_ref().map(of));
     let of = |of: fn(&Figures) -> u64| count(figures.as_ref().map(of));
     Ok(vec![
         time(figures.as_ref().and_then(|figures| figures.uptime)),
@@ -49,6 +56,10 @@ fn rows(facts: &Facts, _: &Access) -> Result<Vec<ArrayRef>, ArrowError> {
         ratio(figures.as_ref().and_then(|figures| figures.io_busy_ratio)),
         count(pool.map(|pool| pool.reserved_bytes as u64)),
         count(pool.and_then(|pool| pool.limit_bytes).map(|bytes| bytes as u64)),
+        kept(|footers| footers.bytes),
+        kept(|footers| footers.bytes_max),
+        kept(|footers| footers.hits),
+        kept(|footers| footers.misses),
         count(catalog.map(|catalog| catalog.version)),
         time(catalog.map(|catalog| catalog.age)),
         time(facts.replica_lag()),

@@ -14,8 +14,7 @@ use bytes::Bytes;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, CachedParquetMetaData};
-use datafusion::execution::cache::cache_manager::{CachedFileMetadataEntry, FileMetadataCache};
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::parquet::DecodeResult;
 use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
@@ -29,20 +28,22 @@ use object_store::{ObjectMeta, ObjectStore};
 use storage::files::{self, Checksums};
 use storage::model::Tail;
 
+use super::Footers;
+
 /// The name under which the planner knows the store; it never leaves this process.
 pub(crate) fn store_url() -> ObjectStoreUrl {
     ObjectStoreUrl::parse("weir://bucket/").expect("it is a URL without a path")
 }
 
-/// Gives each scan its readers. Footers are kept in the shared cache by path: a published file never changes.
+/// Gives each scan its readers.
 pub(crate) struct FileReaders {
     cached: CachedParquetFileReaderFactory,
-    footers: Arc<FileMetadataCache>,
+    footers: Arc<Footers>,
 }
 
 impl FileReaders {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, footers: Arc<FileMetadataCache>) -> Self {
-        Self { cached: CachedParquetFileReaderFactory::new(store, Arc::clone(&footers)), footers }
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, footers: Arc<Footers>) -> Self {
+        Self { cached: CachedParquetFileReaderFactory::new(store, footers.shared()), footers }
     }
 }
 
@@ -141,19 +142,13 @@ struct CheckedReader {
     inner: Box<dyn AsyncFileReader + Send>,
     meta: ObjectMeta,
     tail: Tail,
-    footers: Arc<FileMetadataCache>,
+    footers: Arc<Footers>,
     /// Known once the footer is.
     checksums: Option<Checksums>,
 }
 
 impl CheckedReader {
-    async fn footer(&mut self) -> ParquetResult<Arc<ParquetMetaData>> {
-        let known = self.footers.get(&self.meta.location).filter(|known| known.is_valid_for(&self.meta));
-        if let Some(known) =
-            known.as_ref().and_then(|k| k.file_metadata.as_any().downcast_ref::<CachedParquetMetaData>())
-        {
-            return Ok(Arc::clone(known.parquet_metadata()));
-        }
+    async fn read_footer(&mut self) -> ParquetResult<Arc<ParquetMetaData>> {
         let (name, size) = (self.meta.location.as_ref(), self.meta.size);
         let range = size.saturating_sub(self.tail.bytes)..size;
         let bytes = self.inner.get_bytes(range.clone()).await?;
@@ -165,8 +160,7 @@ impl CheckedReader {
             return Err(ParquetError::EOF(format!("the footer is not within the last {} bytes", self.tail.bytes)));
         };
         let footer = Arc::new(footer);
-        let kept = CachedParquetMetaData::new(Arc::clone(&footer));
-        self.footers.put(&self.meta.location, CachedFileMetadataEntry::new(self.meta.clone(), Arc::new(kept)));
+        self.footers.put(&self.meta, &footer);
         Ok(footer)
     }
 
@@ -174,7 +168,10 @@ impl CheckedReader {
         let checksums = match &self.checksums {
             Some(known) => known,
             None => {
-                let footer = self.footer().await?;
+                let footer = match self.footers.get(&self.meta) {
+                    Some(kept) => kept,
+                    None => self.read_footer().await?,
+                };
                 let (name, size) = (self.meta.location.as_ref(), self.meta.size);
                 let read = Checksums::of(name, size, footer.file_metadata(), self.tail).map_err(external)?;
                 self.checksums.insert(read)
@@ -212,6 +209,15 @@ impl AsyncFileReader for CheckedReader {
         &'a mut self,
         _options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
-        self.footer().boxed()
+        async move {
+            match self.footers.get(&self.meta) {
+                Some(kept) => {
+                    self.footers.count_hit();
+                    Ok(kept)
+                }
+                None => self.read_footer().await,
+            }
+        }
+        .boxed()
     }
 }

@@ -11,6 +11,7 @@
 //! - Which files and rows exist: that is the view's.
 //! - The law of duplicates: that is `storage::merge`, driven by `exec::MergeExec`.
 
+mod footers;
 mod files;
 mod named;
 mod overlap;
@@ -24,5 +25,6 @@ mod times;
 pub(crate) mod fixture;
 
 pub(crate) use files::{FileError, FileReaders, store_url};
+pub(crate) use footers::{FooterUse, Footers};
 pub use source::{Moment, Moments};
 pub(crate) use stored::{StoredTable, Touched, user_schema};

@@ -120,6 +120,7 @@ impl Api {
         });
         let engine = sql::EngineConfig {
             memory_bytes: (64 << 20).into(),
+            footer_bytes: (1 << 20).into(),
             target_partitions: 1,
             options: Arc::<str>::default().into(),
             concurrent_queries_max: 1.into(),

@@ -22,6 +22,7 @@ use crate::tables::fixture::Cluster;
 fn config() -> EngineConfig {
     EngineConfig {
         memory_bytes: (256 << 20).into(),
+        footer_bytes: (16 << 20).into(),
         target_partitions: 3,
         options: Arc::<str>::from("datafusion.execution.batch_size:37").into(),
         concurrent_queries_max: 4.into(),

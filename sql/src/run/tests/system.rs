@@ -3,6 +3,7 @@
 use super::*;
 use crate::tables::fixture::Row;
 use storage::catalog::{Action, Permission, Resource};
+use storage::knob::Knob;
 use storage::model::DatabaseId;
 
 async fn two_files() -> Cluster {
@@ -117,4 +118,29 @@ async fn queries_of_databases_the_asker_may_not_read_are_not_shown() {
     let batches = ask(&engine, Query { access: reader, ..query(text) }).await.unwrap();
     assert_eq!(batches.iter().flat_map(texts).collect::<Vec<_>>(), ["SELECT 1", text]);
     assert_eq!(rows(&engine, text).await, ["SELECT 1", "SELECT 2", "SELECT 3", text, text]);
+}
+
+#[tokio::test]
+async fn footers_are_kept_in_the_memory_that_is_set_for_them() {
+    let row = |time| Row { host: Some("a".into()), time, count: Some(1), ..Row::default() };
+    let cluster = Cluster::new().checked_file(vec![row(0)]).await.checked_file(vec![row(9)]).await;
+    let footer_bytes = Knob::from(1 << 20);
+    let config = EngineConfig { footer_bytes: footer_bytes.clone(), ..config() };
+    let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
+    let figures = || async {
+        let text = "SELECT footer_cache_bytes > 0, footer_cache_limit_bytes, footer_cache_hits, footer_cache_misses \
+                    FROM system.processes";
+        let shown = ask(&engine, Query { database: "_internal".into(), ..query(text) }).await.unwrap();
+        shown.iter().flat_map(texts).collect::<Vec<_>>()
+    };
+    assert_eq!(figures().await, ["false|1048576|0|0"]);
+    for expected in ["true|1048576|0|2", "true|1048576|2|2"] {
+        rows(&engine, "SELECT count FROM cpu WHERE count > 0").await;
+        assert_eq!(figures().await, [expected]);
+    }
+    footer_bytes.set(1);
+    assert_eq!(figures().await, ["false|1|2|2"]);
+    rows(&engine, "SELECT count FROM cpu WHERE count > 0").await;
+    // The readers of rows have to read them again, too.
+    assert_eq!(figures().await, ["false|1|2|6"]);
 }
