@@ -7,7 +7,8 @@
 //! killed, stop in order, or are pushed aside by a second one while they live.
 //!
 //! In half of those runs a third node lives beside them, with a client of its own, until its machine is gone for good.
-//! Every node may compact, and puts the logs of nodes that are dead, or slept for long, into files.
+//! Every node may compact, also because somebody orders it while others write, and puts the logs of nodes that are dead,
+//! or slept for long, into files.
 //!
 //! Rows of all clients are deleted, in runs with several nodes through any of them, by tags that they have, have not, or
 //! that came later. In answer every other living process must have read of it; what the clients write from then on stays.
@@ -43,6 +44,7 @@ mod oracle;
 mod node;
 mod journal;
 mod deleting;
+mod ordering;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -378,6 +380,11 @@ impl Run {
                     self.compare(process).await?;
                 }
                 12 => self.delete(process).await,
+                13 => {
+                    if !self.write_beside_an_order(process).await {
+                        return Ok(());
+                    }
+                }
                 2 => tokio::time::sleep(Duration::from_secs(self.chance.random_range(1..30))).await,
                 3 => self.write_aside().await,
                 4 | 5 if self.has_second => self.live_beside().await?,
