@@ -7,7 +7,8 @@
 //! killed, stop in order, or are pushed aside by a second one while they live.
 //!
 //! In half of those runs a third node lives beside them, with a client of its own, until its machine is gone for good.
-//! Every node may compact, and puts the logs of nodes that are dead, or slept for long, into files.
+//! Every node may compact, also because somebody orders it while others write, and puts the logs of nodes that are dead,
+//! or slept for long, into files.
 //!
 //! Rows of all clients are deleted, in runs with several nodes through any of them, by tags that they have, have not, or
 //! that came later. In answer every other living process must have read of it; what the clients write from then on stays.
@@ -43,6 +44,7 @@ mod oracle;
 mod node;
 mod journal;
 mod deleting;
+mod ordering;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -365,7 +367,7 @@ impl Run {
     /// Clients write, snapshots and comparisons come in between.
     async fn live(&mut self, process: &Process) -> Result<(), String> {
         for _ in 0..self.chance.random_range(1..40) {
-            match self.chance.random_range(0..14) {
+            let goes_on = match self.chance.random_range(0..14) {
                 0 => {
                     tokio::select! {
                         biased;
@@ -373,30 +375,29 @@ impl Run {
                         _ = process.tasks.failed() => {}
                         _ = process.take_snapshot() => {}
                     }
+                    true
                 }
-                1 => {
-                    self.compare(process).await?;
+                1 => self.compare(process).await.map(|_| true)?,
+                12 => self.delete(process).await,
+                13 => self.write_beside_an_order(process).await,
+                2 => {
+                    tokio::time::sleep(Duration::from_secs(self.chance.random_range(1..30))).await;
+                    true
                 }
-                12 => {
-                    if !self.delete(process).await {
-                        return Ok(());
-                    }
+                3 => {
+                    self.write_aside().await;
+                    true
                 }
-                2 => tokio::time::sleep(Duration::from_secs(self.chance.random_range(1..30))).await,
-                3 => self.write_aside().await,
-                4 | 5 if self.has_second => self.live_beside().await?,
-                7 if self.has_third => self.live_afar().await?,
-                6 if self.is_shared() => {
-                    if !self.write_shared(process).await? {
-                        return Ok(());
-                    }
-                }
+                4 | 5 if self.has_second => self.live_beside().await.map(|()| true)?,
+                7 if self.has_third => self.live_afar().await.map(|()| true)?,
+                6 if self.is_shared() => self.write_shared(process).await?,
                 _ => {
                     let client = self.chance.random_range(FIRST_CLIENTS);
-                    if !self.write(process, client).await {
-                        return Ok(());
-                    }
+                    self.write(process, client).await
                 }
+            };
+            if !goes_on {
+                return Ok(());
             }
         }
         Ok(())

@@ -18,6 +18,7 @@ use storage::bucket::{Bucket, Key};
 use storage::catalog::{Access, Asked, Catalog, Deletion, Description, Limits, State};
 use storage::clock::Clock;
 use storage::cluster::{self, TakeOver};
+use storage::compaction::Wanted;
 use storage::files;
 use storage::ingest::{self, Answer, BadLines, Precision, Write};
 use storage::merge::{Layout, Mask, Settle, merge_all};
@@ -113,7 +114,20 @@ impl Process {
     }
 
     pub(crate) async fn take_snapshot(&self) -> bool {
-        self.node.snapshot.as_ref().expect("it takes writes").take().await
+        self.node.snapshot.as_ref().expect("it takes writes").take().await.is_ok()
+    }
+
+    /// Whether all files of table `t` were merged by this process, since somebody ordered it.
+    pub(crate) async fn compact(&self) -> bool {
+        let state = self.node.catalog.state();
+        let Some(table) = state.database("db").and_then(|db| state.table_named(db, "t")) else { return false };
+        let wanted = Wanted { table: table.schema.table, range: TimeRange::ALL };
+        tokio::select! {
+            biased;
+            () = self.store.died() => false,
+            _ = self.tasks.failed() => false,
+            merged = self.node.orders.as_ref().expect("it compacts").give(wanted) => merged.is_ok(),
+        }
     }
 
     /// Ends the process where it stands.

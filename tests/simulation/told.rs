@@ -14,6 +14,8 @@ pub(crate) struct Told {
     pub(crate) deletes: u64,
     /// Compaction plans that were run to their end.
     pub(crate) merges: u64,
+    /// Orders to merge that were carried out.
+    pub(crate) orders: u64,
     /// Objects that came over lines.
     pub(crate) pushed: u64,
     /// How often a process said that it shows everything that was acknowledged.
@@ -33,6 +35,7 @@ impl Told {
         self.reads += other.reads;
         self.deletes += other.deletes;
         self.merges += other.merges;
+        self.orders += other.orders;
         self.pushed += other.pushed;
         self.reached += other.reached;
         self.terms += other.terms;
@@ -41,17 +44,30 @@ impl Told {
     }
 
     pub(crate) fn tell(&self, seeds: usize) {
-        let Self { processes, acked, open, reads, deletes, merges, pushed, reached, terms, adoptions, published } =
-            self;
+        let Self {
+            processes,
+            acked,
+            open,
+            reads,
+            deletes,
+            merges,
+            orders,
+            pushed,
+            reached,
+            terms,
+            adoptions,
+            published,
+        } = self;
         println!(
             "simulation: {seeds} seeds, {processes} processes, {acked} writes acknowledged, {open} open, {deletes} deletes, \
-             {reads} reads compared, {merges} compactions, {pushed} objects pushed, {reached} times all that was acknowledged reached; in kept logs \
+             {reads} reads compared, {merges} compactions, {orders} orders to merge carried out, {pushed} objects pushed, \
+             {reached} times all that was acknowledged reached; in kept logs \
              {terms} times another compactor, {adoptions} logs of dead nodes adopted, {published} publications by whoever \
              had the role"
         );
         // A few seeds may have none by chance.
         assert!(
-            seeds < 100 || [pushed, reached, merges, acked, deletes].iter().all(|count| **count > 0),
+            seeds < 100 || [pushed, reached, merges, orders, acked, deletes].iter().all(|count| **count > 0),
             "the runs do not do what they are for"
         );
     }

@@ -3,9 +3,10 @@
 //! # Promises
 //! - `SNAPSHOT` answers when all rows that any node holds are in files, and else names the nodes that did not write theirs.
 //! - `COMPACT TABLE` merges what would wait for hours, on whichever node compacts, also when another one takes the role
-//!   meanwhile; it answers when the catalog shows it, or that it goes on.
+//!   meanwhile; it answers when the catalog shows it, or that it goes on. It ends however fast others write the table.
 //! - Only an admin says so, and it is recorded.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -144,6 +145,40 @@ fn a_table_is_compacted_by_whoever_has_the_role_also_when_that_moves_meanwhile()
     second.kill();
     let answer = ask(&client, "COMPACT TABLE t");
     assert_eq!(answer.status, 503, "{}", answer.text());
+}
+
+#[test]
+fn a_table_that_others_write_without_pause_is_compacted_in_the_end() {
+    let node = Node::start(idle("a", "ingest,query"));
+    let mut compactor = node.beside(idle("c", "compact"));
+    compactor.restart();
+    let client = node.client();
+    let written = |row: u64| {
+        write(&node, row);
+        done(&node.client(), "SNAPSHOT");
+    };
+    // So many that to merge them lasts longer than to write another file.
+    for part in 0..3 {
+        let line = |row: u64| format!("t,host=h{part}-{row} v=1i 4102444800000000000\n");
+        client.write("plant", &(0..100_000).map(line).collect::<String>());
+        done(&client, "SNAPSHOT");
+    }
+    let has_ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for writer in 1..4 {
+            let (has_ended, written) = (&has_ended, &written);
+            scope.spawn(move || {
+                let rows = (1_000 * writer..).take_while(|_| !has_ended.load(Ordering::Relaxed));
+                rows.for_each(written);
+            });
+        }
+        let order = scope.spawn(|| done(&client.with_timeout(Duration::from_secs(20)), "COMPACT TABLE t"));
+        let answer = order.join();
+        has_ended.store(true, Ordering::Relaxed);
+        assert_eq!(answer.expect("it ends")[0]["result"], "merged");
+    });
+    done(&client, "COMPACT TABLE t");
+    assert_eq!(files(&client).0, 1, "what came meanwhile is merged by the next one");
 }
 
 #[test]

@@ -13,7 +13,7 @@
 //!   hides and none can come.
 //! - A file that cannot be read keeps nothing else from being merged.
 //! - Every plan, run, publication and failure is an event.
-//! - What an operator orders is merged before anything else, without waiting for company or for the end of a window; see
+//! - What an operator orders is merged before the next plan, without waiting for company or for the end of a window; see
 //!   `orders`.
 //!
 //! # Not here
@@ -37,14 +37,14 @@ pub use events::{Event, EventKind, Events, Status};
 pub use orders::{Merged, Orders, Wanted};
 
 use self::orders::Order;
-use self::plan::{Moment, Plan, Rules};
+use self::plan::{Begun, Moment, Plan, Rules};
 use crate::bucket::Bucket;
 use crate::catalog::{self, Catalog, State, Table};
 use crate::clock::Clock;
 use crate::cluster::Role;
 use crate::files;
 use crate::knob::Knob;
-use crate::model::{ErrorKind, FileId, NodeId, Stamp, TableId, TimeRange};
+use crate::model::{ErrorKind, FileId, FileRecord, NodeId, Stamp, TableId};
 use crate::tasks::{self, JobKind, Tasks};
 
 #[derive(Debug, Clone)]
@@ -108,6 +108,9 @@ pub enum Error {
     /// Another node compacts.
     #[error("{0}")]
     SteppedDown(String),
+    /// Nothing was begun; the same order may be given a little later.
+    #[error("too many orders wait: {0}")]
+    TooMany(usize),
     /// There is no such table any more.
     #[error("table {0} was dropped")]
     Dropped(TableId),
@@ -124,12 +127,15 @@ pub enum Error {
 }
 
 impl Error {
-    /// The file that is damaged or lost.
+    /// The file that cannot be read.
     fn file(&self) -> Option<&Arc<str>> {
         match self {
-            Self::Lost(file) | Self::File(files::Error::Damaged { file, .. }) => Some(file),
+            Self::Lost(file) | Self::File(files::Error::Damaged { file, .. } | files::Error::Newer { file, .. }) => {
+                Some(file)
+            }
             Self::Overtaken(_)
             | Self::SteppedDown(_)
+            | Self::TooMany(_)
             | Self::Dropped(_)
             | Self::File(_)
             | Self::Catalog(_)
@@ -142,6 +148,7 @@ impl Error {
         match self {
             Self::Overtaken(_) => ErrorKind::Conflict,
             Self::SteppedDown(_) => ErrorKind::Fenced,
+            Self::TooMany(_) => ErrorKind::Busy,
             Self::Dropped(_) => ErrorKind::NotFound,
             Self::File(error) => error.kind(),
             Self::Lost(_) => ErrorKind::Corrupt,
@@ -239,39 +246,6 @@ impl Compactor {
         }
     }
 
-    /// Does what is ordered, and tells whoever waits for it.
-    async fn obey(&mut self, Order { wanted, done }: Order) {
-        let merged = self.merge_wanted(wanted).await;
-        tracing::info!(table = %wanted.table, ?merged, "merged what an operator wanted");
-        // Whoever gave the order may not wait any more.
-        let _ = done.send(merged);
-    }
-
-    async fn merge_wanted(&mut self, Wanted { table: id, range }: Wanted) -> Result<Merged, Error> {
-        let count = |table: &Table| table.files.values().filter(|file| file.time.overlaps(range)).count();
-        let mut files_before = None;
-        // Files that another node wrote a moment ago are wanted too.
-        let mut state = self.parts.catalog.refresh().await?;
-        loop {
-            self.parts.role.expect_ours(&state).map_err(|lost| Error::SteppedDown(lost.to_string()))?;
-            let table = state.table(id).filter(|table| is_alive(&state, table)).ok_or(Error::Dropped(id))?;
-            let files = count(table);
-            let files_before = *files_before.get_or_insert(files);
-            let mut worth = false;
-            for plan in self.plans(table, (state.settled(), Some(range))).await {
-                worth |= match self.run_and_report(&state, table, plan).await {
-                    // The next plans take the files as they are then.
-                    Err(Error::Overtaken(_)) => true,
-                    result => result?,
-                };
-            }
-            if !worth {
-                return Ok(Merged { files_before, files_after: files });
-            }
-            state = self.parts.catalog.state();
-        }
-    }
-
     /// Runs every plan there is now, while this node has the role. Returns whether one of them bettered something, so that
     /// there may be more.
     pub async fn look(&mut self) -> bool {
@@ -283,9 +257,7 @@ impl Compactor {
         self.troubled.retain(|id, _| state.tables.contains_key(id));
         let mut bettered = false;
         for id in state.tables.keys() {
-            while let Ok(order) = self.ordered.try_recv() {
-                self.obey(order).await;
-            }
+            self.obey_waiting().await;
             // The newest state for each table: the work on those before may have taken long.
             let state = self.parts.catalog.state();
             if self.parts.role.expect_ours(&state).is_err() {
@@ -299,7 +271,13 @@ impl Compactor {
             let plans = self.plans(table, (state.settled(), None)).await;
             let mut worth = false;
             for plan in plans {
-                worth |= self.run_and_report(&state, table, plan).await.unwrap_or(false);
+                if self.obey_waiting().await {
+                    // The plans that are left are of before.
+                    worth = true;
+                    break;
+                }
+                let result = self.run_and_report(&state, table, &plan).await;
+                worth |= result.is_ok_and(|added| plan.is_worth(added.len(), &table.deletes));
             }
             if !worth {
                 let until = self.parts.clock.instant() + LOOK_AGAIN;
@@ -330,7 +308,7 @@ impl Compactor {
         self.quiet.get(&id).is_some_and(is_quiet) || self.troubled.get(&id).is_some_and(|(until, _)| now < *until)
     }
 
-    async fn plans(&self, table: &Arc<Table>, (settled, wanted): (Stamp, Option<TimeRange>)) -> Vec<Plan> {
+    async fn plans(&self, table: &Arc<Table>, (settled, wanted): (Stamp, Option<Begun>)) -> Vec<Plan> {
         let moment = Moment {
             settled,
             now: self.parts.clock.now_ns(),
@@ -348,10 +326,15 @@ impl Compactor {
         self.parts.tasks.cpu(plans).await
     }
 
-    /// Whether something is better than before. An error is logged already.
-    async fn run_and_report(&mut self, state: &State, table: &Arc<Table>, plan: Plan) -> Result<bool, Error> {
+    /// Returns the files that took the place of the plan's. An error is logged already.
+    async fn run_and_report(
+        &mut self,
+        state: &State,
+        table: &Arc<Table>,
+        plan: &Plan,
+    ) -> Result<Vec<Arc<FileRecord>>, Error> {
         let started = self.parts.clock.instant();
-        let about = events::About::of(state, table, &plan);
+        let about = events::About::of(state, table, plan);
         self.events.push(about.planned(self.parts.clock.now_ns()));
         let job = tasks::About {
             table: Some((Arc::clone(&about.database), Arc::clone(&table.schema.name))),
@@ -361,7 +344,7 @@ impl Compactor {
             bytes: Some(about.bytes),
         };
         let _job = self.parts.tasks.jobs().begin(JobKind::Compaction, job, self.parts.clock.now_ns());
-        let result = self.run(table, &plan).await;
+        let result = self.run(table, plan).await;
         let took = started.elapsed();
         let event = about.ran(self.parts.clock.now_ns(), took, &result);
         let metrics = &self.parts.metrics;
@@ -380,10 +363,10 @@ impl Compactor {
                 tracing::info!(table = %name, files_in, files, rows, bytes, seconds = took.as_secs_f64(), "compacted");
                 self.events.push(about.consumed(self.parts.clock.now_ns(), &added));
                 self.troubled.remove(&table.schema.table);
-                Ok(plan.is_worth(files, &table.deletes))
+                Ok(added)
             }
             Err(error) => {
-                self.report(table, &plan, &error);
+                self.report(table, plan, &error);
                 Err(error)
             }
         }

@@ -100,6 +100,12 @@ pub enum Error {
     File { table: Arc<str>, source: files::Error },
     #[error("{0}")]
     Catalog(#[from] catalog::Error),
+    /// The rows become files as the node stops.
+    #[error("it stops, and writes its rows as it does")]
+    Stopping,
+    /// Ask again a little later.
+    #[error("too many orders wait: {0}")]
+    TooMany(usize),
 }
 
 impl Error {
@@ -109,6 +115,8 @@ impl Error {
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::File { .. } => ErrorKind::Bug,
             Self::Catalog(error) => error.kind(),
+            Self::Stopping => ErrorKind::Unavailable,
+            Self::TooMany(_) => ErrorKind::Busy,
         }
     }
 }
@@ -125,10 +133,14 @@ impl Snapshot {
         Self { requests }
     }
 
-    /// Returns once everything applied before the call is in files; `false` when the node stops before.
-    pub async fn take(&self) -> bool {
+    /// Returns once everything applied before the call is in files.
+    pub async fn take(&self) -> Result<(), Error> {
         let (done, is_done) = oneshot::channel();
-        self.requests.send(done).await.is_ok() && is_done.await.is_ok()
+        self.requests.try_send(done).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => Error::TooMany(REQUESTS_MAX),
+            mpsc::error::TrySendError::Closed(_) => Error::Stopping,
+        })?;
+        is_done.await.map_err(|_| Error::Stopping)
     }
 }
 

@@ -141,10 +141,10 @@ async fn make(folder: &Path) {
     let (node, tasks) = start(&store, 1).await;
     write(&node, "t,h=a v=1i,w=1.5 1\nt,h=b v=2i 1\n").await;
     write(&node, "t,h=a v=3i 1\nt,h=a,z=q s=\"x\" 2\n").await;
-    assert!(node.snapshot.as_ref().unwrap().take().await);
+    assert!(node.snapshot.as_ref().unwrap().take().await.is_ok());
     for time in 0..8 {
         write(&node, &format!("u,h=a v=1i {time}\n")).await;
-        assert!(node.snapshot.as_ref().unwrap().take().await);
+        assert!(node.snapshot.as_ref().unwrap().take().await.is_ok());
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
     tasks.kill();
@@ -152,7 +152,7 @@ async fn make(folder: &Path) {
     write(&node, "t,h=b y=true 1\nt,h=gone v=1i 1\n").await;
     // It is carried out before the log begins that is kept, and the next one after.
     delete(&node, &[Some("gone")]).await;
-    assert!(node.snapshot.as_ref().unwrap().take().await);
+    assert!(node.snapshot.as_ref().unwrap().take().await.is_ok());
     tokio::time::sleep(Duration::from_secs(60)).await;
     tasks.kill();
     let (other, _) = start_as("n2", &store, 10).await;
@@ -168,7 +168,7 @@ async fn make(folder: &Path) {
     operator.configure("snapshot-size", None, Some("1 GiB")).await.unwrap();
     operator.configure("snapshot-size", Some(node.member.node()), Some("2 GiB")).await.unwrap();
     write(&node, "t,h=gone v=2i 1\n").await;
-    assert!(node.snapshot.as_ref().unwrap().take().await);
+    assert!(node.snapshot.as_ref().unwrap().take().await.is_ok());
     delete(&node, &[Some("gone"), None]).await;
     let cache = |table: &str, name: &str, wanted| NewCache {
         database: "db".into(),

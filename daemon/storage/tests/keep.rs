@@ -21,7 +21,7 @@ async fn what_is_acknowledged_survives_snapshot_stop_and_crash() {
         "b||1970-01-01T00:00:00.000000001|2||",
     ];
     assert_eq!(read(&node).await, expected, "right after the write");
-    assert!(node.snapshot.as_ref().unwrap().take().await);
+    node.snapshot.as_ref().unwrap().take().await.unwrap();
     assert_eq!(read(&node).await, expected, "after a snapshot");
     write(&node, "t,h=b v=9i 1\n").await;
     let expected = [expected[0], expected[1], "b||1970-01-01T00:00:00.000000001|9||"];

@@ -229,15 +229,6 @@ impl Operator {
         Ok(Done::Deleted { silent: told?.iter().filter_map(Told::complaint).collect() })
     }
 
-    /// Reads the catalog until it has an entry that another node has made. Rows that are written here from then on are
-    /// newer than any delete up to it.
-    pub async fn follow(&self, version: u64) -> Result<(), Error> {
-        match self.catalog.refresh().await?.version {
-            known if known >= version => Ok(()),
-            known => Err(Error::Unavailable(format!("the catalog ends with entry {known}, before {version}"))),
-        }
-    }
-
     async fn cancel(&self, id: Uuid, asker: &Asker) -> Result<Done, Error> {
         if self.facts.cancel(id, &asker.access) {
             return Ok(Done::Cancelled { id, node: self.member.node().to_string() });

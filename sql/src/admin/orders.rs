@@ -5,7 +5,7 @@
 //!   its way to the log); else the nodes are named that did not say so, and why.
 //! - `COMPACT TABLE` reaches whoever has the role of the compactor, also when that moves meanwhile: merging again what was
 //!   merged changes nothing, so it is asked again.
-//! - Who does not want to wait longer is told that it goes on.
+//! - Who does not want to wait longer is told that it goes on. What a node has too many of already it refuses at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,8 +54,8 @@ impl Operator {
         let node = self.member.node();
         match (order, snapshot, compaction) {
             (Order::Snapshot, Some(snapshot), _) => match snapshot.take().await {
-                true => Ok(Obeyed::Written),
-                false => Err("it stops, and writes its rows as it does".to_owned()),
+                Ok(()) => Ok(Obeyed::Written),
+                Err(error) => Err(error.to_string()),
             },
             (Order::Snapshot, None, _) => Ok(Obeyed::Elsewhere(format!("node {node} takes no writes"))),
             (Order::Compact(wanted), _, Some(orders)) => match orders.give(wanted).await {

@@ -9,10 +9,13 @@ use datafusion::arrow::util::display::array_value_to_string;
 use storage::catalog::Table;
 use storage::model::RowDelete;
 
-use super::{Definition, Place, Rows, World, full, schema_of, texts};
+use super::{Definition, Place, Rows, World, full, optional, schema_of, texts};
 
 pub(super) const TABLE: Definition =
     Definition { name: "deletes", place: Place::Everywhere, schema, rows: Rows::OfCluster(rows) };
+
+/// Files that one look compares with deletes, a few hundred milliseconds of work: nobody can stop it.
+const COMPARED_MAX: usize = 5_000_000;
 
 fn schema() -> SchemaRef {
     schema_of(vec![
@@ -21,7 +24,7 @@ fn schema() -> SchemaRef {
         full("catalog_version", DataType::UInt64),
         full("delete_time", DataType::Timestamp(TimeUnit::Millisecond, None)),
         full("predicate", DataType::Utf8View),
-        full("files_left", DataType::UInt64),
+        optional("files_left", DataType::UInt64),
     ])
 }
 
@@ -31,15 +34,23 @@ fn rows(world: &World) -> Result<Vec<ArrayRef>, ArrowError> {
         .flat_map(|(database, table)| table.deletes.iter().map(move |delete| (database, table, delete)))
         .collect();
     let ms = |delete: &RowDelete| i64::try_from(delete.at_ms).unwrap_or(i64::MAX);
-    let left = |table: &Table, delete: &RowDelete| table.files.values().filter(|file| delete.touches(file)).count();
+    let mut budget = COMPARED_MAX;
+    let left = deletes.iter().map(|(_, table, delete)| files_left(table, delete, &mut budget));
+    let left: UInt64Array = left.collect();
     Ok(vec![
         texts(deletes.iter().map(|(database, ..)| &database.name)),
         texts(deletes.iter().map(|(_, table, _)| &table.schema.name)),
         Arc::new(UInt64Array::from_iter_values(deletes.iter().map(|(.., delete)| delete.version))),
         Arc::new(TimestampMillisecondArray::from_iter_values(deletes.iter().map(|(.., delete)| ms(delete)))),
         texts(deletes.iter().map(|(_, table, delete)| predicate(table, delete))),
-        Arc::new(UInt64Array::from_iter_values(deletes.iter().map(|(_, table, delete)| left(table, delete) as u64))),
+        Arc::new(left),
     ])
+}
+
+/// How many files the delete may still mean rows of; `None` when to look at them all would pass what may be compared.
+fn files_left(table: &Table, delete: &RowDelete, budget: &mut usize) -> Option<u64> {
+    *budget = budget.checked_sub(table.files.len())?;
+    Some(table.files.values().filter(|file| delete.touches(file)).count() as u64)
 }
 
 fn predicate(table: &Table, delete: &RowDelete) -> String {
@@ -79,4 +90,35 @@ fn one_of(tag: &str, values: &[Option<&str>]) -> String {
 pub(crate) fn instant(ns: i64) -> String {
     let array = TimestampNanosecondArray::from(vec![ns]).with_timezone("UTC");
     array_value_to_string(&array, 0).unwrap_or_else(|_| ns.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::model::{DatabaseId, Selection, Stamp, TableSchema, TimeRange};
+
+    use super::*;
+    use crate::tables::fixture::{Cluster, Random, TABLE};
+
+    #[tokio::test]
+    async fn files_are_counted_while_they_are_not_too_many() {
+        let mut cluster = Cluster::new();
+        for _ in 0..3 {
+            cluster = cluster.file(Random(1).rows(9)).await;
+        }
+        let table = Table {
+            database: DatabaseId(1),
+            schema: Arc::new(TableSchema { table: TABLE, name: "cpu".into(), columns: Vec::new() }),
+            retention_ns: None,
+            files: cluster.files.iter().map(|file| (file.id, Arc::clone(file))).collect(),
+            deletes: Vec::new(),
+            last_delete: 7,
+            caches: [].into(),
+            dropped: None,
+        };
+        let which = Selection { time: TimeRange::ALL, tags: [].into() };
+        let delete = RowDelete { version: 7, stamp: Stamp(500), at_ms: 0, which };
+        let mut budget = 7;
+        let mut left = || files_left(&table, &delete, &mut budget);
+        assert_eq!([left(), left(), left(), left()], [Some(3), Some(3), None, None]);
+    }
 }

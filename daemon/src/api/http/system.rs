@@ -95,7 +95,8 @@ struct Followed {
 
 pub(super) async fn follow(State(services): State<Arc<Services>>, uri: Uri) -> Result<Response, Refusal> {
     let Followed { version } = parameters(&uri)?;
-    services.operator.follow(version).await?;
+    // Rows that are written here from then on are newer than any delete up to it.
+    services.catalog.reach(version).await?;
     Ok(json_answer(StatusCode::OK, &true.into()))
 }
 

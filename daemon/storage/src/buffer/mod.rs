@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, ArrayRef, RecordBatch, cast::AsArray};
 use parking_lot::Mutex;
 
 pub use sort::Sorted;
@@ -392,7 +392,7 @@ impl Chunk {
         let rows = sorted.masked(&Mask::of_log(&hide), schema)?;
         // Where nothing was hidden the memory is that of the sorted rows.
         let copied = rows.as_ref().filter(|rows| rows.batch.num_rows() < all);
-        let bytes = copied.map_or(0, |rows| rows.batch.get_array_memory_size());
+        let bytes = copied.map_or(0, |rows| bytes_of_copy(&rows.batch));
         let counted = Counted::new(bytes, &self.sorted_bytes);
         *cached = Some(Shown { of, rows: rows.clone(), _counted: counted });
         Ok(rows)
@@ -412,4 +412,13 @@ impl Chunk {
             }
         }
     }
+}
+
+/// What some rows of a batch take beside it: they share the texts of the tags with it.
+fn bytes_of_copy(rows: &RecordBatch) -> usize {
+    let bytes = |column: &ArrayRef| match column.as_any_dictionary_opt() {
+        Some(tag) => tag.keys().get_array_memory_size(),
+        None => column.get_array_memory_size(),
+    };
+    rows.columns().iter().map(bytes).sum()
 }

@@ -76,6 +76,28 @@ fn what_deletes_leave_of_a_chunk_is_kept_and_counted_once() {
 }
 
 #[test]
+fn the_texts_of_tags_are_counted_once_however_few_rows_deletes_leave() {
+    let mut committed = committed(1);
+    let tag = "x".repeat(1 << 20);
+    let series = &mut committed.tables[0].series;
+    series.tags = vec![ColumnId(1)];
+    series.values.push(&tag);
+    let buffer = Buffer::new(Position(0), Stamp(0));
+    buffer.apply(committed);
+    let mut schema = schema();
+    schema.columns.push(Column { name: "h".into(), kind: ColumnKind::Tag });
+    let chunk = Arc::clone(&buffer.all_chunks().0[&TABLE][0]);
+    drop(chunk.sorted(&schema));
+    let sorted = buffer.bytes().sorted;
+    assert!(sorted > tag.len());
+    let which = Selection { time: TimeRange { min: 0, max: 1499 }, tags: BTreeMap::new() };
+    let delete = Arc::new(RowDelete { version: 3, stamp: Stamp(9), at_ms: 0, which });
+    assert_eq!(chunk.shown(&schema, &[delete]).unwrap().map(|chunk| chunk.batch.num_rows()), Some(500));
+    let copied = buffer.bytes().sorted - sorted;
+    assert!((500 * 28..1 << 16).contains(&copied), "place of the tag, time, value and stamp: {copied}");
+}
+
+#[test]
 fn a_chunk_knows_the_times_of_all_its_pieces() {
     let buffer = Buffer::new(Position(0), Stamp(0));
     buffer.apply(committed(3));

@@ -98,6 +98,17 @@ impl Catalog {
         followed
     }
 
+    /// Returns once this node knows an entry that another one has made. The store is not asked when it does.
+    pub async fn reach(&self, version: u64) -> Result<(), Error> {
+        if self.state().version >= version {
+            return Ok(());
+        }
+        match self.refresh().await?.version {
+            known if known >= version => Ok(()),
+            known => Err(Error::Unavailable(format!("the catalog ends with entry {known}, before {version}"))),
+        }
+    }
+
     /// Another node says that it knows this version. It is a hint to look.
     pub fn hear_of(&self, version: u64) {
         self.heard.send_if_modified(|heard| {

@@ -230,8 +230,13 @@ impl State {
     /// row with a stamp below its own is in files.
     #[must_use]
     pub fn is_carried_out(&self, table: &Table, delete: &RowDelete) -> bool {
-        let mut open = self.nodes.values().filter(|node| !node.sealed);
-        open.all(|node| node.persisted_stamp >= delete.stamp) && !table.files.values().any(|file| delete.touches(file))
+        self.is_in_files(delete.stamp) && !table.files.values().any(|file| delete.touches(file))
+    }
+
+    /// Whether no row with a stamp up to this one is outside files, or will be.
+    #[must_use]
+    pub fn is_in_files(&self, stamp: Stamp) -> bool {
+        self.nodes.values().filter(|node| !node.sealed).all(|node| node.persisted_stamp >= stamp)
     }
 
     /// The stamp up to which every writer that is not sealed has persisted its rows.

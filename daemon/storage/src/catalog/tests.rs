@@ -134,6 +134,20 @@ async fn an_idle_follower_asks_for_the_next_entry_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_entry_that_is_known_is_reached_without_asking_the_store() {
+    let store = Watched::new();
+    let (catalog, other) = (open(&store, 1).await, open(&store, 2).await);
+    create(&catalog, "a").await.expect("the store answers");
+    store.forget_calls();
+    catalog.reach(2).await.expect("it made the entry");
+    assert_eq!(store.calls("", ""), [""; 0]);
+    other.reach(2).await.expect("it is in the log");
+    check_names(&other.state(), &catalog.state());
+    let refusal = other.reach(9).await.expect_err("there is none").to_string();
+    assert_eq!(refusal, "the catalog ends with entry 2, before 9");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_checkpoint_writes_only_the_tables_that_changed() {
     let store = Watched::new();
     let catalog = open(&store, 1).await;

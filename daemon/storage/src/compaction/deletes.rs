@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::plan::{IDLE_NS, Moment, Plan, Slice, is_unsettled, made_at_ns};
 use super::{Compactor, Error};
 use crate::catalog::{Change, State, Table};
-use crate::model::{ErrorKind, FileRecord, Stamp, TableId, TimeRange, Window};
+use crate::model::{ErrorKind, FileRecord, RowDelete, Stamp, TimeRange, Window};
 
 /// Files that one look writes again for nothing else but deletes.
 const REWRITES_MAX: usize = 16;
@@ -15,14 +15,16 @@ const REWRITES_MAX: usize = 16;
 /// Plans for files with hidden rows that no other plan takes: each is written again where it stands, and nothing is
 /// settled, so that it need not be taken with those it overlaps. Those that wait to be merged soon do so first.
 pub(super) fn rewrites(table: &Table, others: &[Plan], moment: &Moment) -> Vec<Plan> {
-    if table.deletes.is_empty() {
+    let deletes = moment.wanted.as_ref().map_or(&table.deletes, |begun| &begun.deletes);
+    if deletes.is_empty() {
         return Vec::new();
     }
     let taken: BTreeSet<_> = others.iter().flat_map(|plan| &plan.inputs).map(|file| file.id).collect();
+    let is_meant = |file: &&Arc<FileRecord>| moment.is_about(file) && moment.wants(file.time);
     let is_free = |file: &&Arc<FileRecord>| !taken.contains(&file.id) && !moment.unreadable.contains(&file.id);
     let may_wait = |file: &FileRecord| is_unsettled(file) && made_at_ns(file).saturating_add(IDLE_NS) > moment.now;
-    let due = |file: &&Arc<FileRecord>| !may_wait(file) && table.deletes.iter().any(|delete| delete.touches(file));
-    table.files.values().filter(is_free).filter(due).take(REWRITES_MAX).map(rewrite).collect()
+    let due = |file: &&Arc<FileRecord>| !may_wait(file) && deletes.iter().any(|delete| delete.touches(file));
+    table.files.values().filter(is_meant).filter(is_free).filter(due).take(REWRITES_MAX).map(rewrite).collect()
 }
 
 fn rewrite(file: &Arc<FileRecord>) -> Plan {
@@ -33,29 +35,30 @@ fn rewrite(file: &Arc<FileRecord>) -> Plan {
 
 impl Compactor {
     /// Forgets the deletes of a table that are carried out for good.
-    pub(super) async fn forget_deletes(&self, state: &Arc<State>, table: &Table) {
+    pub(super) async fn forget_deletes(&self, state: &Arc<State>, table: &Arc<Table>) {
         if table.deletes.is_empty() {
             return;
         }
-        let (name, id, of) = (&table.schema.name, table.schema.table, Arc::clone(state));
+        let (of, seen) = (Arc::clone(state), Arc::clone(table));
         // Many deletes times many files.
-        let found = self.parts.tasks.cpu(move || of.table(id).map(|table| carried_out(&of, table)).unwrap_or_default());
-        let found = found.await;
+        let found = self.parts.tasks.cpu(move || carried_out(&of, &seen)).await;
         if found.is_empty() {
             return;
         }
-        match self.try_forget(id, &found).await {
+        let name = &table.schema.name;
+        match self.try_forget(table, &found).await {
+            Ok(0) => {}
             Ok(deletes) => tracing::info!(table = %name, deletes, "deletes of rows are carried out"),
             Err(error) => tracing::warn!(%error, table = %name, "could not forget deletes of rows, trying again"),
         }
     }
 
-    async fn try_forget(&self, id: TableId, found: &[u64]) -> Result<usize, Error> {
+    async fn try_forget(&self, seen: &Arc<Table>, found: &[Arc<RowDelete>]) -> Result<usize, Error> {
         let decide = |state: &State| {
             self.parts.role.expect_ours(state)?;
-            let deletes = state.table(id).map(|table| still_carried_out(state, table, found)).unwrap_or_default();
+            let deletes = still_carried_out(state, seen, found);
             let count = deletes.len();
-            let change = (count > 0).then_some(Change::ForgetDeletes { table: id, deletes });
+            let change = (count > 0).then_some(Change::ForgetDeletes { table: seen.schema.table, deletes });
             Ok((change.into_iter().collect(), count))
         };
         self.parts.catalog.commit(decide).await.map_err(|error| match error.kind() {
@@ -65,13 +68,18 @@ impl Compactor {
     }
 }
 
-/// Those of `found` for which it holds on this state too.
-fn still_carried_out(state: &State, table: &Table, found: &[u64]) -> Vec<u64> {
-    let among = table.deletes.iter().filter(|delete| found.contains(&delete.version));
-    among.filter(|delete| state.is_carried_out(table, delete)).map(|delete| delete.version).collect()
+fn carried_out(state: &State, table: &Table) -> Vec<Arc<RowDelete>> {
+    table.deletes.iter().filter(|delete| state.is_carried_out(table, delete)).cloned().collect()
 }
 
-fn carried_out(state: &State, table: &Table) -> Vec<u64> {
-    let done = table.deletes.iter().filter(|delete| state.is_carried_out(table, delete));
-    done.map(|delete| delete.version).collect()
+/// Those of `found` for which it holds on this state too. All commits of the node wait for the answer, so no file is
+/// compared again: a table that changed since it was seen is looked at anew later.
+fn still_carried_out(state: &State, seen: &Arc<Table>, found: &[Arc<RowDelete>]) -> Vec<u64> {
+    if !state.table(seen.schema.table).is_some_and(|now| Arc::ptr_eq(now, seen)) {
+        return Vec::new();
+    }
+    found.iter().filter(|delete| state.is_in_files(delete.stamp)).map(|delete| delete.version).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,24 @@
 //!
 //! # Promises
 //! - An order that was taken is carried out, whether or not who gave it still waits, unless the node stops or loses the
-//!   role: then nobody is told that it was done.
-//! - Done means: in the catalog, and that what is left has nothing that a merge would better by now.
+//!   role: then nobody is told that it was done. One that finds too many others waiting is refused at once.
+//! - Done means: in the catalog, and that of the files there were when the order began nothing is left that a merge would
+//!   better. What came meanwhile waits for the next look, so an order ends however fast others write and delete.
+//! - A file that cannot be read keeps nothing else of the order from being merged; then the answer is its error. The next
+//!   order tries it again.
+//!
+//! # Why
+//! Rows that come after the order began have stamps above the one that was settled then, since every writer that is not
+//! sealed had persisted all up to it. So with that stamp the files there were stay closed under overlap for themselves,
+//! unless another compactor parts them: therefore an order does not outlast the term it began in.
+
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::Error;
+use super::plan::Begun;
+use super::{Compactor, Error, is_alive};
+use crate::catalog::{State, Table};
 use crate::model::{TableId, TimeRange};
 
 /// Orders that may wait at one time.
@@ -20,7 +32,7 @@ pub struct Wanted {
     pub range: TimeRange,
 }
 
-/// What came of an order: how many files had rows of its time, before and after.
+/// What came of an order: how many files had rows of its time, before and after. Files that came meanwhile do not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Merged {
     pub files_before: usize,
@@ -28,8 +40,8 @@ pub struct Merged {
 }
 
 pub(super) struct Order {
-    pub(super) wanted: Wanted,
-    pub(super) done: oneshot::Sender<Result<Merged, Error>>,
+    wanted: Wanted,
+    done: oneshot::Sender<Result<Merged, Error>>,
 }
 
 /// Gives orders to the compactor of this node.
@@ -42,11 +54,93 @@ impl Orders {
         (Self(sent), taken)
     }
 
-    /// Returns once the order is carried out; `Error::SteppedDown` when another node is to be asked.
+    /// Returns once the order is carried out; `Error::SteppedDown` when another node is to be asked. From its first poll on
+    /// the order is taken, or refused.
     pub async fn give(&self, wanted: Wanted) -> Result<Merged, Error> {
         let stops = || Error::SteppedDown("this node stops, and compacts no more".to_owned());
         let (done, is_done) = oneshot::channel();
-        self.0.send(Order { wanted, done }).await.map_err(|_| stops())?;
+        self.0.try_send(Order { wanted, done }).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => Error::TooMany(WAITING_MAX),
+            mpsc::error::TrySendError::Closed(_) => stops(),
+        })?;
         is_done.await.unwrap_or_else(|_| Err(stops()))
+    }
+}
+
+impl Begun {
+    fn new(table: &Table, range: TimeRange) -> Self {
+        Self { range, files: Arc::new(table.files.keys().copied().collect()), deletes: table.deletes.clone() }
+    }
+
+    fn count(&self, table: &Table) -> usize {
+        let files = table.files.values().filter(|file| file.time.overlaps(self.range));
+        files.filter(|file| self.files.contains(&file.id)).count()
+    }
+}
+
+impl Compactor {
+    /// Does what is ordered, and tells whoever waits for it.
+    pub(super) async fn obey(&mut self, Order { wanted, done }: Order) {
+        let merged = self.merge_wanted(wanted).await;
+        tracing::info!(table = %wanted.table, ?merged, "merged what an operator wanted");
+        // Whoever gave the order may not wait any more.
+        let _ = done.send(merged);
+    }
+
+    /// Does all that is ordered by now. Returns whether there was something.
+    pub(super) async fn obey_waiting(&mut self) -> bool {
+        let mut any = false;
+        while let Ok(order) = self.ordered.try_recv() {
+            self.obey(order).await;
+            any = true;
+        }
+        any
+    }
+
+    async fn merge_wanted(&mut self, Wanted { table: id, range }: Wanted) -> Result<Merged, Error> {
+        // Files that another node wrote a moment ago are wanted too.
+        let mut state = self.parts.catalog.refresh().await?;
+        let (settled, term) = (state.settled(), state.compactor.term);
+        let table = self.table_of_ours(&state, id)?;
+        let mut begun = Begun::new(table, range);
+        let files_before = begun.count(table);
+        // Somebody may have mended them.
+        self.unreadable.retain(|file| !begun.files.contains(file));
+        let mut trouble = None;
+        loop {
+            let table = self.table_of_ours(&state, id)?;
+            if state.compactor.term != term {
+                return Err(Error::SteppedDown("another node has compacted meanwhile".to_owned()));
+            }
+            let mut again = false;
+            for plan in self.plans(table, (settled, Some(begun.clone()))).await {
+                let unreadable = self.unreadable.len();
+                match self.run_and_report(&state, table, &plan).await {
+                    Ok(added) => {
+                        again |= plan.is_worth(added.len(), &begun.deletes);
+                        Arc::make_mut(&mut begun.files).extend(added.iter().map(|file| file.id));
+                    }
+                    // The next plans take the files as they are then.
+                    Err(Error::Overtaken(_)) => again = true,
+                    // The next plans leave that file alone, and take what was to be merged with it.
+                    Err(error) if self.unreadable.len() > unreadable => {
+                        again = true;
+                        trouble.get_or_insert(error);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if !again {
+                let merged = Merged { files_before, files_after: begun.count(table) };
+                return trouble.map_or(Ok(merged), Err);
+            }
+            state = self.parts.catalog.state();
+        }
+    }
+
+    /// The table, if it lives and this process compacts.
+    fn table_of_ours<'a>(&self, state: &'a State, id: TableId) -> Result<&'a Arc<Table>, Error> {
+        self.parts.role.expect_ours(state).map_err(|lost| Error::SteppedDown(lost.to_string()))?;
+        state.table(id).filter(|table| is_alive(state, table)).ok_or(Error::Dropped(id))
     }
 }

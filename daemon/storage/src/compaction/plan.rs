@@ -62,8 +62,30 @@ pub(super) struct Moment {
     pub(super) columns: usize,
     /// Files that could not be read. What they are part of is left alone.
     pub(super) unreadable: BTreeSet<FileId>,
-    /// Only rows of this time are wanted, but at once: nothing waits for company or for the end of its window.
-    pub(super) wanted: Option<TimeRange>,
+    /// Only this is wanted, but at once: nothing waits for company or for the end of its window.
+    pub(super) wanted: Option<Begun>,
+}
+
+/// What an operator wants merged, as it was when that began; see `orders`.
+#[derive(Debug, Clone)]
+pub(super) struct Begun {
+    /// The time of the rows.
+    pub(super) range: TimeRange,
+    /// The files there were, and those that came of them since.
+    pub(super) files: Arc<BTreeSet<FileId>>,
+    pub(super) deletes: Vec<Arc<RowDelete>>,
+}
+
+impl Moment {
+    /// Whether the file is looked at at all.
+    pub(super) fn is_about(&self, file: &FileRecord) -> bool {
+        self.wanted.as_ref().is_none_or(|begun| begun.files.contains(&file.id))
+    }
+
+    /// Whether rows of that time are to be merged.
+    pub(super) fn wants(&self, time: TimeRange) -> bool {
+        self.wanted.as_ref().is_none_or(|begun| begun.range.overlaps(time))
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -85,7 +107,7 @@ pub(super) struct Slice {
 
 /// The plans that can run now, side by side.
 pub(super) fn plans<'a>(files: impl Iterator<Item = &'a Arc<FileRecord>>, moment: &Moment, rules: &Rules) -> Vec<Plan> {
-    let files: Vec<_> = files.map(Arc::clone).collect();
+    let files: Vec<_> = files.filter(|file| moment.is_about(file)).map(Arc::clone).collect();
     let unsettled = files.iter().filter(|f| is_unsettled(f)).cloned().collect();
     let planner = Planner { moment, rules, unsettled };
     let mut units: BTreeMap<(i64, i64), Vec<Set>> = BTreeMap::new();
@@ -151,9 +173,8 @@ impl Planner<'_> {
     }
 
     fn state(&self, files: &[Arc<FileRecord>], window: Window) -> SetState {
-        let is_other_time = |range: TimeRange| files.iter().all(|f| !f.time.overlaps(range));
-        if files.iter().any(|f| self.moment.unreadable.contains(&f.id)) || self.moment.wanted.is_some_and(is_other_time)
-        {
+        let is_wanted = files.iter().any(|f| self.moment.wants(f.time));
+        if !is_wanted || files.iter().any(|f| self.moment.unreadable.contains(&f.id)) {
             return SetState::Waiting;
         }
         let unsettled: Vec<_> = files.iter().filter(|f| is_unsettled(f)).collect();

@@ -155,10 +155,19 @@ impl Compactor {
                     tracing::warn!(%error, "publish compacted files, trying again");
                     self.parts.clock.sleep(self.parts.clock.backoff(6)).await;
                 }
-                Err(error) if error.kind() == ErrorKind::Conflict => return Err(Error::Overtaken(error.to_string())),
+                Err(error) if error.kind() == ErrorKind::Conflict && self.is_any_gone(plan) => {
+                    return Err(Error::Overtaken(error.to_string()));
+                }
                 Err(error) if error.kind() == ErrorKind::Fenced => return Err(Error::SteppedDown(error.to_string())),
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Whether a file of the plan lives no more.
+    fn is_any_gone(&self, plan: &Plan) -> bool {
+        let state = self.parts.catalog.state();
+        let lives = |file: &FileRecord| state.table(file.table).is_some_and(|t| t.files.contains_key(&file.id));
+        !plan.inputs.iter().all(|file| lives(file))
     }
 }

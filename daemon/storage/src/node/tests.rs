@@ -1,6 +1,7 @@
 mod adopting;
 mod deleting;
 mod lines;
+mod orders;
 mod reaching;
 mod roles;
 mod sweeping;
@@ -127,7 +128,7 @@ async fn write(node: &Node, body: &str) {
 }
 
 async fn take_snapshot(node: &Node) -> bool {
-    node.snapshot.as_ref().expect("it takes writes").take().await
+    node.snapshot.as_ref().expect("it takes writes").take().await.is_ok()
 }
 
 async fn start(store: &Arc<Watched>, id: &str, seed: u64) -> (Node, Tasks) {

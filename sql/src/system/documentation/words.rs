@@ -65,7 +65,11 @@ const OF_THE_CLUSTER: &[TableWords] = &[
             ("catalog_version", "", "The entry of the catalog that deletes them."),
             ("delete_time", "", "When it was asked for."),
             ("predicate", "", "Which rows, as the conditions of a statement; empty for all."),
-            ("files_left", "", "Files that may still hold such rows."),
+            (
+                "files_left",
+                "",
+                "Files that may still hold such rows; absent where deletes and files are too many to compare.",
+            ),
         ],
     ),
     table(
