@@ -124,10 +124,23 @@ impl Settings {
         }
     }
 
+    fn dial(&self, name: &str) -> Option<&Dial> {
+        self.held.iter().find(|held| held.live.name == name).map(|held| &held.live.dial)
+    }
+
     /// What an interval is now; `None` when there is no such setting.
     pub(crate) fn interval(&self, name: &str) -> Option<Duration> {
-        let held = self.held.iter().find(|held| held.live.name == name)?;
-        if let Dial::Interval { knob, .. } = &held.live.dial { Some(knob.get()) } else { None }
+        if let Dial::Interval { knob, .. } = self.dial(name)? { Some(knob.get()) } else { None }
+    }
+
+    /// What a count, or a size in bytes, is now; `None` when there is no such setting.
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+        if let Dial::Count { knob, .. } | Dial::Size { knob, .. } = self.dial(name)? { Some(knob.get()) } else { None }
+    }
+
+    /// Those that change, but not here, since they were said at the start.
+    pub(crate) fn said(&self) -> Vec<&'static str> {
+        self.held.iter().filter(|held| held.is_said).map(|held| held.live.name).collect()
     }
 
     /// How the catalog is to name a setting, and its value; or why it cannot be changed so.

@@ -51,6 +51,6 @@ fn rows(facts: &Facts, _: &Access) -> Result<Vec<ArrayRef>, ArrowError> {
         count(pool.and_then(|pool| pool.limit_bytes).map(|bytes| bytes as u64)),
         count(catalog.map(|catalog| catalog.version)),
         time(catalog.map(|catalog| catalog.age)),
-        time(facts.replica_lag()),
+        time(facts.insight.replica_lag()),
     ])
 }
