@@ -374,10 +374,16 @@ fn a_log_of_another_node_that_cannot_be_read_is_told_until_its_rows_are_in_files
     first.client().write("plant", "t v=1i 1\n");
     let files = log_files(&first);
     fs::write(&files[0], "noise").expect("the file can be replaced");
-    // It answers no queries, also none about the nodes, so another one tells of it.
-    let [_other] = beside(&first, [Options::of("ask", "query,compact").allow_in_log("")]);
-    let client = first.client();
+    let [other] = beside(&first, [Options::of("ask", "query,compact").allow_in_log("")]);
+    // It tells how the nodes are all the same.
+    let client = other.client();
+    let count = || client.ask(sql_request("plant", "SELECT count(*) AS n FROM t", "json"));
     comes(&client, ("replica_lag", "ask", "critical"));
+    assert_eq!((count().status, count().text().contains("cannot be read")), (503, true), "{}", count().text());
     assert_eq!(mend(&client, "replica_lag"), "SNAPSHOT NODE 'w'");
     goes(&client, "replica_lag");
+    eventually("the row", || {
+        let answer = count();
+        if answer.status == 200 && answer.json()[0]["n"] == 1 { Ok(()) } else { Err(answer.text()) }
+    });
 }

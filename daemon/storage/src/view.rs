@@ -201,6 +201,12 @@ impl Views {
         Some((node.epoch, node.persisted.max(applied.unwrap_or_default())))
     }
 
+    /// What the catalog says, for whoever needs no rows.
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        self.catalog.state()
+    }
+
     pub fn open(&self) -> Result<View, Error> {
         loop {
             let state = self.catalog.state();
