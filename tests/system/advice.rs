@@ -1,9 +1,13 @@
 //! What `system.advice` says, and the tables it rests on, on nodes to which these things happen.
 //!
 //! # Promises
-//! - A row of advice comes with its cause and goes with it.
+//! - A row of advice comes with its cause and goes with it; what it says mends it does.
+//! - A node that crashed has a row in every table to which nodes give theirs, until it is back or removed.
 //! - Figures of all nodes are shown by any that answers queries; one that is gone has nulls and a reason.
 
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::http::{Client, Request, sql_request, write_request};
@@ -12,6 +16,9 @@ use harness::remote::{RemoteStore, Service};
 use harness::wait::eventually;
 use serde_json::{Value, json};
 
+use crate::damaged_log::log_files;
+use crate::live_settings::{LONG, fill};
+use crate::orders::idle;
 use crate::peers::{beside, rows};
 use crate::stores::on_s3;
 
@@ -38,6 +45,15 @@ fn goes(client: &Client, code: &str) {
 
 fn admin(client: &Client, statement: &str) {
     client.ask(sql_request("_internal", statement, "json")).expect(200);
+}
+
+/// Does what is told to mend a finding.
+#[track_caller]
+fn mend(client: &Client, code: &str) -> String {
+    let text = format!("SELECT statement FROM system.advice WHERE code = '{code}'");
+    let statement = rows(client, "_internal", &text)[0]["statement"].as_str().expect("a statement").to_owned();
+    admin(client, &statement);
+    statement
 }
 
 #[test]
@@ -189,4 +205,185 @@ fn every_node_tells_of_its_log_its_process_and_its_store_and_a_dead_one_is_named
     let stale = "SELECT heartbeat_age > INTERVAL '0 seconds' AS stale, uptime IS NULL AS silent FROM system.nodes \
                  WHERE node_id = 'gone'";
     assert_eq!(rows(&client, "_internal", stale), [json!({ "stale": true, "silent": true })]);
+}
+
+const SILENT: &str = "its heartbeat stands still, and it has not said that it stopped; REMOVE NODE if it is gone";
+
+/// Who is named in a table for telling nothing.
+fn silent(client: &Client, table: &str) -> Vec<Value> {
+    rows(client, "_internal", &format!("SELECT node_id, warning FROM system.{table} WHERE warning IS NOT NULL"))
+}
+
+#[test]
+fn a_node_that_was_killed_is_told_of_in_every_table_until_it_is_back_or_removed() {
+    let first = Node::start(Options::of("a", "all"));
+    let asks = |id: &str| Options::of(id, "query,compact");
+    let [mut dead, mut left, mut writer] = beside(&first, [asks("dead"), asks("left"), Options::of("w", "ingest")]);
+    let client = first.client();
+    left.stop();
+    dead.kill();
+    comes(&client, ("node_lost", "dead", "warning"));
+    let tables = [
+        "advice",
+        "compaction_events",
+        "jobs",
+        "nodes",
+        "object_store",
+        "processes",
+        "queries",
+        "replicas",
+        "settings",
+    ];
+    for table in tables {
+        assert_eq!(silent(&client, table), [json!({ "node_id": "dead", "warning": SILENT })], "{table}");
+    }
+    dead.restart();
+    goes(&client, "node_lost");
+    dead.kill();
+    comes(&client, ("node_lost", "dead", "warning"));
+    admin(&client, "REMOVE NODE 'dead'");
+    goes(&client, "node_lost");
+    assert_eq!(tables.map(|table| silent(&client, table)).concat(), Vec::<Value>::new());
+
+    writer.kill();
+    comes(&client, ("node_lost", "w", "critical"));
+    assert_eq!(silent(&client, "wal")[0]["node_id"], "w");
+    writer.restart();
+    goes(&client, "node_lost");
+}
+
+#[test]
+fn many_small_files_are_told_until_they_are_merged() {
+    let node = Node::start(idle("a", "all"));
+    let client = node.client();
+    // A file for each ten minutes.
+    // One snapshot makes six files of ten minutes each, and not more.
+    for first in (0..1_010).step_by(6) {
+        let time = |number: i64| 1_600_000_000_000_000_000 + number * 600_000_000_000;
+        let lines: String = (first..first + 6).map(|number| format!("t v={number}i {}\n", time(number))).collect();
+        client.write("plant", &lines);
+        admin(&client, "SNAPSHOT");
+    }
+    comes(&client, ("small_files", "a", "info"));
+    assert_eq!(mend(&client, "small_files"), "COMPACT TABLE \"plant\".public.\"t\"");
+    goes(&client, "small_files");
+    goes(&client, "compaction_behind");
+    assert_eq!(client.number("plant", "SELECT count(*) AS n FROM t"), 1_014);
+}
+
+#[test]
+fn queries_that_wait_for_a_long_one_are_told_and_helped() {
+    let first = Node::start(Options::of("w", "all").allow_in_log("a request failed"));
+    let [ask] = beside(&first, [Options::of("ask", "query,compact")]);
+    let (writer, asker) = (first.client(), ask.client());
+    fill(&writer);
+    admin(&writer, "ALTER SYSTEM SET max_concurrent_queries = 1 FOR NODE 'w'");
+    thread::scope(|scope| {
+        let long = scope.spawn(|| writer.ask(sql_request("plant", LONG, "json")));
+        let text =
+            format!("SELECT id FROM system.queries WHERE running AND phase = 'permit' AND query_text = '{LONG}'");
+        let running = || rows(&asker, "_internal", &text);
+        eventually("the long one", || if running().len() == 1 { Ok(()) } else { Err(running()) });
+        let waiting = scope.spawn(|| writer.ask(sql_request("plant", "SELECT count(*) AS n FROM t", "json")));
+        comes(&asker, ("queries_wait", "w", "warning"));
+        assert!(!waiting.is_finished());
+        // Or, if all cores are busy, that the long one ends.
+        let mended = mend(&asker, "queries_wait");
+        let more = "ALTER SYSTEM SET max_concurrent_queries = '2' FOR NODE 'w'";
+        assert!(mended == more || mended.starts_with("CANCEL QUERY"), "{mended}");
+        assert_eq!(waiting.join().expect("it is answered").expect(200).json()[0]["n"], 3_000);
+        running()
+            .iter()
+            .for_each(|row| admin(&asker, &format!("CANCEL QUERY {}", row["id"].to_string().replace('"', "'"))));
+        assert_eq!(long.join().expect("it is answered").status, 500);
+    });
+}
+
+#[test]
+fn memory_that_is_promised_twice_is_told_until_it_is_not() {
+    let node = Node::start(Options::of("a", "all"));
+    let client = node.client();
+    goes(&client, "memory_promised");
+    admin(&client, "ALTER SYSTEM SET exec_mem_pool_size = '60%'");
+    comes(&client, ("memory_promised", "a", "warning"));
+    assert_eq!(mend(&client, "memory_promised"), "ALTER SYSTEM SET exec_mem_pool_size = '20%' FOR NODE 'a'");
+    goes(&client, "memory_promised");
+}
+
+#[test]
+fn io_threads_that_are_all_busy_are_told_until_they_are_not() {
+    let node = Node::start(Options::of("a", "all").option("--num-io-threads", "1"));
+    let client = node.client();
+    let lines: String =
+        (0..5_000).map(|number| format!("t,h=h{} v={number}i,w=1.5,s=\"text\" {number}\n", number % 50)).collect();
+    let is_enough = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !is_enough.load(Ordering::Relaxed) {
+                    node.client().write("plant", &lines);
+                }
+            });
+        }
+        let wanted = ("io_threads_few".to_owned(), "a".to_owned(), "warning".to_owned());
+        let began = Instant::now();
+        let mut found = told(&client);
+        while !found.contains(&wanted) && began.elapsed() < Duration::from_secs(60) {
+            thread::sleep(Duration::from_millis(250));
+            found = told(&client);
+        }
+        is_enough.store(true, Ordering::Relaxed);
+        assert!(found.contains(&wanted), "{found:?}");
+    });
+    goes(&client, "io_threads_few");
+}
+
+#[test]
+fn a_store_that_is_slow_to_put_is_told_however_quick_its_other_answers_are() {
+    let store = RemoteStore::start(Service::S3);
+    let node = Node::start(on_s3(&store));
+    let client = node.client();
+    client.write("plant", "t v=1 1\n");
+    goes(&client, "store_slow");
+    store.fail(&json!([{ "times": -1, "delay": 2, "method": "PUT", "key": "/wal/" }]));
+    for number in 0..6 {
+        client.write("plant", &format!("t v=2 {number}\n"));
+    }
+    comes(&client, ("store_slow", "node-1", "warning"));
+    store.heal();
+}
+
+#[test]
+fn rows_that_wait_too_long_for_a_file_are_told_until_they_are_in_one() {
+    let store = RemoteStore::start(Service::S3);
+    let node = Node::start(on_s3(&store).allow_in_log("trying again"));
+    let client = node.client();
+    store.fail(&json!([{ "times": 1, "delay": 10, "method": "PUT", "key": "/data/" }]));
+    client.write("plant", "t v=1 1\n");
+    goes(&client, "log_not_in_files");
+    admin(&client, "ALTER SYSTEM SET force_snapshot_max_age = '1s'");
+    comes(&client, ("log_not_in_files", "node-1", "warning"));
+    assert_eq!(mend(&client, "log_not_in_files"), "SNAPSHOT NODE 'node-1'");
+    goes(&client, "log_not_in_files");
+    assert_eq!(client.number("plant", "SELECT count(*) AS n FROM system.parquet_files"), 1);
+}
+
+#[test]
+fn a_log_of_another_node_that_cannot_be_read_is_told_until_its_rows_are_in_files() {
+    let first = Node::start(idle("w", "all"));
+    first.client().write("plant", "t v=1i 1\n");
+    let files = log_files(&first);
+    fs::write(&files[0], "noise").expect("the file can be replaced");
+    let [other] = beside(&first, [Options::of("ask", "query,compact").allow_in_log("")]);
+    // It tells how the nodes are all the same.
+    let client = other.client();
+    let count = || client.ask(sql_request("plant", "SELECT count(*) AS n FROM t", "json"));
+    comes(&client, ("replica_lag", "ask", "critical"));
+    assert_eq!((count().status, count().text().contains("cannot be read")), (503, true), "{}", count().text());
+    assert_eq!(mend(&client, "replica_lag"), "SNAPSHOT NODE 'w'");
+    goes(&client, "replica_lag");
+    eventually("the row", || {
+        let answer = count();
+        if answer.status == 200 && answer.json()[0]["n"] == 1 { Ok(()) } else { Err(answer.text()) }
+    });
 }

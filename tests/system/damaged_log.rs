@@ -11,7 +11,7 @@ use harness::folder::files_below;
 use harness::node::{Node, Options};
 
 /// The log files of a node, in order.
-fn log_files(node: &Node) -> Vec<PathBuf> {
+pub(crate) fn log_files(node: &Node) -> Vec<PathBuf> {
     let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "wal");
     let mut files: Vec<_> = files_below(&node.data_dir()).filter(is_log).collect();
     files.sort();

@@ -3,7 +3,8 @@
 //! # Promises
 //! - Memory, number and log of queries, options of the query engine, buffered rows and what is logged follow what is set, and
 //!   are as at the start again after a reset.
-//! - A wrong value is told what it must be, with unit and range.
+//! - A wrong value is told what it must be, with unit and range. A size may be more than a machine has: that one takes what
+//!   it has, and shows that.
 //! - `SHOW` tells an admin what the settings of the node are that is asked, over HTTP and to Postgres clients.
 
 use std::io::Write;
@@ -31,9 +32,9 @@ fn done(client: &Client, text: &str) -> Value {
 }
 
 /// All pairs of three copies of a table of 3000 rows: nobody finishes counting them.
-const LONG: &str = "SELECT count(*) FROM t a, t b, t c WHERE a.v + b.v + c.v = -1";
+pub(crate) const LONG: &str = "SELECT count(*) FROM t a, t b, t c WHERE a.v + b.v + c.v = -1";
 
-fn fill(client: &Client) {
+pub(crate) fn fill(client: &Client) {
     let lines: String = (0..3000).map(|number| format!("t,host=h{} v={number}i {number}\n", number % 7)).collect();
     client.write("plant", &lines);
 }
@@ -82,6 +83,7 @@ fn memory_and_options_of_queries_follow_what_is_set_on_every_node() {
         ),
         ("exec_mem_pool_size = '101%'", "it is a size from 1mb to 64tb"),
         ("force_snapshot_mem_size = '1kb'", "it is a size from 1mb to 64tb"),
+        ("query_log_max_entries = 1000000", "it is a whole number from 0 to 10000"),
         ("max_concurrent_queries = 0", "it is a whole number from 1 to 100000"),
         ("log_filter = 'loud'", "it is a level (off, error, warn, info, debug, trace), or level,component=level,..."),
         ("datafusion_config = 'datafusion.execution.batch_sighs:1'", "there is datafusion.execution.batch_size"),
@@ -93,6 +95,39 @@ fn memory_and_options_of_queries_follow_what_is_set_on_every_node() {
         let answer = ask(&client, &format!("ALTER SYSTEM SET {text}"));
         assert_eq!((answer.status, answer.text().contains(part)), (400, true), "{text}: {}", answer.text());
     }
+}
+
+#[test]
+fn a_size_that_is_more_than_a_machine_has_is_taken_as_far_as_it_goes_and_that_is_shown() {
+    let first = Node::start(Options::of("a", "all").allow_in_log("a setting is not what was set"));
+    let mut second = first.beside(Options::of("b", "query").allow_in_log("a setting is not what was set"));
+    second.restart();
+    let client = first.client();
+    fill(&client);
+    let shown = || {
+        let text = "SELECT node_id, value, max_value, source, trouble FROM system.settings \
+                    WHERE name = 'exec_mem_pool_size' ORDER BY node_id";
+        client.sql("_internal", text)
+    };
+    let limit = "SELECT max(query_memory_limit_bytes) <= min(memory_limit_bytes) AS fits FROM system.processes";
+    let are = |trouble: [Option<&str>; 2]| {
+        let shown = shown();
+        shown.len() == 2 && shown.iter().zip(trouble).all(|(row, trouble)| row["trouble"].as_str() == trouble)
+    };
+    eventually_true("both nodes", || are([None, None]));
+    done(&client, "ALTER SYSTEM SET exec_mem_pool_size = '60tb'");
+    let less = Some("'60tb' was set: this machine has less memory");
+    eventually_true("trouble on both", || are([less, less]));
+    assert!(shown().iter().all(|row| row["value"] == row["max_value"] && row["source"] == "cluster"), "{:?}", shown());
+    assert_eq!(client.sql("_internal", limit)[0]["fits"], true);
+    // What it is there is for that node to say.
+    done(&client, "ALTER SYSTEM SET exec_mem_pool_size = '0.00001%' FOR NODE 'b'");
+    eventually_true("the least", || shown()[1]["value"] == "1mb");
+    assert!(shown()[1]["trouble"].as_str().is_some_and(|text| text.contains("less than the least")), "{:?}", shown());
+    done(&client, "ALTER SYSTEM SET exec_mem_pool_size = '30%' FOR NODE 'b'");
+    eventually_true("none on one", || are([less, None]));
+    done(&client, "ALTER SYSTEM RESET ALL");
+    eventually_true("none", || are([None, None]));
 }
 
 #[test]

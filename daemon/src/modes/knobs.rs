@@ -53,6 +53,9 @@ const fn ms(from: u64, to: u64) -> RangeInclusive<Duration> {
 
 const HOUR_MS: u64 = 3_600_000;
 
+/// Each takes up to 18 KiB, most of that for its text.
+const LOGGED_QUERIES_MAX: u64 = 10_000;
+
 impl Knobs {
     #[must_use]
     pub(crate) fn of(config: &NodeConfig) -> Self {
@@ -169,7 +172,7 @@ impl Knobs {
             Live {
                 name: "query-log-max-entries",
                 about: "Queries that system.queries remembers",
-                dial: count(&self.query_log_entries, 0..=1_000_000),
+                dial: count(&self.query_log_entries, 0..=LOGGED_QUERIES_MAX),
             },
             Live {
                 name: "datafusion-config",
@@ -188,6 +191,7 @@ fn count(knob: &Knob<u64>, range: RangeInclusive<u64>) -> Dial {
     Dial::Count { knob: knob.clone(), range }
 }
 
+/// The largest is what any machine may have; of each machine no more is taken than it has.
 fn size(knob: &Knob<u64>, config: &NodeConfig) -> Dial {
     let bytes = |text: &str, whole| config::parse_memory(text).map(|memory| memory.resolve(whole));
     Dial::Size { knob: knob.clone(), range: 1 << 20..=64 << 40, read: ReadSize { whole: config.memory_bytes, bytes } }

@@ -189,7 +189,7 @@ pub struct Followed {
     /// Since all that the node had stored was here; `None` while that is not known of any moment.
     pub lag: Option<Duration>,
     /// Why its log is not read on.
-    pub trouble: Option<String>,
+    pub trouble: Option<Trouble>,
 }
 
 /// How well the rows of a node are known.
@@ -202,11 +202,22 @@ struct Status {
 
 /// Why a log is not read on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Trouble {
-    /// Bytes are lost.
+pub enum Trouble {
+    /// Bytes are lost. It ends when the node that wrote them has its rows in files.
     Damaged(String),
+    /// Memory for rows of other nodes is full. It ends when some of these have their rows in files.
+    Full(String),
     /// It may pass.
     Waits(String),
+}
+
+impl Trouble {
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Damaged(reason) | Self::Full(reason) | Self::Waits(reason) => reason,
+        }
+    }
 }
 
 impl Replica {
@@ -355,18 +366,19 @@ impl Replica {
                 rows: census.rows,
                 bytes: census.bytes.sum(),
                 lag: current_at.map(|at| at.elapsed()),
-                trouble: trouble.map(|(Trouble::Damaged(reason) | Trouble::Waits(reason))| reason),
+                trouble,
             }
         });
         followed.collect()
     }
 
     /// How long ago it was that everything a node had stored was here, for each node that is followed.
-    fn lags(&self) -> Vec<(NodeId, f64)> {
+    /// `None` while that is not known of any moment.
+    #[must_use]
+    pub fn lags(&self) -> Vec<(NodeId, Option<Duration>)> {
         let peers = self.peers.lock();
-        let seconds =
-            |peer: &Peer| peer.status.lock().current_at.map_or(f64::INFINITY, |at| at.elapsed().as_secs_f64());
-        peers.iter().map(|(id, peer)| (id.clone(), seconds(peer))).collect()
+        let lag = |peer: &Peer| peer.status.lock().current_at.map(|at| at.elapsed());
+        peers.iter().map(|(id, peer)| (id.clone(), lag(peer))).collect()
     }
 
     fn was_read(&self) -> bool {
@@ -393,7 +405,7 @@ impl Peer {
         let node = self.node.clone();
         Some(match &status.trouble {
             Some(Trouble::Damaged(reason)) => Error::Damaged { node, reason: reason.clone() },
-            Some(Trouble::Waits(reason)) => Error::Late { node, reason: reason.clone() },
+            Some(Trouble::Full(reason) | Trouble::Waits(reason)) => Error::Late { node, reason: reason.clone() },
             None => Error::Late { node, reason: "the end of its log was not seen yet".into() },
         })
     }
@@ -405,7 +417,9 @@ impl Peer {
         match (&status.trouble, status.current_at) {
             (Some(Trouble::Damaged(reason)), _) => Err(Error::Damaged { node, reason: reason.clone() }),
             (_, Some(at)) if at.elapsed() <= late_max => Ok(()),
-            (Some(Trouble::Waits(reason)), _) => Err(Error::Late { node, reason: reason.clone() }),
+            (Some(Trouble::Full(reason) | Trouble::Waits(reason)), _) => {
+                Err(Error::Late { node, reason: reason.clone() })
+            }
             (None, Some(at)) => {
                 let reason = format!("the end of its log was last seen {:?} ago", at.elapsed());
                 Err(Error::Late { node, reason })

@@ -185,6 +185,12 @@ impl Views {
         self.replica.followed()
     }
 
+    /// How far behind each of them was last known not to be; `None` while that is not known.
+    #[must_use]
+    pub fn lags(&self) -> Vec<Option<Duration>> {
+        self.replica.lags().into_iter().map(|(_, lag)| lag).collect()
+    }
+
     /// The newest epoch of the node that this one knows, and up to where its log is visible: in files, or in memory.
     fn shown(&self, mark: &Mark) -> Option<(Epoch, Position)> {
         // In this order: a node that is followed no more is in files by a state that is there by then.
@@ -193,6 +199,12 @@ impl Views {
         let state = self.catalog.state();
         let node = state.nodes.get(&mark.node)?;
         Some((node.epoch, node.persisted.max(applied.unwrap_or_default())))
+    }
+
+    /// What the catalog says, for whoever needs no rows.
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        self.catalog.state()
     }
 
     pub fn open(&self) -> Result<View, Error> {

@@ -3,6 +3,7 @@ use std::time::Duration;
 use datafusion::common::DataFusionError;
 use storage::catalog;
 use storage::model::ErrorKind;
+use storage::view;
 
 use crate::tables::FileError;
 
@@ -34,7 +35,7 @@ pub enum Error {
     /// A command that is not performed, or is open.
     #[error("{message}")]
     Command { kind: ErrorKind, message: String },
-    /// A file could not be read from the store.
+    /// A file could not be read from the store, or rows of another node that must be shown cannot be.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -92,6 +93,9 @@ impl From<DataFusionError> for Error {
         }
         let message = root.strip_backtrace();
         match root {
+            DataFusionError::External(inner) if matches!(inner.downcast_ref(), Some(view::Error::Replica(_))) => {
+                Self::Unavailable(inner.to_string())
+            }
             DataFusionError::ResourcesExhausted(message) => Self::Memory(first_line(message)),
             DataFusionError::SchemaError(..) | DataFusionError::Configuration(_) => Self::Plan(message),
             DataFusionError::Plan(message) => Self::Plan(first_line(message)),

@@ -5,6 +5,7 @@
 //! - What changes while nodes run follows the catalog. A value that was said at the start (flag or variable) wins over
 //!   one for this node, that over one for all nodes, that over the default.
 //! - A value that a setting cannot have is refused with its range, and an unknown name with the nearest one that is known.
+//! - A size is judged alike on every node. One that has less memory takes what it has, and shows that as trouble.
 //!
 //! # Not here
 //! - Keeping the values: they are in the catalog.
@@ -68,6 +69,8 @@ pub(crate) struct Shown {
     pub(crate) value: Option<String>,
     pub(crate) default: Option<String>,
     pub(crate) source: Source,
+    /// Why it is not what was set.
+    pub(crate) trouble: Option<String>,
     pub(crate) live: Option<Live>,
 }
 
@@ -121,10 +124,23 @@ impl Settings {
         }
     }
 
+    fn dial(&self, name: &str) -> Option<&Dial> {
+        self.held.iter().find(|held| held.live.name == name).map(|held| &held.live.dial)
+    }
+
     /// What an interval is now; `None` when there is no such setting.
     pub(crate) fn interval(&self, name: &str) -> Option<Duration> {
-        let held = self.held.iter().find(|held| held.live.name == name)?;
-        if let Dial::Interval { knob, .. } = &held.live.dial { Some(knob.get()) } else { None }
+        if let Dial::Interval { knob, .. } = self.dial(name)? { Some(knob.get()) } else { None }
+    }
+
+    /// What a count, or a size in bytes, is now; `None` when there is no such setting.
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+        if let Dial::Count { knob, .. } | Dial::Size { knob, .. } = self.dial(name)? { Some(knob.get()) } else { None }
+    }
+
+    /// Those that change, but not here, since they were said at the start.
+    pub(crate) fn said(&self) -> Vec<&'static str> {
+        self.held.iter().filter(|held| held.is_said).map(|held| held.live.name).collect()
     }
 
     /// How the catalog is to name a setting, and its value; or why it cannot be changed so.
@@ -168,6 +184,7 @@ impl Settings {
             value: Some(held.live.dial.shown()),
             default: (!held.is_said).then(|| held.start.clone()),
             source: held.source(),
+            trouble: held.trouble(),
             live: Some(held.live.clone()),
         });
         let is_live = |flag: &&Flag| self.held.iter().any(|held| held.live.name == flag.name);
@@ -176,6 +193,7 @@ impl Settings {
             value: flag.value.clone(),
             default: flag.value.clone().filter(|_| !flag.is_said),
             source: if flag.is_said { Source::Flag } else { Source::Default },
+            trouble: None,
             live: None,
         });
         let mut shown: Vec<Shown> = live.chain(fixed).collect();
@@ -190,18 +208,29 @@ impl Held {
         if *now == said {
             return;
         }
-        if let Err(error) = self.live.dial.turn(&said.value) {
+        if self.live.dial.turn(&said.value).is_err() {
             // Another version of this program took it.
-            tracing::warn!(name = self.live.name, value = said.value, error, "a setting is what it was at the start");
             self.live.dial.turn(&self.start).expect("it was its value");
         }
         *now = said;
+        drop(now);
+        if let Some(trouble) = self.trouble() {
+            tracing::warn!(name = self.live.name, trouble, "a setting is not what was set");
+        }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let now = self.now.lock();
+        match now.source {
+            Source::Cluster | Source::Node => self.live.dial.trouble(&now.value),
+            // What was said at the start may be more than an operator may set.
+            Source::Default | Source::Flag => None,
+        }
     }
 
     /// Where the value comes from.
     fn source(&self) -> Source {
         let now = self.now.lock();
-        // What was said at the start may be more than an operator may set.
         if self.is_said || self.live.dial.judged(&now.value).is_ok() { now.source } else { Source::Default }
     }
 }

@@ -73,6 +73,45 @@ fn a_value_that_another_version_took_is_as_none() {
     }
 }
 
+/// `2mb`, `1gb` or `10%`.
+fn bytes(text: &str, whole: u64) -> Result<u64, String> {
+    let units = [("%", whole as f64 / 100.0), ("mb", 1048576.0), ("gb", 1073741824.0)];
+    let found = units.into_iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, bytes)));
+    let (number, bytes) = found.ok_or("no unit")?;
+    Ok((number.parse::<f64>().map_err(|error| error.to_string())? * bytes) as u64)
+}
+
+#[test]
+fn a_size_is_judged_alike_everywhere_and_taken_as_far_as_the_memory_of_this_node_goes() {
+    let knob = Knob::from(64 << 20);
+    let read = ReadSize { whole: 1 << 30, bytes };
+    let dial = Dial::Size { knob: knob.clone(), range: 1 << 20..=64 << 40, read };
+    let held = Settings::new(Vec::new(), vec![Live { name: "wal-flush-interval", about: "", dial }]);
+    let set = |value: &str| {
+        let judged = held.judge("wal_flush_interval", Some(value)).map(|(_, value)| value.expect("one was given"));
+        let value = judged.unwrap_or_else(|error| panic!("{value}: {error}"));
+        held.follow(&state(&[(None, &value)]), &node("a"));
+        let shown = held.shown().remove(0);
+        (knob.get() >> 20, shown.value.expect("it has one"), shown.source.text(), shown.trouble)
+    };
+    assert_eq!(set("256mb"), (256, "256mb".into(), "cluster", None));
+    assert_eq!(set("50%"), (512, "512mb".into(), "cluster", None));
+    let less = Some("'4gb' was set: this machine has less memory".into());
+    assert_eq!(set("4096mb"), (1024, "1gb".into(), "cluster", less));
+    let little = Some("'0.01%' was set: that is 107374b here, and less than the least".into());
+    assert_eq!(set("0.01%"), (1, "1mb".into(), "cluster", little));
+    for wrong in ["0.5mb", "0%", "99999999mb", "8"] {
+        let error = held.judge("wal_flush_interval", Some(wrong)).expect_err(wrong);
+        assert!(error.contains("it is a size from 1mb to 64tb, such as '1mb', or a share of memory"), "{error}");
+    }
+    held.follow(&state(&[(None, "8")]), &node("a"));
+    let shown = held.shown().remove(0);
+    assert_eq!((knob.get() >> 20, shown.source.text()), (64, "default"), "another version took it");
+    assert!(shown.trouble.is_some_and(|trouble| trouble.starts_with("'8' was set: it is a size from")));
+    let live = shown.live.expect("it changes");
+    assert_eq!(live.dial.range(), Some(("1mb".into(), "1gb".into())));
+}
+
 #[test]
 fn wrong_names_and_values_are_told_what_is_right() {
     let held = Settings::new(vec![flag("num-cores", "2", false)], vec![every(&Knob::from(Duration::from_secs(1)))]);

@@ -64,13 +64,27 @@ impl Dial {
             Self::Interval { knob, range } => knob.set(duration(value, range)?),
             Self::Timeout { knob, range } => knob.set(timeout(value, range)?),
             Self::Count { knob, range } => knob.set(count(value, range)?),
-            Self::Size { knob, range, read } => knob.set(size(value, (range, read))?),
+            Self::Size { knob, range, read } => knob.set(size(value, (range, read))?.taken),
             Self::Text { knob, judge } => knob.set(judge(value)?.into()),
         }
         Ok(())
     }
 
-    /// The value as it would be shown; the error is what it must be.
+    /// Why this node does not have the value that was set.
+    pub(super) fn trouble(&self, value: &str) -> Option<String> {
+        let of = |text: &str| format!("'{}' was set: {text}", value.escape_debug());
+        let Self::Size { range, read, .. } = self else { return self.judged(value).err().map(|error| of(&error)) };
+        match size(value, (range, read)) {
+            Ok(Size { said, taken }) if said > taken => Some(of("this machine has less memory")),
+            Ok(Size { said, taken }) if said < taken => {
+                Some(of(&format!("that is {} here, and less than the least", size_text(said))))
+            }
+            Ok(_) => None,
+            Err(error) => Some(of(&error)),
+        }
+    }
+
+    /// The value as the catalog is to have it; the error is what it must be. Nodes judge alike, whatever their memory.
     pub(super) fn judged(&self, value: &str) -> Result<String, String> {
         match self {
             Self::Interval { range, .. } => duration(value, range).map(text),
@@ -79,9 +93,8 @@ impl Dial {
             }
             Self::Count { range, .. } => count(value, range).map(|count| count.to_string()),
             Self::Size { range, read, .. } => {
-                let bytes = size(value, (range, read))?;
-                // A share is another size on each node.
-                Ok(if value.trim().ends_with('%') { value.trim().to_owned() } else { size_text(bytes) })
+                let Size { said, taken: _ } = size(value, (range, read))?;
+                Ok(if is_share(value) { value.trim().to_owned() } else { size_text(said) })
             }
             Self::Text { judge, .. } => judge(value),
         }
@@ -102,7 +115,9 @@ impl Dial {
                 Some((text(*range.start()), text(*range.end())))
             }
             Self::Count { range, .. } => Some((range.start().to_string(), range.end().to_string())),
-            Self::Size { range, .. } => Some((size_text(*range.start()), size_text(*range.end()))),
+            Self::Size { range, read, .. } => {
+                Some((size_text(*range.start()), size_text((*range.end()).min(read.whole))))
+            }
             Self::Text { .. } => None,
         }
     }
@@ -130,12 +145,25 @@ fn count(value: &str, range: &RangeInclusive<u64>) -> Result<u64, String> {
     parsed.ok_or_else(|| format!("it is a whole number from {} to {}", range.start(), range.end()))
 }
 
-fn size(value: &str, (range, read): (&RangeInclusive<u64>, &ReadSize)) -> Result<u64, String> {
-    let parsed = (read.bytes)(value, read.whole).ok().filter(|bytes| range.contains(bytes));
+/// Bytes, as they were said for this machine, and as many of them as it can have.
+struct Size {
+    said: u64,
+    taken: u64,
+}
+
+/// A share is another size on each machine, so it is right if the largest one can have it.
+fn size(value: &str, (range, read): (&RangeInclusive<u64>, &ReadSize)) -> Result<Size, String> {
+    let bytes = |whole| (read.bytes)(value, whole).ok();
+    let judged = bytes(if is_share(value) { *range.end() } else { read.whole });
+    let said = judged.filter(|bytes| range.contains(bytes)).and_then(|_| bytes(read.whole));
     let (from, to) = (size_text(*range.start()), size_text(*range.end()));
-    parsed.ok_or_else(|| {
-        format!("it is a size from {from} to {to}, such as '{from}', or a share of memory, such as '20%'")
-    })
+    let wrong = || format!("it is a size from {from} to {to}, such as '{from}', or a share of memory, such as '20%'");
+    let said = said.ok_or_else(wrong)?;
+    Ok(Size { said, taken: said.min(read.whole).max(*range.start()) })
+}
+
+fn is_share(value: &str) -> bool {
+    value.trim().ends_with('%')
 }
 
 /// In the largest unit of which it is a whole number.

@@ -1,5 +1,4 @@
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, new_null_array};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
@@ -73,12 +72,6 @@ impl Facts {
 
     pub(super) fn vitals(&self) -> Option<Figures> {
         self.vitals.as_ref().map(|vitals| vitals.now())
-    }
-
-    /// Of the node that is followed worst; `None` when there is none, or that is not known.
-    pub(super) fn replica_lag(&self) -> Option<Duration> {
-        let followed = self.insight.followed();
-        followed.iter().map(|followed| followed.lag).collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// Cancels a query that runs on this node, if `access` may; tells whether there was one.

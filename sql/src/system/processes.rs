@@ -62,6 +62,6 @@ fn rows(facts: &Facts, _: &Access) -> Result<Vec<ArrayRef>, ArrowError> {
         kept(|footers| footers.misses),
         count(catalog.map(|catalog| catalog.version)),
         time(catalog.map(|catalog| catalog.age)),
-        time(facts.replica_lag()),
+        time(facts.insight.replica_lag()),
     ])
 }

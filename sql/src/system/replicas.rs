@@ -32,6 +32,6 @@ fn rows(facts: &Facts, _: &Access) -> Result<Vec<ArrayRef>, ArrowError> {
         count(|followed| followed.rows),
         count(|followed| followed.bytes as u64),
         column::<DurationNanosecondArray, _, _>(&all, |followed| followed.lag.map(nanoseconds)),
-        column::<StringArray, _, _>(&all, |followed| followed.trouble.clone()),
+        column::<StringArray, _, _>(&all, |followed| Some(followed.trouble.as_ref()?.reason().to_owned())),
     ])
 }

@@ -24,6 +24,7 @@ fn schema() -> SchemaRef {
         optional("min_value", DataType::Utf8),
         optional("max_value", DataType::Utf8),
         optional("description", DataType::Utf8),
+        optional("trouble", DataType::Utf8),
     ])
 }
 
@@ -41,5 +42,6 @@ fn rows(facts: &Facts, _: &Access) -> Result<Vec<ArrayRef>, ArrowError> {
         texts(&|shown| Some(shown.live.as_ref()?.dial.range()?.0)),
         texts(&|shown| Some(shown.live.as_ref()?.dial.range()?.1)),
         live(&|live| live.about.to_owned()),
+        texts(&|shown| shown.trouble.clone()),
     ])
 }

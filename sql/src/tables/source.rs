@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use storage::catalog::State;
 use storage::model::{TableId, TimeRange};
+use storage::replica;
 use storage::view::{Error, TableView, View, Views};
 
 /// What a query may see, fixed at one moment. `storage::view::View` is the real one.
@@ -30,6 +31,28 @@ impl Moment for View {
 
 impl Moments for Views {
     fn open(&self) -> Result<Arc<dyn Moment>, Error> {
-        Ok(Arc::new(Views::open(self)?))
+        match Views::open(self) {
+            Ok(view) => Ok(Arc::new(view)),
+            // What tells how the nodes are is wanted most of all now.
+            Err(Error::Replica(error)) => Ok(Arc::new(WithoutRows { state: self.state(), error })),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A moment at which rows that must be shown cannot be: whoever asks for those of a table gets the error.
+#[derive(Debug)]
+struct WithoutRows {
+    state: Arc<State>,
+    error: replica::Error,
+}
+
+impl Moment for WithoutRows {
+    fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    fn table(&self, _: TableId, _: TimeRange) -> Result<TableView, Error> {
+        Err(Error::Replica(self.error.clone()))
     }
 }

@@ -9,7 +9,8 @@
 //! - One node is told to do something, and waited for as long as it lives (see `order`).
 //! - All nodes that should live are asked at once, with the token of whoever asks, and waited for no longer than
 //!   `ANSWER_WITHIN`; an answer that is too large, broken or from another node counts as none.
-//! - A node that left in order is not asked: it keeps nothing.
+//! - A node that left in order is not asked: it keeps nothing. One whose process is gone without a word is told of, also
+//!   when all its rows are in files.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ use serde::Deserialize;
 use sql::{Heard, Obeyed, Order, Told};
 use storage::bucket::Secret;
 use storage::catalog::{Access, Catalog, Node};
-use storage::cluster::{Condition, HEARTBEAT_EVERY, Member};
+use storage::cluster::{Condition, HEARTBEAT_EVERY, Lives, Member};
 use storage::model::Mode;
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -51,6 +52,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 /// More than the largest of these tables.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Whether a node that is gone is told of all the same.
+type Missed = fn(&Lives, &Node) -> bool;
+
+const SILENT: &str = "its heartbeat stands still, and it has not said that it stopped; REMOVE NODE if it is gone";
 
 #[derive(Deserialize)]
 struct Asked {
@@ -145,10 +151,11 @@ impl Peers {
         Ok(bytes)
     }
 
-    /// Calls all others that have the mode, at the same time, and reads what they answer.
+    /// Calls all others that have the mode, at the same time, and reads what they answer. One whose rows are in files may
+    /// be `missed` though it is gone.
     async fn call_all<T>(
         &self,
-        mode: Option<Mode>,
+        (mode, missed): (Option<Mode>, Missed),
         (method, path): (Method, &str),
         (token, read): (Option<Secret>, impl Fn(&[u8]) -> Result<T, String>),
     ) -> Vec<(String, Result<T, String>)> {
@@ -156,11 +163,12 @@ impl Peers {
         let state = self.catalog.state();
         let others = state.members().filter(|node| node.id != *self.member.node());
         let others = others.filter(|node| mode.is_none_or(|mode| node.description.modes.has(mode)));
-        let (token, read) = (token.as_ref(), &read);
+        let (token, read, lives) = (token.as_ref(), &read, self.member.lives());
         let asked = others.map(|node| {
             let what = (method.clone(), path);
             async move {
-                let answer = match self.member.lives().condition(node) {
+                let answer = match lives.condition(node) {
+                    Condition::Stopped if missed(lives, node) => Err(SILENT.to_owned()),
                     Condition::Stopped | Condition::Removed => return None,
                     Condition::Lost => {
                         Err("this node is lost: its process is gone, and with it what it kept".to_owned())
@@ -178,22 +186,12 @@ impl Peers {
 }
 
 impl Peers {
+    /// A process that is seen to be gone hears nothing, and need not.
     async fn tell(&self, mode: Option<Mode>, path: &str, token: Option<Secret>) -> Vec<Told> {
         let read = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|error| format!("its answer: {error}"));
-        let told = self.call_all(mode, (Method::POST, path), (token, read)).await;
+        let missed: Missed = |lives, node| !lives.has_ended(node);
+        let told = self.call_all((mode, missed), (Method::POST, path), (token, read)).await;
         told.into_iter().map(|(node_id, outcome)| Told { node_id, outcome }).collect()
-    }
-
-    /// The others that count as stopped, since their rows are in files, and have not said that they are.
-    fn standing_still(&self) -> Vec<Told> {
-        let (state, lives) = (self.catalog.state(), self.member.lives());
-        let others = state.members().filter(|node| node.id != *self.member.node());
-        let is_silent = |node: &&Arc<Node>| lives.condition(node) == Condition::Stopped && !lives.has_ended(node);
-        let told = |node: &Arc<Node>| {
-            let reason = "its heartbeat stands still, and it has not said that it stopped; REMOVE NODE if it is gone";
-            Told { node_id: node.id.to_string(), outcome: Err(reason.to_owned()) }
-        };
-        others.filter(is_silent).map(told).collect()
     }
 }
 
@@ -203,7 +201,8 @@ impl sql::Peers for Peers {
         async move {
             let read = |bytes: &[u8]| decode(bytes).map_err(|error| format!("its answer: {error}"));
             let path = format!("{PATH}?table={table}");
-            let heard = peers.call_all(mode, (Method::GET, &path), (token, read)).await;
+            let missed: Missed = |lives, node| !lives.has_left(node);
+            let heard = peers.call_all((mode, missed), (Method::GET, &path), (token, read)).await;
             heard.into_iter().map(|(node_id, rows)| Heard { node_id, rows }).collect()
         }
         .boxed()
@@ -216,12 +215,7 @@ impl sql::Peers for Peers {
 
     fn follow(&self, version: u64, token: Option<Secret>) -> BoxFuture<'static, Vec<Told>> {
         let peers = self.clone();
-        async move {
-            let mut told = peers.tell(None, &format!("{FOLLOW_PATH}?version={version}"), token).await;
-            told.extend(peers.standing_still());
-            told
-        }
-        .boxed()
+        async move { peers.tell(None, &format!("{FOLLOW_PATH}?version={version}"), token).await }.boxed()
     }
 
     fn order(

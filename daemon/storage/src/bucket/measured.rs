@@ -105,7 +105,17 @@ pub struct Figures {
 pub struct RecentUse {
     pub requests: u64,
     pub errors: u64,
-    /// Of one put or get of a whole object, or a part of it.
+    /// Objects that were put.
+    pub puts: Transfers,
+    /// Objects, or parts of them, that were found and read to the end.
+    pub gets: Transfers,
+}
+
+/// Calls that moved bytes and ended well: an answer without them comes sooner, however slow the store is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Transfers {
+    pub count: u64,
+    /// `None` when there were none.
     pub mean: Option<Duration>,
 }
 
@@ -119,9 +129,27 @@ pub struct Usage {
     tallies: Mutex<BTreeMap<Op, Tally>>,
     requests: Recent,
     errors: Recent,
-    /// Puts and gets, and the microseconds they took.
-    transfers: Recent,
-    transfer_micros: Recent,
+    puts: Timed,
+    gets: Timed,
+}
+
+/// Calls, and the microseconds they took.
+#[derive(Debug, Default)]
+struct Timed {
+    count: Recent,
+    micros: Recent,
+}
+
+impl Timed {
+    fn add(&self, now: Duration, took: Duration) {
+        self.count.add(now, 1);
+        self.micros.add(now, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    fn sum(&self, now: Duration) -> Transfers {
+        let count = self.count.sum(now);
+        Transfers { count, mean: self.micros.sum(now).checked_div(count).map(Duration::from_micros) }
+    }
 }
 
 /// What the metrics say of a call.
@@ -147,8 +175,8 @@ impl Usage {
             tallies: Mutex::default(),
             requests: Recent::default(),
             errors: Recent::default(),
-            transfers: Recent::default(),
-            transfer_micros: Recent::default(),
+            puts: Timed::default(),
+            gets: Timed::default(),
         }
     }
 
@@ -166,9 +194,8 @@ impl Usage {
     #[must_use]
     pub fn recent(&self) -> RecentUse {
         let now = self.began.elapsed();
-        let transfers = self.transfers.sum(now);
-        let mean = self.transfer_micros.sum(now).checked_div(transfers).map(Duration::from_micros);
-        RecentUse { requests: self.requests.sum(now), errors: self.errors.sum(now), mean }
+        let (requests, errors) = (self.requests.sum(now), self.errors.sum(now));
+        RecentUse { requests, errors, puts: self.puts.sum(now), gets: self.gets.sum(now) }
     }
 
     fn note(&self, (op, took): (Op, Duration), bytes: u64, end: &End) {
@@ -184,9 +211,10 @@ impl Usage {
         let now = self.began.elapsed();
         self.requests.add(now, 1);
         self.errors.add(now, u64::from(matches!(end, End::Failed(_))));
-        if result == SUCCESS && matches!(op, Op::Put | Op::Get | Op::GetRange | Op::GetRanges) {
-            self.transfers.add(now, 1);
-            self.transfer_micros.add(now, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        match (op, end) {
+            (Op::Put, End::Done) => self.puts.add(now, took),
+            (Op::Get | Op::GetRange | Op::GetRanges, End::Done) => self.gets.add(now, took),
+            _ => {}
         }
         let mut tallies = self.tallies.lock();
         let tally = tallies.entry(op).or_default();
@@ -457,7 +485,22 @@ mod tests {
             ],
         );
         let recent = store.usage.recent();
-        assert_eq!((recent.requests, recent.errors, recent.mean.is_some()), (9, 0, true));
+        assert_eq!((recent.requests, recent.errors), (9, 0));
+        assert_eq!(
+            (recent.puts.count, recent.gets.count),
+            (1, 3),
+            "what ended without bytes says nothing of its speed"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_puts_are_seen_beside_many_quick_answers() {
+        let usage = Usage::default();
+        (0..60).for_each(|_| usage.note((Op::Put, Duration::from_secs(3)), 10, &End::Done));
+        (0..1200).for_each(|_| usage.note((Op::Get, Duration::from_millis(20)), 0, &End::NotFound));
+        let recent = usage.recent();
+        assert_eq!(recent.puts, Transfers { count: 60, mean: Some(Duration::from_secs(3)) });
+        assert_eq!(recent.gets, Transfers::default());
     }
 
     #[tokio::test]

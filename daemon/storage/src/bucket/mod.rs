@@ -37,7 +37,7 @@ pub use object_store::path::Path as Key;
 pub use frame::{Frame, HEADER_BYTES, Kind};
 pub use keys::Keys;
 pub use local::LocalFiles;
-pub use measured::{Figures, Measured, Op, RecentUse, Tally, Usage};
+pub use measured::{Figures, Measured, Op, RecentUse, Tally, Transfers, Usage};
 pub use reader::ReadOnly;
 pub use remote::{Azure, Google, OpenError, Remote, S3, S3Keys, Service, Transport};
 pub use secret::Secret;

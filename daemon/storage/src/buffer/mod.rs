@@ -14,7 +14,7 @@ mod sort;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -161,6 +161,18 @@ struct Inner {
     /// Bytes of rows that arrived after the last rotation, and of those a snapshot is writing.
     bytes_open: usize,
     bytes_frozen: usize,
+    /// The objects that still have rows here, in their order.
+    objects: VecDeque<Object>,
+    /// All rows of them.
+    rows: u64,
+}
+
+/// What is counted of one WAL object.
+#[derive(Debug)]
+struct Object {
+    position: Position,
+    stamp: Stamp,
+    rows: u64,
 }
 
 #[derive(Debug, Default)]
@@ -203,6 +215,11 @@ impl Buffer {
             // Another node's rows, which came after the catalog version that has them in files.
             return;
         }
+        let rows = pieces.iter().map(|piece| piece.rows.len() as u64).sum();
+        if rows > 0 {
+            inner.rows += rows;
+            inner.objects.push_back(Object { position, stamp, rows });
+        }
         for piece in pieces {
             inner.bytes_open += piece.bytes;
             let new = || TableBuffer { sorted_bytes: Arc::clone(&self.sorted_bytes), ..TableBuffer::default() };
@@ -229,25 +246,21 @@ impl Buffer {
         (inner.tables.iter().map(|(id, table)| (*id, table.chunks())).collect(), inner.dropped)
     }
 
-    /// How much is here. Looks at every piece.
+    /// How much is here. Nobody waits for it: all of it is counted as it comes and goes.
     #[must_use]
     pub fn census(&self) -> Census {
-        let bytes = self.bytes();
         let inner = self.inner.lock();
-        let tables = inner.tables.values();
-        let pieces = tables.flat_map(|table| table.closed.iter().flat_map(|chunk| &chunk.pieces).chain(&table.open));
-        let (mut rows, mut oldest) = (0, None);
-        for piece in pieces {
-            rows += piece.rows.len() as u64;
-            oldest = Some(oldest.map_or(piece.stamp, |oldest: Stamp| oldest.min(piece.stamp)));
-        }
-        Census { applied: inner.applied, rows, bytes, oldest }
+        let oldest = inner.objects.front().map(|object| object.stamp);
+        Census { applied: inner.applied, rows: inner.rows, bytes: self.bytes_of(&inner), oldest }
     }
 
     #[must_use]
     pub fn bytes(&self) -> Bytes {
+        self.bytes_of(&self.inner.lock())
+    }
+
+    fn bytes_of(&self, inner: &Inner) -> Bytes {
         let sorted = self.sorted_bytes.load(Ordering::Relaxed);
-        let inner = self.inner.lock();
         Bytes { open: inner.bytes_open, frozen: inner.bytes_frozen, sorted }
     }
 
@@ -290,6 +303,9 @@ impl Buffer {
         }
         // What is in files was frozen before.
         inner.bytes_frozen = inner.bytes_frozen.saturating_sub(bytes_gone);
+        while let Some(gone) = inner.objects.pop_front_if(|object| object.position <= persisted) {
+            inner.rows -= gone.rows;
+        }
         inner.tables.retain(|_, table| !table.closed.is_empty() || !table.open.is_empty());
     }
 }

@@ -98,6 +98,32 @@ fn the_texts_of_tags_are_counted_once_however_few_rows_deletes_leave() {
 }
 
 #[test]
+fn rows_and_the_oldest_stamp_are_counted_as_objects_come_and_go() {
+    let buffer = Buffer::new(Position(0), Stamp(0));
+    let check = |rows: u64, oldest: Option<u64>| {
+        let census = buffer.census();
+        assert_eq!((census.rows, census.oldest, census.bytes), (rows, oldest.map(Stamp), buffer.bytes()));
+    };
+    check(0, None);
+    (3..=5).for_each(|position| buffer.apply(committed(position)));
+    check(3000, Some(3));
+    buffer.cut_at(Position(4));
+    check(3000, Some(3));
+    buffer.drop_through(Position(4));
+    buffer.drop_through(Position(4));
+    check(1000, Some(5));
+    buffer.cut_at(Position(7));
+    buffer.apply(committed(6));
+    check(1000, Some(5));
+    buffer.apply(Committed { tables: Vec::new(), ..committed(8) });
+    buffer.apply(committed(9));
+    buffer.drop_through(Position(7));
+    check(1000, Some(9));
+    buffer.drop_through(buffer.freeze().through);
+    check(0, None);
+}
+
+#[test]
 fn a_chunk_knows_the_times_of_all_its_pieces() {
     let buffer = Buffer::new(Position(0), Stamp(0));
     buffer.apply(committed(3));

@@ -133,6 +133,14 @@ impl Lives {
         }
     }
 
+    /// Whether the process said that it stopped.
+    #[must_use]
+    pub fn has_left(&self, node: &Node) -> bool {
+        let lives = self.seen.lock();
+        let heartbeat = lives.get(&node.id).and_then(|seen| seen.heartbeat.as_ref());
+        heartbeat.is_some_and(|heartbeat| heartbeat.stopped && heartbeat.is_of(node))
+    }
+
     /// Whether the process said that it stopped, or is seen to be gone from this machine. One of which only the heartbeat
     /// stands still may go on.
     #[must_use]
@@ -158,12 +166,6 @@ impl Lives {
 
     fn is_fresh(&self, age_max: Duration) -> bool {
         self.looked.lock().is_some_and(|looked| looked.elapsed() < age_max)
-    }
-
-    fn has_left(&self, node: &Node) -> bool {
-        let lives = self.seen.lock();
-        let heartbeat = lives.get(&node.id).and_then(|seen| seen.heartbeat.as_ref());
-        heartbeat.is_some_and(|heartbeat| heartbeat.stopped && heartbeat.is_of(node))
     }
 }
 

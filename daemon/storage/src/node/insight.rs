@@ -98,6 +98,13 @@ impl Insight {
         self.rooms.as_ref().and_then(|rooms| rooms.views.as_ref()).map(|views| views.followed()).unwrap_or_default()
     }
 
+    /// How far the node that is followed worst is behind; `None` when there is none, or that is not known.
+    #[must_use]
+    pub fn replica_lag(&self) -> Option<Duration> {
+        let lags = self.rooms.as_ref()?.views.as_ref()?.lags();
+        lags.into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
     #[must_use]
     pub fn catalog(&self) -> Option<CatalogStanding> {
         let catalog = &self.rooms.as_ref()?.catalog;

@@ -235,7 +235,7 @@ impl Follower {
             Ok(()) => parts.metrics.pushed().inc(),
             Err(Trouble::Damaged(reason)) => self.distrust(reason, parts),
             // If it is one, the store will find it, too.
-            Err(Trouble::Waits(_)) => self.hurry = self.hurry.max(Hurry::Gap),
+            Err(Trouble::Full(_) | Trouble::Waits(_)) => self.hurry = self.hurry.max(Hurry::Gap),
         }
     }
 
@@ -301,7 +301,7 @@ impl Follower {
         match result {
             Ok(Turn::HasMore) => self.hurry = Hurry::Now,
             Ok(Turn::AtEnd) => {
-                self.peer.status.lock().trouble.take_if(|t| matches!(t, Trouble::Waits(_))).map_or((), drop)
+                self.peer.status.lock().trouble.take_if(|t| !matches!(t, Trouble::Damaged(_))).map_or((), drop)
             }
             Err(trouble) => self.trouble(Some(trouble)),
         }
@@ -321,10 +321,10 @@ impl Follower {
         let was = std::mem::replace(&mut status.trouble, now);
         let (node, position) = (&self.peer.node, self.next);
         match (&was, &status.trouble) {
-            (None | Some(Trouble::Waits(_)), Some(Trouble::Damaged(reason))) => {
+            (None | Some(Trouble::Full(_) | Trouble::Waits(_)), Some(Trouble::Damaged(reason))) => {
                 tracing::error!(%node, %reason, "the log of another node cannot be read on; queries fail until its rows are in files");
             }
-            (None, Some(Trouble::Waits(reason))) => {
+            (None, Some(Trouble::Full(reason) | Trouble::Waits(reason))) => {
                 tracing::warn!(%node, %reason, "the log of another node is not read on for now");
             }
             (Some(_), None) => tracing::info!(%node, %position, "the log of another node is read on"),
@@ -376,7 +376,7 @@ impl Follower {
         let bytes_max = replica.config.bytes_max.get();
         // One object that is larger than the whole limit may come when it is alone, or it never could.
         if held > 0 && held + bytes > bytes_max {
-            return Err(Trouble::Waits(format!("rows of other nodes take {held} bytes, the limit is {bytes_max}")));
+            return Err(Trouble::Full(format!("rows of other nodes take {held} bytes, the limit is {bytes_max}")));
         }
         self.reader.expect_known(&committed, &parts.catalog).await?;
         replica.stamps.see(committed.stamp);

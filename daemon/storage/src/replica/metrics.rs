@@ -50,7 +50,9 @@ impl Metrics {
             let lags = replica.upgrade().map(|replica| replica.lags()).unwrap_or_default();
             let now: BTreeSet<String> = lags.iter().map(|(node, _)| node.to_string()).collect();
             shown.difference(&now).for_each(|gone| lag.remove(&[gone]));
-            lags.iter().for_each(|(node, seconds)| lag.with(&[&node.to_string()]).set(*seconds));
+            for (node, behind) in &lags {
+                lag.with(&[&node.to_string()]).set(behind.map_or(f64::INFINITY, |behind| behind.as_secs_f64()));
+            }
             shown = now;
         });
     }

@@ -1,8 +1,11 @@
 //! What is true of no single node: who can compact, who is gone, and how the files of each table are.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use storage::catalog::{Node, State, Table};
-use storage::cluster::Condition;
-use storage::model::{FileRecord, Mode, Modes, NodeId};
+use storage::cluster::{Condition, Lives};
+use storage::model::{FileRecord, Mode, Modes, NodeId, Stamp};
 
 use super::super::log::now_ns;
 use super::{Finding, Severity, WHOLE_CLUSTER, World};
@@ -31,11 +34,20 @@ pub(super) fn findings(world: &World) -> Vec<About> {
     let lives: Vec<_> =
         conditions.iter().map(|(node, condition)| (&node.id, node.description.modes, *condition)).collect();
     let mut found: Vec<About> = compactors(&lives).into_iter().collect();
-    found.extend(conditions.iter().filter_map(|(node, condition)| lost(node, *condition)));
+    found.extend(conditions.iter().filter_map(|(node, condition)| {
+        let finding = lost(node, *condition, &world.lives)?;
+        Some((node.id.to_string(), finding))
+    }));
+    let compactor = world.state.compactor_node();
+    let holder = compactor.map_or(WHOLE_CLUSTER, |node| node.id.as_str());
+    let awake = compactor.and_then(|node| awake(&world.state, node));
     found.extend(tables(&world.state).flat_map(|(database, table)| {
-        let holder = world.state.compactor_node().map_or(WHOLE_CLUSTER, |node| node.id.as_str()).to_owned();
-        let findings = [waiting_files(database, table), small_files(database, table)];
-        findings.into_iter().flatten().map(move |finding| (holder.clone(), finding))
+        let findings = [waiting_files((database, table), awake.as_deref()), small_files(database, table)];
+        findings.into_iter().flatten().map(|finding| {
+            // Where nobody merges nothing that has files merged helps.
+            let statement = finding.statement.filter(|_| compactor.is_some());
+            (holder.to_owned(), Finding { statement, ..finding })
+        })
     }));
     found
 }
@@ -85,7 +97,7 @@ pub(super) fn compactors(nodes: &[(&NodeId, Modes, Condition)]) -> Option<About>
         finding: finding.into(),
         evidence: format!("{} living nodes, of which compact: {}", living().count(), list(&able)),
         query: "SELECT node_id, mode, state, heartbeat_age FROM system.nodes".into(),
-        statement: "weir serve --node-id ANOTHER --mode compact".into(),
+        statement: Some("weir serve --node-id ANOTHER --mode compact".into()),
     };
     Some((able.first().copied().unwrap_or(WHOLE_CLUSTER).to_owned(), finding))
 }
@@ -94,19 +106,61 @@ fn list(names: &[&str]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-fn lost(node: &Node, condition: Condition) -> Option<About> {
-    let finding = || Finding {
-        severity: Severity::Critical,
-        code: "node_lost",
-        finding: "The process of this node is gone, and rows of it may not be in files yet.".into(),
-        evidence: format!("state lost, epoch {}", node.epoch),
-        query: "SELECT node_id, state, sealed, last_heartbeat FROM system.nodes".into(),
-        statement: format!("weir serve --node-id {}    # as it was started before", node.id),
+/// Of a node that left in order nothing is found.
+pub(super) fn lost(node: &Node, condition: Condition, lives: &Lives) -> Option<Finding> {
+    let (severity, finding) = match condition {
+        Condition::Lost => {
+            (Severity::Critical, "The process of this node is gone, and rows of it may not be in files yet.")
+        }
+        Condition::Stopped if !lives.has_left(node) => (
+            Severity::Warning,
+            "The process of this node is gone and has not said that it stopped; its rows are in files.",
+        ),
+        _ => return None,
     };
-    (condition == Condition::Lost).then(|| (node.id.to_string(), finding()))
+    let id = &node.id;
+    Some(Finding {
+        severity,
+        code: "node_lost",
+        finding: finding.into(),
+        evidence: format!(
+            "state {condition}, epoch {}, log {}",
+            node.epoch,
+            if node.sealed { "closed" } else { "open" }
+        ),
+        query: "SELECT node_id, state, sealed, last_heartbeat FROM system.nodes".into(),
+        statement: Some(match condition {
+            Condition::Stopped => {
+                format!("weir serve --node-id {id}    # as it was started before; REMOVE NODE '{id}' if it stays away")
+            }
+            _ => format!("weir serve --node-id {id}    # as it was started before"),
+        }),
+    })
 }
 
-fn waiting_files(database: &str, table: &Table) -> Option<Finding> {
+/// What has the compactor look more often, if somebody set that it seldom does, and nothing said at its start wins over it.
+pub(super) fn awake(state: &State, compactor: &Node) -> Option<String> {
+    const OFTEN: Duration = Duration::from_secs(1);
+    if compactor.description.options.contains("\"compaction-check-interval\":") {
+        return None;
+    }
+    let name: Arc<str> = "compaction_check_interval".into();
+    let set = |node: Option<&NodeId>| state.settings.get(&(Arc::clone(&name), node.cloned()));
+    let (value, of) = match (set(Some(&compactor.id)), set(None)) {
+        (Some(value), _) => (value, format!(" FOR NODE '{}'", compactor.id)),
+        (None, value) => (value?, String::new()),
+    };
+    let is_seldom = humantime::parse_duration(value).is_ok_and(|every| every > OFTEN);
+    is_seldom.then(|| format!("ALTER SYSTEM SET {name} = '{}'{of}", humantime::format_duration(OFTEN)))
+}
+
+/// Merges what waits.
+fn compact(database: &str, table: &Table) -> String {
+    let name = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    format!("COMPACT TABLE {}.public.{}", name(database), name(&table.schema.name))
+}
+
+fn waiting_files((database, table): (&str, &Table), awake: Option<&str>) -> Option<Finding> {
     let over = now_ns().saturating_sub(MERGED_WITHIN_NS);
     let is_late = |file: &FileRecord| file.level == 1 && file.window_start.saturating_add(file.window_width) < over;
     let waiting = table.files.values().filter(|file| is_late(file)).count();
@@ -121,23 +175,25 @@ fn waiting_files(database: &str, table: &Table) -> Option<Finding> {
         query: "SELECT event_time, event_type, event_status, event_duration, event_data FROM system.compaction_events \
                 ORDER BY event_time DESC LIMIT 20"
             .into(),
-        statement: "ALTER SYSTEM SET compaction_check_interval = '1s'".into(),
+        statement: Some(awake.map_or_else(|| compact(database, table), str::to_owned)),
     })
 }
 
 fn small_files(database: &str, table: &Table) -> Option<Finding> {
     let (files, bytes) = (table.files.len(), table.files.values().map(|file| file.size_bytes).sum::<u64>());
     let (mean, name) = (bytes / (files as u64).max(1), &table.schema.name);
+    let unmerged = table.files.values().filter(|file| file.stamp_max != Stamp::SETTLED).count();
     (files > FILES_MANY && mean < FILE_BYTES_SMALL).then(|| Finding {
         severity: Severity::Info,
         code: "small_files",
         finding: format!("Table {name} of database {database} has many small files: its rows are spread over much time."),
-        evidence: format!("{files} files of {mean} bytes on average"),
+        evidence: format!("{files} files of {mean} bytes on average, {unmerged} of them not merged yet"),
         // The table shows the files of the database in which it is asked.
         query: format!(
             "SELECT count(*), avg(size_bytes) FROM system.parquet_files WHERE table_name = '{}' -- in database {database}",
             name.replace('\'', "''")
         ),
-        statement: "weir serve --gen1-duration 10m    # the widest, for a new cluster".into(),
+        // What was merged stays one file for each window.
+        statement: (2 * unmerged > files).then(|| compact(database, table)),
     })
 }

@@ -4,7 +4,8 @@
 //! - Each node judges itself, with what it counts anyway; the node that is asked judges the cluster by the catalog and the
 //!   heartbeats.
 //! - What happened counts for five minutes, or for as long as it goes on, so a row goes by itself once its cause is gone.
-//! - Every row has the numbers it rests on, a query that shows more, and what mends it.
+//! - Every row has the numbers it rests on, and a query that shows more. Its statement changes something, and is none where
+//!   nothing is known to help.
 //!
 //! # Not here
 //! - Hits of caches: there are no caches.
@@ -41,7 +42,7 @@ struct Finding {
     /// To be asked in `_internal`, unless it says otherwise.
     query: String,
     /// SQL, or a line of a shell where SQL cannot mend it.
-    statement: String,
+    statement: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +86,7 @@ fn columns_of(findings: &[Finding]) -> Vec<ArrayRef> {
         text(|finding| &finding.finding),
         text(|finding| &finding.evidence),
         text(|finding| &finding.query),
-        text(|finding| &finding.statement),
+        column::<StringArray, _, _>(findings, |finding| finding.statement.clone()),
     ]
 }
 

@@ -3,42 +3,64 @@
 use std::time::Duration;
 
 use metrics::vitals::Figures;
-use storage::bucket::RecentUse;
-use storage::cluster::Condition;
+use storage::bucket::{RecentUse, Transfers};
+use storage::catalog::{Change, Node, State};
+use storage::cluster::{Condition, Lives};
 use storage::ingest::RecentLines;
-use storage::model::{Epoch, Mode, Modes, NodeId, Position};
+use storage::model::{Epoch, Mode, Modes, NodeId, Position, Writer};
 use storage::node::LogStanding;
-use storage::replica::Followed;
+use storage::replica::{Followed, Trouble};
+use uuid::Uuid;
 
 use super::super::facts::PoolUse;
-use super::cluster::compactors;
-use super::node::{NodeFacts, RecentQueries, findings};
+use super::super::log::{Arrival, End, QueryLog, Row, now_ns};
+use super::cluster::{awake, compactors, lost};
+use super::node::{NodeFacts, RecentQueries, Set, findings};
 use super::*;
+
+const GB: u64 = 1 << 30;
 
 /// A node that does well.
 fn well() -> NodeFacts {
     NodeFacts {
+        node: "n".into(),
         vitals: Some(vitals((2, 0.3), 50)),
         lines: Some(RecentLines { kept: 1_000, refused: 0, last_refused: None }),
-        store: RecentUse { requests: 1_000, errors: 2, mean: Some(Duration::from_millis(80)) },
+        store: store((1_000, 2), (100, 80), (100, 80)),
         last_store_error: Some("it was slow once".into()),
         log: Some(log(Duration::from_secs(600))),
-        snapshot_age_max: Some(Duration::from_secs(3_600)),
         followed: vec![followed(Some(1), None)],
         queries: RecentQueries { ended: 100, failed: 1, ..RecentQueries::default() },
-        pool: Some(PoolUse { reserved_bytes: 10, limit_bytes: Some(100) }),
+        pool: pool(10, 20),
+        set: Set {
+            snapshot_age_max: Some(Duration::from_secs(3_600)),
+            rows_bytes: Some(50 * GB),
+            queries_max: Some(50),
+            said: Vec::new(),
+        },
     }
 }
 
-fn vitals((io_threads, busy): (usize, f64), memory_bytes: u64) -> Figures {
+/// Of 100 GB.
+fn vitals((io_threads, busy): (usize, f64), memory_gb: u64) -> Figures {
     Figures {
         cpus: 8,
-        memory_bytes: Some(memory_bytes),
-        memory_limit_bytes: 100,
+        memory_bytes: Some(memory_gb * GB),
+        memory_limit_bytes: 100 * GB,
         io_threads,
         io_busy_ratio: Some(busy),
         ..Figures::default()
     }
+}
+
+fn pool(reserved_gb: usize, limit_gb: usize) -> Option<PoolUse> {
+    Some(PoolUse { reserved_bytes: reserved_gb << 30, limit_bytes: Some(limit_gb << 30) })
+}
+
+/// Puts and gets: how many, and their mean in milliseconds.
+fn store((requests, errors): (u64, u64), puts: (u64, u64), gets: (u64, u64)) -> RecentUse {
+    let transfers = |(count, ms)| Transfers { count, mean: Some(Duration::from_millis(ms)) };
+    RecentUse { requests, errors, puts: transfers(puts), gets: transfers(gets) }
 }
 
 fn log(oldest: Duration) -> LogStanding {
@@ -55,14 +77,14 @@ fn log(oldest: Duration) -> LogStanding {
     }
 }
 
-fn followed(lag: Option<u64>, trouble: Option<&str>) -> Followed {
+fn followed(lag: Option<u64>, trouble: Option<Trouble>) -> Followed {
     Followed {
         node: NodeId::new("other").unwrap(),
         applied: Position(3),
         rows: 1,
         bytes: 10,
         lag: lag.map(Duration::from_secs),
-        trouble: trouble.map(str::to_owned),
+        trouble,
     }
 }
 
@@ -72,8 +94,17 @@ fn check(facts: NodeFacts, expected: &[(&str, Severity)]) {
     let codes: Vec<_> = found.iter().map(|finding| (finding.code, finding.severity)).collect();
     assert_eq!(codes, expected, "{facts:?}");
     for Finding { finding, evidence, query, statement, .. } in found {
-        assert!(finding.ends_with('.') && !evidence.is_empty() && !query.is_empty() && !statement.is_empty());
+        assert!(finding.ends_with('.') && !evidence.is_empty() && !query.is_empty());
+        assert!(statement.is_none_or(|statement| !statement.is_empty()));
     }
+}
+
+/// What mends the one finding.
+#[track_caller]
+fn check_statement(facts: NodeFacts, expected: Option<&str>) {
+    let found = findings(&facts);
+    let [Finding { statement, .. }] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(statement.as_deref(), expected, "{facts:?}");
 }
 
 #[test]
@@ -111,11 +142,53 @@ fn memory_that_is_nearly_used_up_is_told() {
     check(with(84), &[]);
     check(with(85), &[("memory_short", Severity::Warning)]);
     check(with(96), &[("memory_short", Severity::Critical)]);
-    let pool = |reserved_bytes| Some(PoolUse { reserved_bytes, limit_bytes: Some(100) });
-    check(NodeFacts { pool: pool(89), ..well() }, &[]);
-    check(NodeFacts { pool: pool(90), ..well() }, &[("query_memory_short", Severity::Warning)]);
+    check(NodeFacts { pool: pool(17, 20), ..well() }, &[]);
+    check(NodeFacts { pool: pool(18, 20), ..well() }, &[("query_memory_short", Severity::Warning)]);
     let queries = RecentQueries { ended: 100, failed: 1, lacked_memory: 1, ..RecentQueries::default() };
     check(NodeFacts { queries, ..well() }, &[("query_memory_short", Severity::Warning)]);
+    check(NodeFacts { pool: pool(10, 40), ..well() }, &[]);
+    check(NodeFacts { pool: pool(10, 41), ..well() }, &[("memory_promised", Severity::Warning)]);
+}
+
+#[test]
+fn memory_is_given_and_taken_from_what_is_set_now() {
+    let sets = |mb: u64| format!("ALTER SYSTEM SET exec_mem_pool_size = '{mb}mb' FOR NODE 'n'");
+    let lacks = |limit_gb: usize| NodeFacts { pool: pool(limit_gb, limit_gb), ..well() };
+    check_statement(lacks(1), Some(&sets(20 << 10)));
+    check_statement(lacks(20), Some(&sets(40 << 10)));
+    check_statement(lacks(30), Some(&sets(40 << 10)));
+    check_statement(lacks(40), None);
+    let said = |limit_gb| {
+        let set = Set { said: vec!["exec-mem-pool-size"], rows_bytes: Some(GB), ..well().set };
+        NodeFacts { set, ..lacks(limit_gb) }
+    };
+    let serve = "weir serve --exec-mem-pool-size 20480mb    # that flag was said, and wins over ALTER SYSTEM";
+    check_statement(said(1), Some(serve));
+    check_statement(said(50), None);
+    check_statement(said(80), None);
+
+    let full = |pool| NodeFacts { pool, vitals: Some(vitals((2, 0.3), 90)), ..well() };
+    check_statement(full(pool(10, 20)), Some(&sets(10 << 10)));
+    check_statement(full(pool(1, 9)), None);
+    check_statement(full(None), None);
+    let rows = |own, others| {
+        let log = LogStanding { bytes: own, ..log(Duration::from_secs(600)) };
+        let followed = vec![Followed { bytes: others, ..followed(Some(1), None) }];
+        NodeFacts { log: Some(log), followed, ..full(pool(10, 20)) }
+    };
+    check_statement(rows(20 << 30, 0), Some("SNAPSHOT NODE 'n'"));
+    check_statement(rows(1 << 30, 20 << 30), Some("SNAPSHOT"));
+    check_statement(rows(4 << 30, 4 << 30), Some(&sets(10 << 10)));
+    let both = findings(&full(pool(20, 20)));
+    let statements: Vec<_> = both.iter().map(|finding| (finding.code, finding.statement.as_deref())).collect();
+    assert_eq!(statements, [("memory_short", Some(&*sets(10 << 10))), ("query_memory_short", None)]);
+
+    let promised = |queries_gb, rows_gb: u64| {
+        let set = Set { rows_bytes: Some(rows_gb * GB), ..well().set };
+        NodeFacts { set, pool: pool(1, queries_gb), ..well() }
+    };
+    check_statement(promised(45, 50), Some("ALTER SYSTEM SET exec_mem_pool_size = '20%' FOR NODE 'n'"));
+    check_statement(promised(20, 80), Some("ALTER SYSTEM SET force_snapshot_mem_size = '50%' FOR NODE 'n'"));
 }
 
 #[test]
@@ -128,19 +201,60 @@ fn queries_that_fail_or_wait_are_told() {
     check(with(100, 5, 0), &[("queries_fail", Severity::Warning)]);
     check(with(100, 50, 0), &[("queries_fail", Severity::Critical)]);
     check(with(100, 0, 1), &[("queries_wait", Severity::Warning)]);
+    let more = "ALTER SYSTEM SET max_concurrent_queries = '100' FOR NODE 'n'";
+    check_statement(with(100, 0, 1), Some(more));
+    let longest = Uuid::from_u128(7);
+    let queries = RecentQueries { longest: Some(longest), ..with(100, 0, 1).queries };
+    let busy = Figures { cpu_ratio: Some(7.9), ..vitals((2, 0.3), 50) };
+    let cancel = format!("CANCEL QUERY '{longest}'");
+    check_statement(NodeFacts { queries, vitals: Some(busy), ..well() }, Some(&cancel));
+}
+
+#[test]
+fn a_query_counts_for_five_minutes_from_its_end_or_for_as_long_as_it_runs() {
+    let log = QueryLog::new(10.into());
+    log.open(Arrival { text: "SELECT 1", door: "http", application: None, database: "d", by: None });
+    let came = log.rows().remove(0);
+    let (now, seconds) = (now_ns(), Duration::from_secs);
+    let row = |ago: u64| Row { issued_ns: now - i64::try_from(ago).unwrap() * 1_000_000_000, ..came.clone() };
+    let failed = |ago, took| {
+        let error = Some(format!("after {took} s").into());
+        Row { end: Some(End::Fail), end2end: Some(seconds(took)), lacked_memory: true, error, ..row(ago) }
+    };
+    let of = |rows: &[Row]| RecentQueries::of(rows, now);
+    let judged = of(&[failed(600, 310), failed(600, 200), failed(100, 1)]);
+    assert_eq!((judged.ended, judged.failed, judged.lacked_memory), (2, 2, 2));
+    assert_eq!(judged.last_error.as_deref(), Some("after 1 s"));
+    let last = of(&[failed(600, 599), failed(100, 1)]).last_error;
+    assert_eq!(last.as_deref(), Some("after 599 s"), "it ended a second ago");
+
+    let planned = |ago| Row { plan: Some(seconds(1)), ..row(ago) };
+    let ran = |ago, waited| Row { permit: Some(seconds(waited)), ..planned(ago) };
+    for (row, waited) in [
+        (row(900), 0),
+        (planned(900), 1),
+        (ran(900, 2), 0),
+        (ran(900, 700), 1),
+        (ran(100, 2), 1),
+        (ran(100, 0), 0),
+        (Row { end: Some(End::Cancel), end2end: Some(seconds(700)), ..ran(900, 699) }, 1),
+    ] {
+        assert_eq!(of(std::slice::from_ref(&row)).waited, waited, "{row:?}");
+    }
+    let oldest = Row { id: Uuid::from_u128(7), ..ran(50, 0) };
+    assert_eq!(of(&[ran(20, 0), oldest, planned(100)]).longest, Some(Uuid::from_u128(7)));
 }
 
 #[test]
 fn a_store_that_fails_or_is_slow_is_told() {
-    let with = |requests, errors, ms| {
-        let mean = Some(Duration::from_millis(ms));
-        NodeFacts { store: RecentUse { requests, errors, mean }, ..well() }
-    };
-    check(with(100, 3, 80), &[("store_errors", Severity::Warning)]);
-    check(with(1_000, 3, 80), &[]);
-    check(with(10, 3, 80), &[("store_errors", Severity::Critical)]);
-    check(with(100, 0, 500), &[("store_slow", Severity::Warning)]);
-    check(with(4, 0, 500), &[]);
+    let with = |calls, puts, gets| NodeFacts { store: store(calls, puts, gets), ..well() };
+    let quick = (100, 80);
+    check(with((100, 3), quick, quick), &[("store_errors", Severity::Warning)]);
+    check(with((1_000, 3), quick, quick), &[]);
+    check(with((10, 3), quick, quick), &[("store_errors", Severity::Critical)]);
+    check(with((100, 0), (5, 500), (1_200, 20)), &[("store_slow", Severity::Warning)]);
+    check(with((100, 0), quick, (5, 500)), &[("store_slow", Severity::Warning)]);
+    check(with((100, 0), (4, 5_000), (4, 5_000)), &[]);
 }
 
 #[test]
@@ -150,10 +264,18 @@ fn a_log_that_is_not_followed_and_one_that_is_not_in_files_are_told() {
     check(with(followed(Some(15), None)), &[("replica_lag", Severity::Warning)]);
     check(with(followed(Some(30), None)), &[("replica_lag", Severity::Critical)]);
     check(with(followed(None, None)), &[("replica_lag", Severity::Critical)]);
-    check(with(followed(Some(1), Some("object 4 is damaged"))), &[("replica_lag", Severity::Warning)]);
+    let damaged = Trouble::Damaged("object 4 is damaged".into());
+    check(with(followed(Some(1), Some(damaged.clone()))), &[("replica_lag", Severity::Warning)]);
+    check_statement(with(followed(Some(1), Some(damaged))), Some("SNAPSHOT NODE 'other'"));
+    let full = followed(Some(1), Some(Trouble::Full("the limit is 7".into())));
+    let large = Followed { node: NodeId::new("large").unwrap(), bytes: 99, ..followed(Some(1), None) };
+    check_statement(NodeFacts { followed: vec![full, large], ..well() }, Some("SNAPSHOT NODE 'large'"));
+    let curl = "curl -i http://NODE:8181/ready    # of node other, and of this one";
+    check_statement(with(followed(Some(15), None)), Some(curl));
     let with = |hours: u64| NodeFacts { log: Some(log(Duration::from_secs(hours * 3_600))), ..well() };
     check(with(1), &[]);
     check(with(2), &[("log_not_in_files", Severity::Warning)]);
+    check_statement(with(2), Some("SNAPSHOT NODE 'n'"));
 }
 
 #[test]
@@ -173,4 +295,54 @@ fn somebody_compacts_and_somebody_else_could() {
     check(&[(&ingest, Running), (&compact, Running)], Some(("c", "no_standby")));
     check(&[(&ingest, Running), (&compact, Lost), (&all, Stopped)], Some(("*", "no_compactor")));
     check(&[(&ingest, Running), (&compact, Running), (&all, Running)], None);
+}
+
+#[test]
+fn a_node_that_is_gone_without_a_word_is_told_as_bad_as_its_rows_are() {
+    let node = Node { sealed: true, ..member() };
+    let found = |condition| lost(&node, condition, &Lives::default()).map(|finding| (finding.code, finding.severity));
+    use Condition::{Joining, Lost, Removed, Running, Stopped, Stopping};
+    assert_eq!(found(Lost), Some(("node_lost", Severity::Critical)));
+    assert_eq!(found(Stopped), Some(("node_lost", Severity::Warning)));
+    assert_eq!([Joining, Running, Stopping, Removed].map(found), [None; 4]);
+}
+
+#[test]
+fn a_compactor_is_told_to_look_more_often_where_somebody_told_it_not_to() {
+    let check = |set: &[(Option<&str>, &str)], options: &str, expected: Option<&str>| {
+        let mut node = member();
+        node.description.options = options.into();
+        let configure = |(of, value): &(Option<&str>, &str)| Change::Configure {
+            name: "compaction_check_interval".into(),
+            node: of.map(|id| NodeId::new(id).unwrap()),
+            value: Some((*value).into()),
+        };
+        let mut state = state();
+        state.apply(2, &set.iter().map(configure).collect::<Vec<_>>()).unwrap();
+        assert_eq!(awake(&state, &node).as_deref(), expected, "{set:?} {options}");
+    };
+    check(&[], "{}", None);
+    check(&[(None, "1s")], "{}", None);
+    check(&[(None, "1h")], "{}", Some("ALTER SYSTEM SET compaction_check_interval = '1s'"));
+    let of_node = Some("ALTER SYSTEM SET compaction_check_interval = '1s' FOR NODE 'n'");
+    check(&[(None, "1s"), (Some("n"), "1h")], "{}", of_node);
+    check(&[(None, "1h"), (Some("n"), "1s")], "{}", None);
+    check(&[(None, "1h")], r#"{"compaction-check-interval":"2h"}"#, None);
+}
+
+fn state() -> State {
+    let register = Change::RegisterNode {
+        node: NodeId::new("n").unwrap(),
+        instance: 1,
+        writer: Writer::new(0).unwrap(),
+        core_count: 1,
+        at_ms: 1,
+    };
+    let mut state = State::default();
+    state.apply(1, &[register]).unwrap();
+    state
+}
+
+fn member() -> Node {
+    Node::clone(state().members().next().unwrap())
 }
