@@ -132,6 +132,9 @@ impl Work {
         let params = std::mem::take(&mut self.query.params);
         let logical = statement::plan(&state, &self.query.text, params, session.known.as_deref()).await?;
         let plan = state.create_physical_plan(&logical).await?;
+        if session.known.is_some() {
+            postgres::check_calls(&plan)?;
+        }
         self.progress.planned(session, Arc::clone(&plan));
 
         let held = match watch.filter(|_| statement::is_about_nodes(&logical)) {

@@ -4,6 +4,7 @@ mod damage;
 mod ends;
 mod postgres;
 mod refusals;
+mod sessions;
 mod system;
 
 use std::sync::Arc;
