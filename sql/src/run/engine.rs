@@ -6,6 +6,7 @@ use object_store::ObjectStore;
 use storage::catalog::{Access, Action, Database, State};
 use storage::cluster::HEARTBEAT_EVERY;
 use storage::knob::Knob;
+use storage::model::ErrorKind;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -127,10 +128,17 @@ impl Engine {
         self.shared.default_timeout.get()
     }
 
+    /// The value of a setting of this node, if there is one of the name. Fails for whoever is no admin.
+    pub fn setting(&self, name: &str, access: &Access) -> Result<Option<String>, Error> {
+        let Some(shown) = self.shared.facts.settings.shown_as(name) else { return Ok(None) };
+        may_show(access)?;
+        Ok(Some(shown.value.unwrap_or_default()))
+    }
+
     /// The settings of this node as far as their bearer may see them: name, value and what each is about.
     #[must_use]
     pub fn settings(&self, access: &Access) -> Vec<(String, Option<String>, &'static str)> {
-        let shown = if access.is_admin() { self.shared.facts.settings.shown() } else { Vec::new() };
+        let shown = may_show(access).map(|()| self.shared.facts.settings.shown()).unwrap_or_default();
         let row = |shown: Shown| (shown.name, shown.value, shown.live.map_or("", |live| live.about));
         shown.into_iter().map(row).collect()
     }
@@ -168,6 +176,12 @@ impl Engine {
 /// Queries that run or wait, when so many run.
 fn places(running: usize) -> usize {
     running.saturating_mul(1 + WAITING_PER_RUNNING)
+}
+
+/// Settings are shown to admins alone, at every door.
+fn may_show(access: &Access) -> Result<(), Error> {
+    let denied = || Error::Command { kind: ErrorKind::Denied, message: "SHOW needs an admin token".to_owned() };
+    if access.is_admin() { Ok(()) } else { Err(denied()) }
 }
 
 /// The database that may be read; `None` is the one of the node itself.
