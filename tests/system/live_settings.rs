@@ -114,7 +114,7 @@ fn the_number_of_queries_that_run_and_that_are_remembered_follows_what_is_set() 
         done(&client, "ALTER SYSTEM SET max_concurrent_queries = 3");
         assert_eq!(waiting.join().expect("it is answered").expect(200).json()[0]["two"], 2);
         done(&client, &format!("CANCEL QUERY '{id}'"));
-        assert_eq!(slow.join().expect("it is answered").status, 500);
+        assert_eq!(slow.join().expect("it is answered").status, 499);
     });
     let remembered = || client.number("_internal", "SELECT count(*) AS n FROM system.queries");
     for _ in 0..10 {

@@ -106,7 +106,7 @@ fn too_many_sessions_and_queries_are_refused_and_all_else_goes_on() {
         fill(&served, &mut sessions);
         empty(&served, &mut sessions);
         for asked in over_http {
-            assert_eq!(asked.join().expect("it is told"), 500);
+            assert_eq!(asked.join().expect("it is told"), 499);
         }
         for client in &mut sessions[..RUNNING] {
             client.send(&query(&format!("SET statement_timeout = '2s'; {LONG}")));
