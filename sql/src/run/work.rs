@@ -9,12 +9,14 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use super::engine::Shared;
+use super::engine::{Admitted, Shared, WATCHING_WITHIN};
+use super::seats::Seat;
 use super::{Error, Query, statement};
 use crate::admin::{Asker, Command, Tag};
 use crate::postgres;
@@ -44,8 +46,12 @@ pub(super) struct Work {
 /// A query whose rows nobody takes for so long is asleep.
 const SLEEPS_AFTER: Duration = Duration::from_millis(500);
 
-/// A place among the queries that run or wait, until it has slept once; and a permit to run.
-type Held = (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit);
+/// What a query runs with.
+struct Held {
+    /// Among the queries that run or wait, until it has slept once.
+    _place: Option<Seat>,
+    _permit: Seat,
+}
 
 /// The log entry of a query. Dropped before it is closed, which is how a query is cancelled, it says so.
 struct Progress {
@@ -117,11 +123,7 @@ impl Work {
         if let Some(command) = command? {
             return self.perform(&command).await;
         }
-        let watch = self.progress.shared.watch(&self.query.text);
-        let place = match self.progress.shared.place() {
-            Err(busy) if watch.is_none() => return Err(busy),
-            place => place,
-        };
+        let admitted = self.progress.shared.admit(&self.query)?;
         self.progress.shared.observe(&self.query.database).await;
         let moment = self.progress.shared.open_moment()?;
         let world = self.progress.shared.world(moment.state(), &self.query)?;
@@ -137,18 +139,35 @@ impl Work {
         }
         self.progress.planned(session, Arc::clone(&plan));
 
-        let held = match watch.filter(|_| statement::is_about_nodes(&logical)) {
-            Some(watch) => {
-                drop(place);
-                (None, watch)
-            }
-            None => (Some(place?), self.progress.shared.permits.take().await.ok_or(Error::Cancelled)?),
-        };
+        let (held, within) = self.seated(admitted, &logical).await?;
         self.progress.permitted();
         let rows = execute_stream(plan, state.task_ctx())?;
         self.send_head(Head { schema: postgres::shown(&rows.schema()), tag: None })?;
-        self.send(rows, held).await
+        let sending = self.send(rows, held);
+        match within {
+            Some(within) => tokio::time::timeout(within, sending).await.unwrap_or(Err(Error::Timeout(within))),
+            None => sending.await,
+        }
         // The moment lives until here: no file it names is deleted before.
+    }
+
+    /// Waits for a permit to run, unless the query is about the nodes alone; and how long it may take then.
+    async fn seated(&self, admitted: Admitted, plan: &LogicalPlan) -> Result<(Held, Option<Duration>), Error> {
+        let shared = &self.progress.shared;
+        let watching = |watch| (Held { _place: None, _permit: watch }, Some(WATCHING_WITHIN));
+        let place = match admitted {
+            Admitted::Watching(watch) if statement::is_about_nodes(plan) => return Ok(watching(watch)),
+            Admitted::Watching(_) => return Err(shared.busy()),
+            Admitted::Placed(place) => place,
+        };
+        let permit = match shared.permits.try_take() {
+            Some(permit) => permit,
+            None => match shared.watch(&self.query).filter(|_| statement::is_about_nodes(plan)) {
+                Some(watch) => return Ok(watching(watch)),
+                None => shared.permits.take().await.ok_or(Error::Cancelled)?,
+            },
+        };
+        Ok((Held { _place: Some(place), _permit: permit }, None))
     }
 
     async fn perform(&mut self, command: &Command) -> Result<(), Error> {
@@ -202,7 +221,8 @@ impl Work {
             let sent = tokio::time::timeout(patience, wait).await;
             sent.map_err(|_| Error::Cancelled)?.map_err(|_| Error::Cancelled)?;
             if held.is_none() {
-                held = Some((None, self.progress.shared.permits.take().await.ok_or(Error::Cancelled)?));
+                let permit = self.progress.shared.permits.take().await.ok_or(Error::Cancelled)?;
+                held = Some(Held { _place: None, _permit: permit });
             }
         }
         Ok(())
