@@ -17,11 +17,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::engine::{Admitted, Shared, WATCHING_WITHIN};
 use super::seats::Seat;
-use super::{Error, Query, statement};
+use super::{Error, Query, QueryErrorKind, statement};
 use crate::admin::{Asker, Command, Tag};
 use crate::postgres;
 use crate::session::Session;
-use crate::system::{Arrival, Cause, End, Entry, World};
+use crate::system::{Arrival, Cause, End, Entry, Nature, World};
 
 /// Where the parts of the answer go.
 pub(super) struct Parts {
@@ -83,14 +83,21 @@ impl Work {
         let cancelled = self.progress.entry.cancelled.clone();
         // What a command has begun goes on whatever is told of it, so it is told how that ended.
         let command = statement::command(&self.query, &self.progress.shared.facts.settings).transpose();
-        let is_query = matches!(command, Ok(None));
-        let timeout = self.query.timeout.filter(|_| is_query);
+        let nature = match &command {
+            Ok(Some(command)) if command.is_order() => Nature::Order,
+            Ok(Some(_)) => Nature::Command,
+            Ok(None) | Err(_) => Nature::Query,
+        };
+        // Who waits for an order is told how far it came. What was cancelled before it was known to be one is not begun.
+        let is_early = self.progress.entry.becomes(nature);
+        let tells_itself = nature == Nature::Order && !is_early;
+        let timeout = self.query.timeout.filter(|_| nature == Nature::Query);
         // The permit, the plan and the view go when `answer` ends, not when a slow reader has read the last rows.
         let answer = AssertUnwindSafe(self.answer(command)).catch_unwind();
         let answer = async {
             tokio::select! {
                 biased;
-                () = cancelled.cancelled(), if is_query => Ok(Err(Error::Cancelled)),
+                () = cancelled.cancelled(), if !tells_itself => Ok(Err(Error::Cancelled)),
                 answer = answer => answer,
             }
         };
@@ -105,7 +112,7 @@ impl Work {
         }
         self.progress.close(match &result {
             Ok(()) => End::Success,
-            Err(Error::Cancelled) => End::Cancel,
+            Err(error) if error.kind() == QueryErrorKind::Cancelled => End::Cancel,
             Err(_) => End::Fail,
         });
         match (result, self.head.take()) {
@@ -121,7 +128,7 @@ impl Work {
     async fn answer(&mut self, command: Result<Option<Command>, Error>) -> Result<(), Error> {
         // An operator is served also where too many queries wait: one of them may be what is to be cancelled.
         if let Some(command) = command? {
-            return self.perform(&command).await;
+            return Box::pin(self.perform(&command)).await;
         }
         let admitted = self.progress.shared.admit(&self.query)?;
         self.progress.shared.observe(&self.query.database).await;
@@ -172,14 +179,24 @@ impl Work {
 
     async fn perform(&mut self, command: &Command) -> Result<(), Error> {
         let Query { access, token, door, timeout, .. } = &self.query;
+        let cancelled = self.progress.entry.cancelled.clone();
         let moment = self.progress.shared.open_moment()?;
         let world = self.progress.shared.world(moment.state(), &self.query)?;
         drop(moment);
         self.progress.resolved(&world);
         let unable = || Error::Unsupported(format!("this node performs no commands, and so not {command}"));
         let operator = self.progress.shared.operator.clone().ok_or_else(unable)?;
-        let asker = Asker { access: access.clone(), token: token.clone(), door, within: *timeout };
-        let done = operator.perform(command, &asker).await?;
+        let asker = Asker {
+            access: access.clone(),
+            token: token.clone(),
+            door,
+            within: *timeout,
+            cancelled: cancelled.clone(),
+        };
+        let done = operator.perform(command, &asker).await.map_err(|error| match cancelled.is_cancelled() {
+            true => Error::Unwaited(error.to_string()),
+            false => error.into(),
+        })?;
         let rows = command.rows(&done).map_err(|error| Error::Execution(error.to_string()))?;
         self.send_head(Head { schema: rows.schema(), tag: Some(command.done_tag(&done)) })?;
         self.progress.rows = rows.num_rows();

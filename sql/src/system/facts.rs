@@ -10,7 +10,7 @@ use storage::knob::Knob;
 use storage::node::Insight;
 use uuid::Uuid;
 
-use super::{Place, QueryLog, Rows, TABLES, full, optional};
+use super::{Cancelled, Place, QueryLog, Rows, TABLES, full, optional};
 use crate::settings::Settings;
 
 /// What this node keeps in memory for system tables, until its process ends.
@@ -70,9 +70,9 @@ impl Facts {
         followed.iter().map(|followed| followed.lag).collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
-    /// Cancels a query that runs on this node, if `access` may; tells whether there was one.
+    /// Cancels a query that runs on this node, if `access` may.
     #[must_use]
-    pub fn cancel(&self, query: Uuid, access: &Access) -> bool {
+    pub fn cancel(&self, query: Uuid, access: &Access) -> Cancelled {
         self.log.cancel(query, access)
     }
 

@@ -211,6 +211,7 @@ mod tests {
         check(Error::Busy("b".into()), 429);
         check(Error::Timeout(Duration::from_secs(1)), 504);
         check(Error::Cancelled, 499);
+        check(Error::Unwaited("w".into()), 499);
         check(Error::Execution("e".into()), 500);
         check(Error::Unavailable("a".into()), 503);
     }
