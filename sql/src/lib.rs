@@ -24,5 +24,5 @@ pub use postgres::{
 pub use run::{Answer, Description, Engine, EngineConfig, Error, Param, Query, QueryErrorKind};
 pub use session::{judged_options, parse_option};
 pub use settings::{Dial, Flag, Live, ReadSize, Settings};
-pub use system::{Facts, Heard, Obeyed, Order, Peers, Told};
+pub use system::{Cancelled, Facts, Heard, Obeyed, Order, Peers, Told};
 pub use tables::{Moment, Moments};

@@ -13,6 +13,7 @@ const options = { host: '127.0.0.1', port: Number(port), user: 'me', password: '
 const WHEN = new Date('2025-01-20T17:01:40.690Z')
 const ROWS = 20_000
 const MANY = 1_000_000
+const BYTES_MAX = 100 << 20
 const LONG = 'SELECT sum(a.v * b.v + sin(a.v + b.v)) FROM seq a, seq b WHERE a.v <> b.v'
 const COLUMNS = 'name, temp, hum, n, "on", s, time'
 const TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1"
@@ -134,9 +135,12 @@ async function porsager() {
   await sql.end()
 }
 
+const peakBytes = () => process.resourceUsage().maxRSS * 1024
+
 async function many() {
   const db = new Client(options)
   await db.connect()
+  const begun = peakBytes()
   const cursor = db.query(new Cursor('SELECT v, k, f, time FROM million'))
   let [rows, sum] = [0, 0]
   for (;;) {
@@ -146,6 +150,8 @@ async function many() {
     for (const row of part) sum += Number(row.v)
   }
   assert.deepEqual([rows, sum], [MANY, (MANY * (MANY - 1)) / 2])
+  const grown = peakBytes() - begun
+  assert.ok(grown < BYTES_MAX, `the client grew by ${grown >> 20} MiB`)
   await db.end()
 }
 

@@ -187,6 +187,19 @@ def sqlalchemy():
         with engine.connect() as db:
             check(db.execute(library.select(table.c.name).where(table.c.time >= WHEN)).fetchall(), [("a",)])
             refused(lambda: db.execute(library.text("SELECT * FROM nope")), library.exc.ProgrammingError)
+            db.rollback()
+            # The driver of pg8000 does not cancel; a limit does.
+            cancel = getattr(db.connection.driver_connection, "cancel", None)
+            check(cancel is None, driver == "pg8000")
+            if cancel is None:
+                db.execute(library.text("SET statement_timeout = 300"))
+                told = refused_soon(lambda: db.execute(library.text(LONG)), library.exc.DBAPIError).orig
+                check(told.args[0]["C"], "57014")
+            else:
+                told = cancelled(cancel, lambda: db.execute(library.text(LONG)), library.exc.DBAPIError).orig
+                check(getattr(told, "sqlstate", None) or told.pgcode, "57014")
+            db.rollback()
+            check(db.execute(library.select(library.func.count()).select_from(table)).scalar(), 1)
         with engine.connect().execution_options(yield_per=500) as db:
             check(sum(1 for _ in db.execute(library.text("SELECT v FROM seq"))), ROWS)
         engine.dispose()

@@ -387,3 +387,37 @@ fn a_log_of_another_node_that_cannot_be_read_is_told_until_its_rows_are_in_files
         if answer.status == 200 && answer.json()[0]["n"] == 1 { Ok(()) } else { Err(answer.text()) }
     });
 }
+
+#[test]
+fn footers_that_do_not_fit_into_their_memory_are_told_until_they_do() {
+    const TABLES: u64 = 150;
+    let node = Node::start(idle("a", "all"));
+    let client = node.client();
+    let fields: Vec<String> = (0..20).map(|field| format!("f{field}={field}i")).collect();
+    let lines: String = (0..TABLES).map(|table| format!("t{table},host=h {} 1\n", fields.join(","))).collect();
+    client.write("plant", &lines);
+    admin(&client, "SNAPSHOT");
+    admin(&client, "ALTER SYSTEM SET footer_cache_size = '1mb'");
+    let ask_all = || (0..TABLES).for_each(|table| drop(client.sql("plant", &format!("SELECT f3 FROM t{table}"))));
+    let text = "SELECT footer_cache_misses AS n FROM system.processes";
+    let missed = || client.number("_internal", text);
+    eventually("the limit", || {
+        match client.number("_internal", "SELECT footer_cache_limit_bytes AS n FROM system.processes") {
+            1_048_576 => Ok(()),
+            bytes => Err(bytes),
+        }
+    });
+    ask_all();
+    let once = missed();
+    assert!(once >= TABLES as i64, "{once}");
+    ask_all();
+    assert!(missed() > once, "they were all kept");
+    comes(&client, ("footers_read_again", "a", "warning"));
+    let statement = mend(&client, "footers_read_again");
+    assert!(statement.starts_with("ALTER SYSTEM SET footer_cache_size = '"), "{statement}");
+    goes(&client, "footers_read_again");
+    ask_all();
+    let all = missed();
+    ask_all();
+    assert_eq!(missed(), all, "each is read once and kept");
+}

@@ -149,7 +149,7 @@ fn the_number_of_queries_that_run_and_that_are_remembered_follows_what_is_set() 
         done(&client, "ALTER SYSTEM SET max_concurrent_queries = 3");
         assert_eq!(waiting.join().expect("it is answered").expect(200).json()[0]["two"], 2);
         done(&client, &format!("CANCEL QUERY '{id}'"));
-        assert_eq!(slow.join().expect("it is answered").status, 500);
+        assert_eq!(slow.join().expect("it is answered").status, 499);
     });
     let remembered = || client.number("_internal", "SELECT count(*) AS n FROM system.queries");
     for _ in 0..10 {
@@ -239,6 +239,24 @@ fn settings_are_shown_to_admins_alone() {
     assert_eq!(ask(&served.node.client().with_token(&reader), "SHOW query_timeout").status, 403);
     assert_eq!(Postgres::session(served.port, ("plant", admin_token)).value("SHOW query_timeout"), "none");
     let mut session = Postgres::session(served.port, ("plant", &reader));
-    assert_eq!(session.refused("SHOW query_timeout").as_deref(), Some("42704"));
+    assert_eq!(session.refused("SHOW query-timeout").as_deref(), Some("42501"));
+    assert_eq!(session.refused("SHOW nonsense").as_deref(), Some("42704"));
     assert_eq!(session.value("SHOW statement_timeout"), "0");
+    let all = |session: &mut Postgres| session.ask(&query("SHOW ALL")).iter().filter(|said| said.kind == b'D').count();
+    assert!(all(&mut session) > 5, "those of the session");
+
+    // Whoever was logged in is asked again who it is.
+    let made = ask(&admin, "CREATE ADMIN TOKEN leaver").expect(200).json();
+    let leaver = made[0]["token"].as_str().expect("a token");
+    let [mut one, mut every] = [(); 2].map(|()| Postgres::session(served.port, ("plant", leaver)));
+    assert_eq!(one.value("SHOW query_timeout"), "none");
+    assert!(all(&mut every) > all(&mut session));
+    ask(&admin, "DROP TOKEN leaver").expect(200);
+    assert_eq!(one.value("SHOW statement_timeout"), "0");
+    for (mut gone, text) in [(one, "SHOW query_timeout"), (every, "SHOW ALL")] {
+        gone.send(&query(text));
+        let said = gone.until(b'E');
+        let kinds: Vec<u8> = said.iter().map(|said| said.kind).collect();
+        assert_eq!((kinds, said[0].code().as_deref()), (vec![b'E'], Some("28000")), "{text}");
+    }
 }

@@ -182,6 +182,53 @@ fn a_table_that_others_write_without_pause_is_compacted_in_the_end() {
 }
 
 #[test]
+fn who_waits_for_an_order_is_made_to_wait_no_longer_and_the_order_goes_on() {
+    let first = Node::start(idle("a", "ingest,query"));
+    let [second, third] = [("b", "ingest"), ("c", "compact")].map(|(id, modes)| {
+        let mut node = first.beside(idle(id, modes));
+        node.restart();
+        node
+    });
+    let client = first.client();
+    for row in 0..2 {
+        write(&first, row);
+        done(&client, "SNAPSHOT");
+    }
+    write(&second, 2);
+    // What is waited for, cancelled, and told to whoever waited.
+    let cancelled = |text: &'static str, (status, result): (u16, &str)| -> Answer {
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| ask(&client.with_timeout(Duration::from_secs(60)), text));
+            let id = eventually("the command", || {
+                let running = "SELECT id FROM system.queries WHERE running AND query_text = ";
+                let found = client.sql("plant", &format!("{running}'{}'", text.replace('\'', "''")));
+                found.first().and_then(|row| row["id"].as_str().map(str::to_owned)).ok_or("it does not run")
+            });
+            // It is told to the other node.
+            thread::sleep(Duration::from_millis(500));
+            let answer = ask(&client, &format!("CANCEL QUERY '{id}'"));
+            assert_eq!((answer.status, answer.text().contains(result)), (status, true), "{}", answer.text());
+            waits.join().expect("it is answered")
+        })
+    };
+    second.pause();
+    let answer = cancelled("SNAPSHOT NODE 'b'", (200, "goes on, and nobody waits for it"));
+    assert_eq!(answer.status, 499, "{}", answer.text());
+    let expected = "the wait was cancelled: not all rows are in files: b (it has not written its rows until the wait was \
+                    cancelled, and goes on); nodes that wrote theirs: none";
+    assert_eq!(answer.text(), expected);
+    let answer = cancelled("DELETE FROM t WHERE host = 'h9'", (400, "is a command that cannot be cancelled"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    second.resume();
+    eventually("what b was told goes on", || if files(&client) == (3, 3) { Ok(()) } else { Err(files(&client)) });
+    third.pause();
+    let told = cancelled("COMPACT TABLE t", (200, "goes on, and nobody waits for it")).expect(200).json();
+    assert_eq!((&told[0]["result"], &told[0]["node_id"]), (&json!("goes on"), &json!("c")), "{told}");
+    third.resume();
+    eventually("it goes on", || if files(&client).0 < 3 { Ok(()) } else { Err(files(&client)) });
+}
+
+#[test]
 fn only_an_admin_tells_nodes_what_to_do() {
     let node = Node::start(Options::with_tokens());
     let admin = node.client().ask(Request::post("/api/v3/configure/token/admin")).expect(201).json();

@@ -270,6 +270,24 @@ fn a_client_that_does_not_read_is_still_late_and_hears_so() {
 }
 
 #[test]
+fn a_session_that_is_ended_goes_soon_also_when_its_client_does_not_read() {
+    let served = with_rows();
+    let mut client = served.session();
+    client.send(&query(MANY));
+    let mut other = served.session();
+    let sessions = "SELECT count(*) FROM pg_stat_activity";
+    eventually("it to run", || if served.running() > 0 { Ok(()) } else { Err("it does not") });
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(other.value(sessions), "2");
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()";
+    assert_eq!(other.value(end), "t");
+    eventually("its end", || if other.value(sessions) == "1" { Ok(()) } else { Err("it is there") });
+    served.eventually_idle();
+    let rest = client.rest();
+    assert!(!rest.is_empty());
+}
+
+#[test]
 fn rows_that_nobody_takes_are_not_kept_and_go_with_their_client() {
     let served = with_rows();
     let mut client = served.session();

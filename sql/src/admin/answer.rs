@@ -8,6 +8,7 @@ use storage::catalog::CreatedToken;
 use storage::compaction::Merged;
 
 use super::{Command, Compacted, Done};
+use crate::system::Cancelled;
 
 /// How a command is told to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Command {
                 Field::new("expiry", DataType::Timestamp(TimeUnit::Millisecond, None), true),
             ],
             Self::DrainNode { .. } | Self::RemoveNode { .. } => vec![text("node_id"), text("state")],
-            Self::CancelQuery { .. } => vec![text("query_id"), text("node_id")],
+            Self::CancelQuery { .. } => vec![text("query_id"), text("node_id"), text("result")],
             Self::Show { .. } => vec![text("name"), Field::new("value", DataType::Utf8, true)],
             Self::Snapshot { .. } => vec![text("node_id"), text("result")],
             Self::CompactTable { .. } => vec![
@@ -74,7 +75,10 @@ impl Command {
                 vec![text(&format!("{}{notice}", self.words()))]
             }
             Done::Node(node, condition) => vec![text(node.id.as_str()), text(&condition.to_string())],
-            Done::Cancelled { id, node } => vec![text(&id.to_string()), text(node)],
+            Done::Cancelled { id, node, how } => {
+                let result = if *how == Cancelled::Wait { "goes on, and nobody waits for it" } else { "cancelled" };
+                vec![text(&id.to_string()), text(node), text(result)]
+            }
             Done::Shown { name, value } => {
                 vec![text(name), Arc::new(StringArray::from(vec![value.as_deref()])) as ArrayRef]
             }

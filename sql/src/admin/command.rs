@@ -117,6 +117,11 @@ impl Named {
 }
 
 impl Command {
+    /// Whether nodes carry it out by themselves once they are told, so that nobody needs to wait.
+    pub(crate) fn is_order(&self) -> bool {
+        matches!(self, Self::Snapshot { .. } | Self::CompactTable { .. })
+    }
+
     pub(super) fn words(&self) -> &'static str {
         match self {
             Self::CreateDatabase { .. } => "CREATE DATABASE",

@@ -1,16 +1,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future;
 use storage::bucket::Secret;
 use storage::catalog::{self, Access, Asked, Catalog, CreatedToken, Deletion, Error, Node, State};
 use storage::cluster::{Condition, Member};
 use storage::model::{ErrorKind, NodeId, TableId, TimeRange};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Command, Compacted, Grant, Hands, Named, TableRef};
 use crate::settings::Shown;
-use crate::system::{Facts, Peers, Told};
+use crate::system::{Cancelled, Facts, Peers, Told};
 
 /// Performs commands on a node. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -31,6 +33,28 @@ pub struct Asker {
     pub door: &'static str,
     /// How long the asker waits for what takes its time; `None` for as long as it takes.
     pub within: Option<Duration>,
+    /// Thrown when the asker is to wait no longer.
+    pub cancelled: CancellationToken,
+}
+
+impl Asker {
+    /// Waits for what goes on by itself, `within` at the longest; the error is until when it was waited for. It is begun
+    /// also when nobody waits for it.
+    pub(super) async fn wait<T>(&self, within: Option<Duration>, work: impl Future<Output = T>) -> Result<T, String> {
+        let late = async {
+            match within {
+                Some(within) => tokio::time::sleep(within).await,
+                None => future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            // Both are only waits.
+            () = self.cancelled.cancelled() => Err("until the wait was cancelled".to_owned()),
+            () = late => Err(format!("within {:?}", within.unwrap_or_default())),
+        }
+    }
 }
 
 /// What came of a command.
@@ -40,10 +64,11 @@ pub enum Done {
     Token(Box<CreatedToken>),
     /// A node, and what it is from now on.
     Node(Arc<Node>, Condition),
-    /// The node on which the query ran.
+    /// The node on which the query ran, and whether it was one.
     Cancelled {
         id: Uuid,
         node: String,
+        how: Cancelled,
     },
     /// Nodes that have not said that they know of it, and why.
     Deleted {
@@ -230,12 +255,21 @@ impl Operator {
     }
 
     async fn cancel(&self, id: Uuid, asker: &Asker) -> Result<Done, Error> {
-        if self.facts.cancel(id, &asker.access) {
-            return Ok(Done::Cancelled { id, node: self.member.node().to_string() });
-        }
-        let told = self.peers.cancel(id, asker.token.clone()).await;
-        if let Some(Told { node_id, .. }) = told.iter().find(|told| told.outcome == Ok(true)) {
-            return Ok(Done::Cancelled { id, node: node_id.clone() });
+        let here = self.facts.cancel(id, &asker.access);
+        let told = match here {
+            Cancelled::Unknown => self.peers.cancel(id, asker.token.clone()).await,
+            _ => vec![Told { node_id: self.member.node().to_string(), outcome: Ok(here) }],
+        };
+        let found = told.iter().find_map(|told| match told.outcome {
+            Ok(Cancelled::Unknown) | Err(_) => None,
+            Ok(how) => Some((told.node_id.clone(), how)),
+        });
+        if let Some((node, how)) = found {
+            if how == Cancelled::GoesOn {
+                let message = format!("{id} is a command that cannot be cancelled: it goes on to its end");
+                return Err(Error::refused(ErrorKind::Invalid, message));
+            }
+            return Ok(Done::Cancelled { id, node, how });
         }
         let silent: Vec<String> = told.iter().filter_map(Told::complaint).collect();
         Err(match silent.as_slice() {

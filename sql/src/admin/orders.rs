@@ -5,7 +5,8 @@
 //!   its way to the log); else the nodes are named that did not say so, and why.
 //! - `COMPACT TABLE` reaches whoever has the role of the compactor, also when that moves meanwhile: merging again what was
 //!   merged changes nothing, so it is asked again.
-//! - Who does not want to wait longer is told that it goes on. What a node has too many of already it refuses at once.
+//! - Who does not want to wait longer, or is made to wait no longer (`CANCEL QUERY`), is told that it goes on. What a node
+//!   has too many of already it refuses at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,12 +81,12 @@ impl Operator {
         let writers = self.writers(only).await?;
         self.catalog.by(asked).record().await?;
         let told = writers.into_iter().map(|node| async move {
-            let answer = tokio::time::timeout(within, self.order(&node, (Order::Snapshot, asker))).await;
+            let answer = asker.wait(Some(within), self.order(&node, (Order::Snapshot, asker))).await;
             let complaint = match answer {
                 Ok(Ok(Obeyed::Written)) => None,
                 Ok(Ok(Obeyed::Merged(_))) => Some("it answered something else".to_owned()),
                 Ok(Ok(Obeyed::Elsewhere(reason)) | Err(reason)) => Some(reason),
-                Err(_) => Some(format!("it has not written its rows within {within:?}, and goes on")),
+                Err(until) => Some(format!("it has not written its rows {until}, and goes on")),
             };
             (node.id.to_string(), complaint)
         });
@@ -136,10 +137,7 @@ impl Operator {
         self.catalog.by(recorded).record().await?;
         let asked = Mutex::new(None);
         let compacting = self.compact_wherever((wanted, asker), &asked);
-        let merged = match asker.within {
-            Some(within) => tokio::time::timeout(within, compacting).await.ok().transpose()?,
-            None => Some(compacting.await?),
-        };
+        let merged = asker.wait(asker.within, compacting).await.ok().transpose()?;
         match asked.into_inner() {
             Some(node) if merged.is_some() || self.member.lives().condition(&node) == Condition::Running => {
                 Ok(Done::Compacted(Compacted { table: table.clone(), node: node.id.to_string(), merged }))

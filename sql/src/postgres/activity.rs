@@ -15,6 +15,8 @@ use super::spec::{Cell, Row};
 /// The sessions, known by whoever serves them.
 pub trait Activity: Debug + Send + Sync {
     fn sessions(&self) -> Vec<Active>;
+    /// The one of this number.
+    fn session(&self, backend: i32) -> Option<Active>;
     /// Cancels what a session does.
     fn cancel(&self, backend: i32);
     /// Ends a session, and what it does.
@@ -49,10 +51,10 @@ fn shown(known: &Directory) -> Vec<Active> {
 
 /// Has one session end what it does, or itself; whether there is one.
 pub(super) fn end(known: &Directory, backend: i64, how: fn(&dyn Activity, i32)) -> Cell {
-    let found = shown(known).into_iter().find(|active| i64::from(active.backend) == backend);
-    if let (Some(active), Some(activity)) = (&found, &known.session.activity) {
-        how(&**activity, active.backend);
-    }
+    let found = known.session.activity.as_ref().zip(i32::try_from(backend).ok()).filter(|(activity, backend)| {
+        activity.session(*backend).is_some_and(|active| active.is_shown_to(&known.world.access))
+    });
+    found.iter().for_each(|(activity, backend)| how(&***activity, *backend));
     Cell::Bool(found.is_some())
 }
 

@@ -18,11 +18,11 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-use super::activity;
 use super::directory::{Directory, quoted};
 use super::relations::{NAMESPACES, Relation};
 use super::spec::{self, Cell};
 use super::types::{self, TYPES};
+use super::{activity, calls};
 
 /// What a function is asked about.
 #[derive(Clone, Copy)]
@@ -42,11 +42,7 @@ struct Definition {
 impl Definition {
     /// What does something does it once for each row, and never while a statement is planned or described.
     fn volatility(&self) -> Volatility {
-        if ["pg_cancel_backend", "pg_terminate_backend"].contains(&self.name) {
-            Volatility::Volatile
-        } else {
-            Volatility::Stable
-        }
+        if calls::DOERS.contains(&self.name) { Volatility::Volatile } else { Volatility::Stable }
     }
 }
 

@@ -13,8 +13,8 @@
 //!   time is a `timestamp`, and of a `timestamp` a time.
 //! - A text that is compared with a number or a list is one. A sub-query that gives several values for one row is refused.
 //! - What a statement's calls become when they are written out is bounded.
-//! - What cannot be done as Postgres does it is refused: `set_config` inside of a query, arguments a function does not
-//!   take, `FILTER`, `OVER` and `DISTINCT` where they would be lost.
+//! - What cannot be done as Postgres does it is refused: `set_config` inside of a query, `pg_cancel_backend` and
+//!   `pg_terminate_backend` where they would be called for rows that are left out later, arguments a function does not take, `FILTER`, `OVER` and `DISTINCT` where they would be lost.
 //!
 //! # Not here
 //! - The protocol, and statements that are about the session rather than about rows (`SET`, `BEGIN`, `DECLARE`).
@@ -28,6 +28,7 @@
 
 mod activity;
 mod arrays;
+mod calls;
 mod casts;
 mod catalog;
 mod columns;
@@ -61,6 +62,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 
 pub use activity::{Active, Activity};
 pub use arrays::{ARRAY_ITEMS_MAX, ArrayError, array_items};
+pub(crate) use calls::check_calls;
 pub(crate) use dialect::ClientDialect;
 pub(crate) use directory::Directory;
 pub(crate) use emptiness::settled;

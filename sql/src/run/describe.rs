@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, SchemaRef};
 use datafusion::scalar::ScalarValue;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::engine::Shared;
+use super::engine::{Admitted, Shared};
 use super::statement::{self, PARAMS_MAX};
 use super::work::panicked;
 use super::{Description, Engine, Error, Query, lists};
@@ -44,23 +43,23 @@ impl Engine {
 
 /// What a statement is planned with, and its place among those that are.
 struct Opened {
-    _place: OwnedSemaphorePermit,
+    _admitted: Admitted,
     session: Session,
 }
 
 fn open(shared: &Shared, query: &Query) -> Result<Opened, Error> {
-    let place = shared.place()?;
+    let admitted = shared.admit(query)?;
     let moment = shared.open_moment()?;
     let world = shared.world(moment.state(), query)?;
     let session = shared.sessions.open(world, moment, query.postgres.as_ref())?;
-    Ok(Opened { _place: place, session })
+    Ok(Opened { _admitted: admitted, session })
 }
 
 async fn schema(shared: &Shared, query: Query) -> Result<SchemaRef, Error> {
     if let Some(command) = statement::command(&query, &shared.facts.settings) {
         return Ok(command?.schema());
     }
-    let Opened { _place, session } = open(shared, &query)?;
+    let Opened { _admitted, session } = open(shared, &query)?;
     let state = session.context.state();
     let logical = statement::plan(&state, &query.text, query.params, session.known.as_deref()).await?;
     Ok(postgres::shown(&state.create_physical_plan(&logical).await?.schema()))
@@ -71,7 +70,7 @@ async fn describe(shared: &Shared, query: Query, declared: &[Option<DataType>]) 
         let command = command?;
         return Ok(Description { params: Vec::new(), schema: command.schema(), tag: Some(command.tag()) });
     }
-    let Opened { _place, session } = open(shared, &query)?;
+    let Opened { _admitted, session } = open(shared, &query)?;
     let state = session.context.state();
     let plan = statement::open_plan(&state, &query.text, session.known.as_deref()).await?;
     let inferred = plan.get_parameter_types()?;

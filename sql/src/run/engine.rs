@@ -6,11 +6,12 @@ use object_store::ObjectStore;
 use storage::catalog::{Access, Action, Database, State};
 use storage::cluster::HEARTBEAT_EVERY;
 use storage::knob::Knob;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use storage::model::ErrorKind;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::metrics::Metrics;
-use super::seats::Seats;
+use super::seats::{Seat, Seats};
 use super::work::{Head, Parts, Work};
 use super::{Answer, Error, Query};
 use crate::admin::Operator;
@@ -25,8 +26,12 @@ const BATCHES_WAITING_MAX: usize = 2;
 /// How many queries may wait for each that may run. What waits is planned already and holds what it planned with.
 const WAITING_PER_RUNNING: usize = 4;
 
-/// Queries about the nodes alone that run without a place and a permit: while all are taken, an operator sees by whom.
-const WATCHING_MAX: usize = 4;
+/// Queries about the nodes alone that run while all places or permits are taken, so that an operator sees by whom; and as
+/// many again for admins, whom others could keep out.
+const WATCHING_MAX: u64 = 2;
+
+/// How long each of them may take: such tables are small, and what is made of them need not be.
+pub(super) const WATCHING_WITHIN: Duration = Duration::from_secs(30);
 
 /// Queries that wait for their readers; at least so many, however few may run. More keep what they hold.
 const SLEEPING_MIN: usize = 200;
@@ -71,7 +76,8 @@ pub(super) struct Shared {
     pub(super) permits: Seats,
     /// For queries that run, wait to run, or are planned.
     places: Seats,
-    watching: Arc<Semaphore>,
+    watching: Seats,
+    watching_as_admin: Seats,
     /// For queries that wait for their readers, without a place or a permit.
     pub(super) sleeping: Seats,
     pub(super) read_timeout: Duration,
@@ -112,12 +118,14 @@ impl Engine {
             footers_shown.show(footers.figures());
         });
         let seats = |of: fn(usize) -> usize| Seats::new(&concurrent_queries_max, of, &runtime);
+        let watching = || Seats::new(&WATCHING_MAX.into(), |count| count, &runtime);
         let shared = Shared {
             sessions,
             facts,
             permits: seats(|running| running),
             places: seats(places),
-            watching: Arc::new(Semaphore::new(WATCHING_MAX)),
+            watching: watching(),
+            watching_as_admin: watching(),
             sleeping: seats(|running| places(running).max(SLEEPING_MIN)),
             read_timeout: READ_TIMEOUT,
             metrics,
@@ -135,10 +143,17 @@ impl Engine {
         self.shared.default_timeout.get()
     }
 
+    /// The value of a setting of this node, if there is one of the name. Fails for whoever is no admin.
+    pub fn setting(&self, name: &str, access: &Access) -> Result<Option<String>, Error> {
+        let Some(shown) = self.shared.facts.settings.shown_as(name) else { return Ok(None) };
+        may_show(access)?;
+        Ok(Some(shown.value.unwrap_or_default()))
+    }
+
     /// The settings of this node as far as their bearer may see them: name, value and what each is about.
     #[must_use]
     pub fn settings(&self, access: &Access) -> Vec<(String, Option<String>, &'static str)> {
-        let shown = if access.is_admin() { self.shared.facts.settings.shown() } else { Vec::new() };
+        let shown = may_show(access).map(|()| self.shared.facts.settings.shown()).unwrap_or_default();
         let row = |shown: Shown| (shown.name, shown.value, shown.live.map_or("", |live| live.about));
         shown.into_iter().map(row).collect()
     }
@@ -178,6 +193,12 @@ fn places(running: usize) -> usize {
     running.saturating_mul(1 + WAITING_PER_RUNNING)
 }
 
+/// Settings are shown to admins alone, at every door.
+fn may_show(access: &Access) -> Result<(), Error> {
+    let denied = || Error::Command { kind: ErrorKind::Denied, message: "SHOW needs an admin token".to_owned() };
+    if access.is_admin() { Ok(()) } else { Err(denied()) }
+}
+
 /// The database that may be read; `None` is the one of the node itself.
 fn readable(state: &State, name: &str, access: &Access) -> Result<Option<Arc<Database>>, Error> {
     let database = match state.database(name) {
@@ -192,17 +213,32 @@ fn readable(state: &State, name: &str, access: &Access) -> Result<Option<Arc<Dat
     if is_allowed { Ok(database) } else { Err(Error::Denied(name.to_owned())) }
 }
 
+/// What a query is planned with.
+#[derive(Debug)]
+pub(super) enum Admitted {
+    /// A place among those that run or wait.
+    Placed(Seat),
+    /// There was none, and the query may be about the nodes alone.
+    Watching(Seat),
+}
+
 impl Shared {
-    /// A place among the queries that run or wait.
-    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let busy = || Error::Busy(format!("{} queries run or wait already; try again later", self.places.count()));
-        self.places.try_take().ok_or_else(busy)
+    pub(super) fn admit(&self, query: &Query) -> Result<Admitted, Error> {
+        let watch = || self.watch(query).map(Admitted::Watching);
+        self.places.try_take().map(Admitted::Placed).or_else(watch).ok_or_else(|| self.busy())
     }
 
-    /// Leave to run without a place and a permit, for a query that may be about the nodes alone.
-    pub(super) fn watch(&self, text: &str) -> Option<OwnedSemaphorePermit> {
-        let names_them = text.to_ascii_lowercase().contains("system.");
-        names_them.then(|| Arc::clone(&self.watching).try_acquire_owned().ok()).flatten()
+    pub(super) fn busy(&self) -> Error {
+        Error::Busy(format!("{} queries run or wait already; try again later", self.places.count()))
+    }
+
+    /// Leave to run beside those that may, for a query that may be about the nodes alone.
+    pub(super) fn watch(&self, query: &Query) -> Option<Seat> {
+        if !query.text.to_ascii_lowercase().contains("system.") {
+            return None;
+        }
+        let as_admin = || self.watching_as_admin.try_take();
+        query.access.is_admin().then(as_admin).flatten().or_else(|| self.watching.try_take())
     }
 
     /// System tables of the whole cluster tell how its nodes are.

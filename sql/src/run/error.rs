@@ -27,6 +27,9 @@ pub enum Error {
     Timeout(Duration),
     #[error("the query was cancelled")]
     Cancelled,
+    /// A command that goes on, or whose end is open: who asked was made to wait no longer.
+    #[error("the wait was cancelled: {0}")]
+    Unwaited(String),
     /// Too many queries wait.
     #[error("{0}")]
     Busy(String),
@@ -66,7 +69,7 @@ impl Error {
             Self::Denied(_) => QueryErrorKind::Denied,
             Self::Memory(_) => QueryErrorKind::Memory,
             Self::Timeout(_) => QueryErrorKind::Timeout,
-            Self::Cancelled => QueryErrorKind::Cancelled,
+            Self::Cancelled | Self::Unwaited(_) => QueryErrorKind::Cancelled,
             Self::Busy(_) => QueryErrorKind::Busy,
             Self::Execution(_) => QueryErrorKind::Execution,
             Self::Command { kind, .. } => QueryErrorKind::Command(*kind),

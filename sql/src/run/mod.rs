@@ -8,6 +8,9 @@
 //! - What a query holds goes when it ends; a client that stops reading ends its query. Few enough queries wait to run.
 //! - A query whose rows nobody takes lets others run meanwhile. Few enough queries sleep so; further ones keep what they
 //!   hold.
+//! - While all places or permits are taken, a few queries about the nodes alone are described and answered beside the others,
+//!   each for a short time; a part of that room is kept for admins.
+//! - A command that is an order to nodes (`SNAPSHOT`, `COMPACT TABLE`) is waited for no more once it is cancelled.
 //! - Planning and execution run on the threads they were given, never on the caller's.
 //! - A panic in a query is an error of that query.
 //!

@@ -60,17 +60,31 @@ pub(super) async fn plan(
     }
 }
 
-/// Whether a plan reads few system tables and nothing else.
+/// Whether a plan reads few system tables, and neither anything else nor makes more rows of them than there are pairs.
 pub(super) fn is_about_nodes(plan: &LogicalPlan) -> bool {
-    let (mut about_nodes, mut others) = (0, 0);
+    use LogicalPlan as P;
+    let mut tables = 0;
     let visited = plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node {
-            let count = if scan.table_name.schema() == Some("system") { &mut about_nodes } else { &mut others };
-            *count += 1;
-        }
-        Ok(TreeNodeRecursion::Continue)
+        Ok(match node {
+            P::TableScan(scan) if scan.table_name.schema() == Some("system") => {
+                tables += 1;
+                TreeNodeRecursion::Continue
+            }
+            P::Projection(_) | P::Filter(_) | P::Window(_) | P::Aggregate(_) | P::Distinct(_) | P::Sort(_) => {
+                TreeNodeRecursion::Continue
+            }
+            P::Limit(_) | P::Join(_) | P::Subquery(_) | P::SubqueryAlias(_) | P::Explain(_) | P::Analyze(_) => {
+                TreeNodeRecursion::Continue
+            }
+            // One row at most.
+            P::EmptyRelation(_) => TreeNodeRecursion::Continue,
+            _ => {
+                tables = usize::MAX;
+                TreeNodeRecursion::Stop
+            }
+        })
     });
-    visited.is_ok() && others == 0 && (1..=SYSTEM_TABLES_MAX).contains(&about_nodes)
+    visited.is_ok() && (1..=SYSTEM_TABLES_MAX).contains(&tables)
 }
 
 /// The plan, its parameters still open.

@@ -9,17 +9,19 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use super::engine::Shared;
-use super::{Error, Query, statement};
+use super::engine::{Admitted, Shared, WATCHING_WITHIN};
+use super::seats::Seat;
+use super::{Error, Query, QueryErrorKind, statement};
 use crate::admin::{Asker, Command, Tag};
 use crate::postgres;
 use crate::session::Session;
-use crate::system::{Arrival, Cause, End, Entry, World};
+use crate::system::{Arrival, Cause, End, Entry, Nature, World};
 
 /// Where the parts of the answer go.
 pub(super) struct Parts {
@@ -44,8 +46,12 @@ pub(super) struct Work {
 /// A query whose rows nobody takes for so long is asleep.
 const SLEEPS_AFTER: Duration = Duration::from_millis(500);
 
-/// A place among the queries that run or wait, until it has slept once; and a permit to run.
-type Held = (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit);
+/// What a query runs with.
+struct Held {
+    /// Among the queries that run or wait, until it has slept once.
+    _place: Option<Seat>,
+    _permit: Seat,
+}
 
 /// The log entry of a query. Dropped before it is closed, which is how a query is cancelled, it says so.
 struct Progress {
@@ -77,14 +83,21 @@ impl Work {
         let cancelled = self.progress.entry.cancelled.clone();
         // What a command has begun goes on whatever is told of it, so it is told how that ended.
         let command = statement::command(&self.query, &self.progress.shared.facts.settings).transpose();
-        let is_query = matches!(command, Ok(None));
-        let timeout = self.query.timeout.filter(|_| is_query);
+        let nature = match &command {
+            Ok(Some(command)) if command.is_order() => Nature::Order,
+            Ok(Some(_)) => Nature::Command,
+            Ok(None) | Err(_) => Nature::Query,
+        };
+        // Who waits for an order is told how far it came. What was cancelled before it was known to be one is not begun.
+        let is_early = self.progress.entry.becomes(nature);
+        let tells_itself = nature == Nature::Order && !is_early;
+        let timeout = self.query.timeout.filter(|_| nature == Nature::Query);
         // The permit, the plan and the view go when `answer` ends, not when a slow reader has read the last rows.
         let answer = AssertUnwindSafe(self.answer(command)).catch_unwind();
         let answer = async {
             tokio::select! {
                 biased;
-                () = cancelled.cancelled(), if is_query => Ok(Err(Error::Cancelled)),
+                () = cancelled.cancelled(), if !tells_itself => Ok(Err(Error::Cancelled)),
                 answer = answer => answer,
             }
         };
@@ -99,7 +112,7 @@ impl Work {
         }
         self.progress.close(match &result {
             Ok(()) => End::Success,
-            Err(Error::Cancelled) => End::Cancel,
+            Err(error) if error.kind() == QueryErrorKind::Cancelled => End::Cancel,
             Err(_) => End::Fail,
         });
         match (result, self.head.take()) {
@@ -115,13 +128,9 @@ impl Work {
     async fn answer(&mut self, command: Result<Option<Command>, Error>) -> Result<(), Error> {
         // An operator is served also where too many queries wait: one of them may be what is to be cancelled.
         if let Some(command) = command? {
-            return self.perform(&command).await;
+            return Box::pin(self.perform(&command)).await;
         }
-        let watch = self.progress.shared.watch(&self.query.text);
-        let place = match self.progress.shared.place() {
-            Err(busy) if watch.is_none() => return Err(busy),
-            place => place,
-        };
+        let admitted = self.progress.shared.admit(&self.query)?;
         self.progress.shared.observe(&self.query.database).await;
         let moment = self.progress.shared.open_moment()?;
         let world = self.progress.shared.world(moment.state(), &self.query)?;
@@ -132,32 +141,62 @@ impl Work {
         let params = std::mem::take(&mut self.query.params);
         let logical = statement::plan(&state, &self.query.text, params, session.known.as_deref()).await?;
         let plan = state.create_physical_plan(&logical).await?;
+        if session.known.is_some() {
+            postgres::check_calls(&plan)?;
+        }
         self.progress.planned(session, Arc::clone(&plan));
 
-        let held = match watch.filter(|_| statement::is_about_nodes(&logical)) {
-            Some(watch) => {
-                drop(place);
-                (None, watch)
-            }
-            None => (Some(place?), self.progress.shared.permits.take().await.ok_or(Error::Cancelled)?),
-        };
+        let (held, within) = self.seated(admitted, &logical).await?;
         self.progress.permitted();
         let rows = execute_stream(plan, state.task_ctx())?;
         self.send_head(Head { schema: postgres::shown(&rows.schema()), tag: None })?;
-        self.send(rows, held).await
+        let sending = self.send(rows, held);
+        match within {
+            Some(within) => tokio::time::timeout(within, sending).await.unwrap_or(Err(Error::Timeout(within))),
+            None => sending.await,
+        }
         // The moment lives until here: no file it names is deleted before.
+    }
+
+    /// Waits for a permit to run, unless the query is about the nodes alone; and how long it may take then.
+    async fn seated(&self, admitted: Admitted, plan: &LogicalPlan) -> Result<(Held, Option<Duration>), Error> {
+        let shared = &self.progress.shared;
+        let watching = |watch| (Held { _place: None, _permit: watch }, Some(WATCHING_WITHIN));
+        let place = match admitted {
+            Admitted::Watching(watch) if statement::is_about_nodes(plan) => return Ok(watching(watch)),
+            Admitted::Watching(_) => return Err(shared.busy()),
+            Admitted::Placed(place) => place,
+        };
+        let permit = match shared.permits.try_take() {
+            Some(permit) => permit,
+            None => match shared.watch(&self.query).filter(|_| statement::is_about_nodes(plan)) {
+                Some(watch) => return Ok(watching(watch)),
+                None => shared.permits.take().await.ok_or(Error::Cancelled)?,
+            },
+        };
+        Ok((Held { _place: Some(place), _permit: permit }, None))
     }
 
     async fn perform(&mut self, command: &Command) -> Result<(), Error> {
         let Query { access, token, door, timeout, .. } = &self.query;
+        let cancelled = self.progress.entry.cancelled.clone();
         let moment = self.progress.shared.open_moment()?;
         let world = self.progress.shared.world(moment.state(), &self.query)?;
         drop(moment);
         self.progress.resolved(&world);
         let unable = || Error::Unsupported(format!("this node performs no commands, and so not {command}"));
         let operator = self.progress.shared.operator.clone().ok_or_else(unable)?;
-        let asker = Asker { access: access.clone(), token: token.clone(), door, within: *timeout };
-        let done = operator.perform(command, &asker).await?;
+        let asker = Asker {
+            access: access.clone(),
+            token: token.clone(),
+            door,
+            within: *timeout,
+            cancelled: cancelled.clone(),
+        };
+        let done = operator.perform(command, &asker).await.map_err(|error| match cancelled.is_cancelled() {
+            true => Error::Unwaited(error.to_string()),
+            false => error.into(),
+        })?;
         let rows = command.rows(&done).map_err(|error| Error::Execution(error.to_string()))?;
         self.send_head(Head { schema: rows.schema(), tag: Some(command.done_tag(&done)) })?;
         self.progress.rows = rows.num_rows();
@@ -199,7 +238,8 @@ impl Work {
             let sent = tokio::time::timeout(patience, wait).await;
             sent.map_err(|_| Error::Cancelled)?.map_err(|_| Error::Cancelled)?;
             if held.is_none() {
-                held = Some((None, self.progress.shared.permits.take().await.ok_or(Error::Cancelled)?));
+                let permit = self.progress.shared.permits.take().await.ok_or(Error::Cancelled)?;
+                held = Some(Held { _place: None, _permit: permit });
             }
         }
         Ok(())

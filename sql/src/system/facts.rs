@@ -9,7 +9,7 @@ use storage::knob::Knob;
 use storage::node::Insight;
 use uuid::Uuid;
 
-use super::{Place, QueryLog, Rows, TABLES, full, optional};
+use super::{Cancelled, Place, QueryLog, Rows, TABLES, full, optional};
 use crate::settings::Settings;
 use crate::tables::{FooterUse, Footers};
 
@@ -74,9 +74,9 @@ impl Facts {
         self.vitals.as_ref().map(|vitals| vitals.now())
     }
 
-    /// Cancels a query that runs on this node, if `access` may; tells whether there was one.
+    /// Cancels a query that runs on this node, if `access` may.
     #[must_use]
-    pub fn cancel(&self, query: Uuid, access: &Access) -> bool {
+    pub fn cancel(&self, query: Uuid, access: &Access) -> Cancelled {
         self.log.cancel(query, access)
     }
 

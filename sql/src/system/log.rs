@@ -29,6 +29,7 @@ pub(crate) struct QueryLog {
 #[derive(Debug)]
 struct Logged {
     row: Mutex<Row>,
+    nature: Mutex<Nature>,
     /// Ends the query.
     cancelled: CancellationToken,
 }
@@ -75,6 +76,49 @@ pub(super) struct Row {
     /// Whether it failed because the memory of all queries was used up.
     pub(super) lacked_memory: bool,
     pub(super) end: Option<End>,
+}
+
+/// What was asked, as far as it can be cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nature {
+    Query,
+    /// A command that others carry out: who asked may be made to wait no longer.
+    Order,
+    /// A command that goes on to its end.
+    Command,
+}
+
+/// What came of the wish that a query ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It ends.
+    Query,
+    /// It is a command that nobody waits for any more; what it has ordered goes on.
+    Wait,
+    /// It is a command that goes on to its end.
+    GoesOn,
+    /// None runs that the asker may cancel.
+    Unknown,
+}
+
+impl Cancelled {
+    const ALL: [Self; 4] = [Self::Query, Self::Wait, Self::GoesOn, Self::Unknown];
+
+    /// How nodes tell each other.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Wait => "wait",
+            Self::GoesOn => "goes_on",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    #[must_use]
+    pub fn by_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.word() == word)
+    }
 }
 
 /// How a query ended.
@@ -152,7 +196,8 @@ impl QueryLog {
             end: None,
         };
         let cancelled = CancellationToken::new();
-        let row = Arc::new(Logged { row: Mutex::new(row), cancelled: cancelled.clone() });
+        let row =
+            Arc::new(Logged { row: Mutex::new(row), nature: Mutex::new(Nature::Query), cancelled: cancelled.clone() });
         let mut entries = self.entries.lock();
         entries.push_back(Arc::clone(&row));
         let entries_max = usize::try_from(self.entries_max.get()).unwrap_or(usize::MAX);
@@ -169,16 +214,24 @@ impl QueryLog {
         entries.iter().map(|logged| logged.row.lock().clone()).collect()
     }
 
-    /// Cancels a query that runs, for an admin or whoever asked it; tells whether there was one. What is forgotten while
-    /// it runs cannot be cancelled so.
-    pub(super) fn cancel(&self, id: Uuid, access: &Access) -> bool {
+    /// Cancels a query that runs, for an admin or whoever asked it. What is forgotten while it runs cannot be cancelled so.
+    pub(super) fn cancel(&self, id: Uuid, access: &Access) -> Cancelled {
         let entries = self.entries.lock();
         let found = entries.iter().find(|logged| {
             let row = logged.row.lock();
             let may = access.is_admin() || access.token.is_some() && access.token == row.by;
             row.id == id && row.end.is_none() && may
         });
-        found.inspect(|logged| logged.cancelled.cancel()).is_some()
+        let Some(logged) = found else { return Cancelled::Unknown };
+        // Held until it is cancelled: whoever makes it a command meanwhile is told so.
+        let nature = logged.nature.lock();
+        let outcome = match *nature {
+            Nature::Query => Cancelled::Query,
+            Nature::Order => Cancelled::Wait,
+            Nature::Command => return Cancelled::GoesOn,
+        };
+        logged.cancelled.cancel();
+        outcome
     }
 }
 
@@ -200,6 +253,13 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// What was asked is known now. Whether it was cancelled before, as a query.
+    pub(crate) fn becomes(&self, nature: Nature) -> bool {
+        let mut known = self.logged.nature.lock();
+        *known = nature;
+        self.cancelled.is_cancelled()
+    }
+
     pub(crate) fn resolved(&self, database: Option<DatabaseId>, user: Option<Arc<str>>) {
         let mut row = self.logged.row.lock();
         (row.database, row.user) = (database, user);
@@ -257,5 +317,32 @@ impl Entry {
         let took = now.duration_since(self.entered);
         self.entered = now;
         took
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_end_orders_are_waited_for_no_more_and_other_commands_go_on() {
+        let log = QueryLog::new(10.into());
+        let arrival = Arrival { text: "", door: "http", application: None, database: "plant", by: Some(TokenId(1)) };
+        let mine = Access { token: Some(TokenId(1)), permissions: Vec::new() };
+        let others = Access { token: Some(TokenId(2)), permissions: Vec::new() };
+        for (nature, outcome) in
+            [(Nature::Query, Cancelled::Query), (Nature::Order, Cancelled::Wait), (Nature::Command, Cancelled::GoesOn)]
+        {
+            let mut entry = log.open(Arrival { ..arrival });
+            assert!(!entry.becomes(nature));
+            let id = log.rows().last().expect("it was opened").id;
+            assert_eq!(log.cancel(id, &others), Cancelled::Unknown, "{nature:?}");
+            assert!(!entry.cancelled.is_cancelled());
+            assert_eq!(log.cancel(id, &mine), outcome);
+            assert_eq!(entry.cancelled.is_cancelled(), nature != Nature::Command, "{nature:?}");
+            entry.close(End::Success, None, None);
+            assert_eq!(log.cancel(id, &mine), Cancelled::Unknown, "it has ended");
+            assert_eq!(Cancelled::by_word(outcome.word()), Some(outcome));
+        }
     }
 }

@@ -63,7 +63,8 @@ use storage::model::Mode;
 pub(crate) use deletes::{conditions, instant};
 pub(crate) use documentation::{column_words, table_words};
 pub use facts::Facts;
-pub(crate) use log::{Arrival, Cause, End, Entry, Finished, QueryLog};
+pub use log::Cancelled;
+pub(crate) use log::{Arrival, Cause, End, Entry, Finished, Nature, QueryLog};
 pub use peers::{Heard, Obeyed, Order, Peers, Told};
 
 /// The database whose tables show the whole cluster; it exists without being created and only admins may ask it.

@@ -9,15 +9,17 @@ use storage::compaction::{Merged, Wanted};
 use storage::model::Mode;
 use uuid::Uuid;
 
+use super::Cancelled;
+
 /// How the other nodes are asked for what they keep. Implemented over the network by whoever starts the engine.
 pub trait Peers: Debug + Send + Sync {
     /// Asks all others that have the mode, or all others, at the same time, for what `token` may read of a table. Whoever does not
     /// answer soon is told of by name; so is one that crashed, until it is started again or removed.
     fn ask(&self, table: &'static str, mode: Option<Mode>, token: Option<Secret>) -> BoxFuture<'static, Vec<Heard>>;
 
-    /// Has all others that answer queries cancel one, at the same time, if `token` may. `true` comes from where it ran. One
-    /// whose process may only stand still is told of too.
-    fn cancel(&self, query: Uuid, token: Option<Secret>) -> BoxFuture<'static, Vec<Told>>;
+    /// Has all others that answer queries cancel one, at the same time, if `token` may. One whose process may only stand
+    /// still is told of too.
+    fn cancel(&self, query: Uuid, token: Option<Secret>) -> BoxFuture<'static, Vec<Told<Cancelled>>>;
 
     /// Has all others read the catalog up to an entry, at the same time. One whose process may only stand still is told of
     /// too.
@@ -49,13 +51,13 @@ pub enum Obeyed {
 
 /// What came of telling one node.
 #[derive(Debug)]
-pub struct Told {
+pub struct Told<T = bool> {
     pub node_id: String,
     /// The error is why it may not have heard.
-    pub outcome: Result<bool, String>,
+    pub outcome: Result<T, String>,
 }
 
-impl Told {
+impl<T> Told<T> {
     pub(crate) fn complaint(&self) -> Option<String> {
         self.outcome.as_ref().err().map(|reason| format!("{}: {reason}", self.node_id))
     }

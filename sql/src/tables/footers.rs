@@ -8,7 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use datafusion::datasource::physical_plan::parquet::CachedParquetMetaData;
 use datafusion::execution::cache::Cache;
@@ -19,6 +19,7 @@ use metrics::recent::Recent;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use storage::knob::Knob;
+use tokio::time::Instant;
 
 /// The footers of all queries of a node.
 pub(crate) struct Footers {

@@ -13,6 +13,7 @@ use futures::FutureExt;
 use sql::Asker;
 use storage::bucket::Secret;
 use storage::catalog::Access;
+use tokio_util::sync::CancellationToken;
 
 use super::Services;
 use super::body::discard_unread;
@@ -76,6 +77,7 @@ pub(super) async fn pass(State(services): State<Arc<Services>>, mut request: Req
                     token: presented.token(),
                     door: "http",
                     within: None,
+                    cancelled: CancellationToken::new(),
                 });
                 request.extensions_mut().insert(access);
                 request.extensions_mut().insert(presented);

@@ -6,6 +6,7 @@
 //! - Running and encoding happen on the threads for long work; between them and the socket wait at most a few pieces.
 //! - A query that names positions (see `position`) shows the rows that stand there, or is refused.
 //! - A client that goes away cancels its query.
+//! - Whose query is cancelled by somebody else (`CANCEL QUERY`) is answered with status 499.
 
 use std::io;
 use std::sync::Arc;
@@ -166,6 +167,12 @@ fn encoding_error(error: impl std::fmt::Display) -> Refusal {
     Refusal::bug(format!("encode rows: {error}"))
 }
 
+/// After a 5xx clients and proxies may ask again by themselves for what somebody has just ended, after a 4xx none does. 409
+/// means here that something exists already; 499 is what the code `cancelled` of gRPC, which Flight answers, is over HTTP.
+fn cancelled() -> StatusCode {
+    StatusCode::from_u16(499).expect("it has three digits")
+}
+
 /// The table of query errors.
 fn query_error(error: sql::Error) -> Refusal {
     let status = match error.kind() {
@@ -177,7 +184,8 @@ fn query_error(error: sql::Error) -> Refusal {
         QueryErrorKind::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
         QueryErrorKind::Memory | QueryErrorKind::Busy => StatusCode::TOO_MANY_REQUESTS,
         QueryErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
-        QueryErrorKind::Cancelled | QueryErrorKind::Execution => StatusCode::INTERNAL_SERVER_ERROR,
+        QueryErrorKind::Cancelled => cancelled(),
+        QueryErrorKind::Execution => StatusCode::INTERNAL_SERVER_ERROR,
         QueryErrorKind::Command(ErrorKind::Denied) => StatusCode::FORBIDDEN,
         QueryErrorKind::Command(kind) => errors::status_of(kind),
         QueryErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -202,7 +210,8 @@ mod tests {
         check(Error::Memory("m".into()), 429);
         check(Error::Busy("b".into()), 429);
         check(Error::Timeout(Duration::from_secs(1)), 504);
-        check(Error::Cancelled, 500);
+        check(Error::Cancelled, 499);
+        check(Error::Unwaited("w".into()), 499);
         check(Error::Execution("e".into()), 500);
         check(Error::Unavailable("a".into()), 503);
     }

@@ -3,8 +3,8 @@
 //! # Promises
 //! - `GET /api/v3/weir/system?table=NAME` answers with this node's rows of a system table to which each node gives its own, as an Arrow
 //!   stream, as far as the token may read them. Any node does, whatever its modes.
-//! - `POST /api/v3/weir/query/cancel?id=ID` cancels a query that runs on this node, if the token may; it answers `true` if
-//!   there was one, else `false`.
+//! - `POST /api/v3/weir/query/cancel?id=ID` cancels a query that runs on this node, if the token may; it answers what came of
+//!   that, in a word (`sql::Cancelled`).
 //! - `POST /api/v3/weir/catalog/follow?version=NUMBER` answers `true` once this node has read the catalog up to that entry.
 //! - One node is told to do something, and waited for as long as it lives (see `order`).
 //! - All nodes that should live are asked at once, with the token of whoever asks, and waited for no longer than
@@ -27,7 +27,8 @@ use futures::FutureExt;
 use futures::future::{self, BoxFuture};
 use http_body_util::{BodyExt, Empty, Limited};
 use serde::Deserialize;
-use sql::{Heard, Obeyed, Order, Told};
+use serde::de::DeserializeOwned;
+use sql::{Cancelled, Heard, Obeyed, Order, Told};
 use storage::bucket::Secret;
 use storage::catalog::{Access, Catalog, Node};
 use storage::cluster::{Condition, HEARTBEAT_EVERY, Lives, Member};
@@ -80,7 +81,7 @@ pub(super) async fn get(
 }
 
 #[derive(Deserialize)]
-struct Cancelled {
+struct Unwanted {
     id: String,
 }
 
@@ -89,9 +90,9 @@ pub(super) async fn cancel(
     Extension(access): Extension<Access>,
     uri: Uri,
 ) -> Result<Response, Refusal> {
-    let Cancelled { id } = parameters(&uri)?;
+    let Unwanted { id } = parameters(&uri)?;
     let id = Uuid::parse_str(&id).map_err(|_| Refusal::bad_request("id is not the id of a query"))?;
-    Ok(json_answer(StatusCode::OK, &services.operator.facts.cancel(id, &access).into()))
+    Ok(json_answer(StatusCode::OK, &services.operator.facts.cancel(id, &access).word().into()))
 }
 
 #[derive(Deserialize)]
@@ -187,7 +188,7 @@ impl Peers {
 
 impl Peers {
     /// A process that is seen to be gone hears nothing, and need not.
-    async fn tell(&self, mode: Option<Mode>, path: &str, token: Option<Secret>) -> Vec<Told> {
+    async fn tell<T: DeserializeOwned>(&self, mode: Option<Mode>, path: &str, token: Option<Secret>) -> Vec<Told<T>> {
         let read = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|error| format!("its answer: {error}"));
         let missed: Missed = |lives, node| !lives.has_ended(node);
         let told = self.call_all((mode, missed), (Method::POST, path), (token, read)).await;
@@ -208,9 +209,17 @@ impl sql::Peers for Peers {
         .boxed()
     }
 
-    fn cancel(&self, query: Uuid, token: Option<Secret>) -> BoxFuture<'static, Vec<Told>> {
+    fn cancel(&self, query: Uuid, token: Option<Secret>) -> BoxFuture<'static, Vec<Told<Cancelled>>> {
         let peers = self.clone();
-        async move { peers.tell(Some(Mode::Query), &format!("{CANCEL_PATH}?id={query}"), token).await }.boxed()
+        async move {
+            let told: Vec<Told<String>> =
+                peers.tell(Some(Mode::Query), &format!("{CANCEL_PATH}?id={query}"), token).await;
+            let outcome = |word: String| Cancelled::by_word(&word).ok_or_else(|| format!("its answer: {word}"));
+            told.into_iter()
+                .map(|Told { node_id, outcome: word }| Told { node_id, outcome: word.and_then(outcome) })
+                .collect()
+        }
+        .boxed()
     }
 
     fn follow(&self, version: u64, token: Option<Secret>) -> BoxFuture<'static, Vec<Told>> {

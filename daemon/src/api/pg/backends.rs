@@ -33,6 +33,7 @@ struct Entry {
     switch: Arc<Switch>,
     /// Ends the session.
     finish: CancellationToken,
+    is_ended: CancellationToken,
     seen: Arc<Mutex<Active>>,
 }
 
@@ -61,6 +62,8 @@ pub(super) struct Backend {
     /// Whoever knows it may cancel.
     pub(super) secret: i32,
     pub(super) switch: Arc<Switch>,
+    /// Thrown when it is ended alone, while the node goes on.
+    pub(super) is_ended: CancellationToken,
     seen: Arc<Mutex<Active>>,
 }
 
@@ -96,9 +99,11 @@ impl Backends {
             (number, secret) = chance();
         }
         let seen = Arc::new(Mutex::new(Active { backend: number, began_ns: self.clock.now_ns(), ..seen }));
-        let entry = Entry { secret, switch: Arc::clone(&switch), finish, seen: Arc::clone(&seen) };
+        let is_ended = CancellationToken::new();
+        let entry =
+            Entry { secret, switch: Arc::clone(&switch), finish, is_ended: is_ended.clone(), seen: Arc::clone(&seen) };
         known.by_number.insert(number, entry);
-        Backend { all: Arc::clone(self), number, secret, switch, seen }
+        Backend { all: Arc::clone(self), number, secret, switch, is_ended, seen }
     }
 
     /// Cancels what session `number` does, if this is its secret.
@@ -110,10 +115,8 @@ impl Backends {
         });
     }
 
-    fn with(&self, number: i32, work: impl FnOnce(&Entry)) {
-        if let Some(entry) = self.known.lock().by_number.get(&number) {
-            work(entry);
-        }
+    fn with<T>(&self, number: i32, work: impl FnOnce(&Entry) -> T) -> Option<T> {
+        self.known.lock().by_number.get(&number).map(work)
     }
 }
 
@@ -122,12 +125,17 @@ impl sql::Activity for Backends {
         self.known.lock().by_number.values().map(|entry| entry.seen.lock().clone()).collect()
     }
 
+    fn session(&self, backend: i32) -> Option<Active> {
+        self.with(backend, |entry| entry.seen.lock().clone())
+    }
+
     fn cancel(&self, backend: i32) {
         self.with(backend, |entry| entry.switch.throw());
     }
 
     fn terminate(&self, backend: i32) {
         self.with(backend, |entry| {
+            entry.is_ended.cancel();
             entry.finish.cancel();
             entry.switch.throw();
         });
@@ -189,7 +197,9 @@ mod tests {
         assert!(running.is_cancelled() && !finish.is_cancelled());
         let running = session.switch.begin();
         all.terminate(session.number);
-        assert!(running.is_cancelled() && finish.is_cancelled());
+        assert!(running.is_cancelled() && finish.is_cancelled() && session.is_ended.is_cancelled());
+        assert_eq!(all.session(session.number).map(|seen| seen.user).as_deref(), Some("me"));
+        assert_eq!(all.session(session.number ^ 1), None);
         session.rests();
         assert!(!all.sessions()[0].is_active);
         drop(session);

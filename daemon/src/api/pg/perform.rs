@@ -113,7 +113,7 @@ impl Session {
                 let told = if *takes == Takes::Rows { told } else { Told::Nothing };
                 self.fetch((name, formats), (*count, *takes, told), running).await
             }
-            Command::Show(name) => self.show(name, told),
+            Command::Show(name) => self.show(name, told, running).await,
             Command::Configure { name, value, scope, column } => {
                 self.set(name, value, *scope)?;
                 let value = self.settings.get(name)?.to_owned();
@@ -295,14 +295,18 @@ impl Session {
         Ok(passed)
     }
 
-    fn show(&mut self, name: &str, told: Told) -> Result<(), Failure> {
+    async fn show(&mut self, name: &str, told: Told, running: &Running) -> Result<(), Failure> {
         let rows: Vec<Vec<String>> = match name {
             "all" => {
+                self.ask_access(running).await?;
                 let own = self.settings.all().map(|(n, v)| vec![n.to_owned(), v.to_owned(), String::new()]);
-                let of_node = self.settings_of_node().into_iter();
-                own.chain(of_node.map(|(name, value, about)| vec![name, value, about.to_owned()])).collect()
+                let of_node = self.services.runner.engine.settings(&self.login.access).into_iter();
+                let row = |(name, value, about): (String, Option<String>, &str)| {
+                    vec![name, value.unwrap_or_default(), about.to_owned()]
+                };
+                own.chain(of_node.map(row)).collect()
             }
-            name => vec![vec![self.shown(name)?]],
+            name => vec![vec![self.shown(name, running).await?]],
         };
         self.say((show_columns(name), rows), told);
         self.out.complete("SHOW");
@@ -310,18 +314,14 @@ impl Session {
     }
 
     /// A setting of the session or, if there is none of the name, of this node.
-    fn shown(&self, name: &str) -> Result<String, Refusal> {
-        let own = self.settings.get(name).map(str::to_owned);
-        let name = name.replace('-', "_");
-        own.or_else(|refusal| {
-            let found = self.settings_of_node().into_iter().find(|(known, _, _)| *known == name);
-            found.map(|(_, value, _)| value).ok_or(refusal)
-        })
-    }
-
-    fn settings_of_node(&self) -> Vec<(String, String, &'static str)> {
-        let settings = self.services.runner.engine.settings(&self.login.access).into_iter();
-        settings.map(|(name, value, about)| (name, value.unwrap_or_default(), about)).collect()
+    async fn shown(&mut self, name: &str, running: &Running) -> Result<String, Failure> {
+        let unknown = match self.settings.get(name) {
+            Ok(value) => return Ok(value.to_owned()),
+            Err(unknown) => unknown,
+        };
+        self.ask_access(running).await?;
+        let found = self.services.runner.engine.setting(name, &self.login.access).map_err(Refusal::from)?;
+        Ok(found.ok_or(unknown)?)
     }
 
     /// Rows that are there already.

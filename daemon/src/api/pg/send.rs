@@ -4,6 +4,7 @@
 //! - What waits to be sent is bounded: it is sent before there is more.
 //! - A statement whose client does not read is still cancelled, late, or cut off like any other; what was not sent by
 //!   then stays, so that its error comes after whole messages.
+//! - A session that is ended alone (`pg_terminate_backend`) goes soon, also when its client does not read.
 
 use std::io;
 use std::sync::Arc;
@@ -65,7 +66,11 @@ impl Session {
 
     /// Sends what waits, unless `running` is to stop before.
     pub(super) async fn flush(&mut self, running: Option<&Running>) -> Result<(), Failure> {
-        let close = self.ends.close.clone();
+        let (close, is_ended) = (self.ends.close.clone(), self.backend.is_ended.clone());
+        let ended = async {
+            is_ended.cancelled().await;
+            tokio::time::sleep(LAST_TIMEOUT).await;
+        };
         let stopped = async {
             match running {
                 Some(running) => running.stopped().await,
@@ -76,6 +81,7 @@ impl Session {
             biased;
             // Whatever ends the wait, what was not sent is still there.
             () = close.cancelled() => Err(Failure::Fatal(stopping())),
+            () = ended => Err(Failure::Fatal(stopping())),
             refusal = stopped => Err(refusal.into()),
             written = self.write() => Ok(written?),
         }

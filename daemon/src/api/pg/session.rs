@@ -3,7 +3,8 @@
 //! # Promises
 //! - What a session keeps is bounded: statements, portals, savepoints, their names, texts, values and columns, what its
 //!   client sends ahead, and what waits to be sent.
-//! - Whether the token still grants reading is asked anew for every statement, and whenever more rows of one are asked.
+//! - Whether the token still grants reading is asked anew for every statement but those about the session alone, and
+//!   whenever more rows of one are asked.
 //! - Everything that takes time ends when the client hangs up, when it is cancelled, or when its time is over; between
 //!   two statements and two messages others get their turn.
 //! - A client that is silent within a transaction for longer than it set itself is sent away.
@@ -338,7 +339,7 @@ impl Session {
     }
 
     /// Asks anew what the token grants.
-    async fn ask_access(&mut self, running: &Running) -> Result<(), Failure> {
+    pub(super) async fn ask_access(&mut self, running: &Running) -> Result<(), Failure> {
         let (services, token) = (Arc::clone(&self.services), self.login.token.clone());
         let ask = async move { Ok(services.auth.access(token.as_ref().map(Secret::reveal)).await) };
         let access = self.watched(running, ask).await?;

@@ -4,7 +4,10 @@ use futures::StreamExt;
 
 use super::*;
 use crate::run::QueryErrorKind;
+use crate::run::engine::Admitted;
 use crate::tables::fixture::{Random, Row};
+use storage::catalog::{Action, Permission, Resource};
+use storage::model::DatabaseId;
 
 const LONG: &str = "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 1000000) b \
                     WHERE a.value + b.value < 0";
@@ -36,33 +39,32 @@ async fn dropping_the_answer_cancels_the_query() {
     let call = engine.run(query(LONG));
     let _ = tokio::time::timeout(Duration::from_millis(100), async { call.await.unwrap().rows.next().await }).await;
     let text = "SELECT count(*) FROM system.queries WHERE cancelled AND phase = 'cancel'";
-    for _ in 0..200 {
-        if value(&engine, text).await == "2" {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("not cancelled: {:?}", rows(&engine, "SELECT query_text, phase FROM system.queries").await);
+    eventually("both are cancelled", async || value(&engine, text).await == "2").await;
 }
 
-/// A query that would take hours, and stops at once when it is dropped: its task ends, and what it holds goes.
+/// A query that would take hours stops when it is dropped: its task ends, and what it holds goes.
 async fn check_stops(text: &str, target_partitions: usize) {
     let config = EngineConfig { target_partitions, options: Arc::<str>::default().into(), ..config() };
     let cluster = Cluster::new();
     let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
+    let what = format!("{text} in {target_partitions} parts");
     let call = engine.run(query(text));
-    let ended = tokio::time::timeout(Duration::from_millis(500), async { call.await.unwrap().rows.next().await }).await;
-    assert!(ended.is_err(), "{text}: {ended:?}");
-    let dropped = tokio::time::Instant::now();
-    loop {
-        let running = value(&engine, "SELECT count(*) FROM system.queries WHERE running").await;
-        if running == "1" && engine.shared.sessions.pool().reserved() == 0 {
-            return;
-        }
-        // Nothing here is optimised, and the machine may be busy.
-        assert!(dropped.elapsed() < Duration::from_secs(2), "{text} in {target_partitions} parts goes on");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    let permitted = "SELECT count(*) FROM system.queries WHERE phase = 'permit'";
+    let runs = async {
+        eventually(&what, async || value(&engine, permitted).await == "1").await;
+        // Far enough that it is at what takes so long. One that is not there yet stops as well.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    };
+    tokio::select! {
+        biased;
+        () = runs => {}
+        ended = async { call.await.unwrap().rows.next().await } => panic!("{what}: {ended:?}"),
     }
+    eventually(&what, async || {
+        let running = value(&engine, "SELECT count(*) FROM system.queries WHERE running").await;
+        running == "1" && engine.shared.sessions.pool().reserved() == 0
+    })
+    .await;
 }
 
 /// Numbers, and a key that most of them share.
@@ -133,7 +135,7 @@ async fn queries_beyond_those_that_may_wait_are_refused() {
     let config = EngineConfig { concurrent_queries_max: 1.into(), ..config() };
     let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
     let permit = engine.shared.permits.take().await.unwrap();
-    let first = (engine.shared.place().unwrap(), permit);
+    let first = (engine.shared.admit(&query("SELECT 1")).unwrap(), permit);
     let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(ask(&engine, query("SELECT 1")))).collect();
     for query in &mut waiting {
         assert!(futures::poll!(query.as_mut()).is_pending());
@@ -171,9 +173,7 @@ async fn a_client_that_stops_reading_ends_its_query() {
     Arc::get_mut(&mut engine.shared).unwrap().read_timeout = Duration::from_secs(2);
     let answer = engine.run(query("SELECT * FROM generate_series(1, 10000000000)")).await.unwrap();
     let text = "SELECT phase FROM system.queries ORDER BY issue_time LIMIT 1";
-    assert_eq!(value(&engine, text).await, "permit");
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(value(&engine, text).await, "cancel");
+    eventually("it is ended", async || value(&engine, text).await == "cancel").await;
     // The rows that were waiting are still read, and do not look like a whole answer.
     let read: Vec<_> = answer.rows.collect().await;
     assert!(read.len() > 1 && read[..read.len() - 1].iter().all(Result::is_ok));
@@ -185,16 +185,61 @@ async fn a_query_that_has_ended_holds_no_memory_though_its_rows_are_not_read() {
     let cluster = Cluster::new();
     let engine = engine(&cluster);
     let answer = engine.run(query("SELECT value FROM generate_series(1, 20) ORDER BY value DESC")).await.unwrap();
-    for _ in 0..200 {
-        let text = "SELECT phase FROM system.queries ORDER BY issue_time LIMIT 1";
-        if value(&engine, text).await == "success" {
-            assert_eq!(engine.shared.sessions.pool().reserved(), 0);
-            drop(answer);
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    let text = "SELECT phase FROM system.queries ORDER BY issue_time LIMIT 1";
+    eventually("its end", async || value(&engine, text).await == "success").await;
+    assert_eq!(engine.shared.sessions.pool().reserved(), 0);
+    drop(answer);
+}
+
+/// An engine of which all places are taken, and what takes them.
+fn full(cluster: &Cluster) -> (Engine, Vec<Admitted>) {
+    let config = EngineConfig { concurrent_queries_max: 1.into(), ..config() };
+    let engine = Engine::new(config, Arc::new(cluster.clone()), cluster.dyn_store()).unwrap();
+    let held = (0..5).map(|_| engine.shared.admit(&query("SELECT 1")).unwrap()).collect();
+    (engine, held)
+}
+
+#[tokio::test]
+async fn while_all_places_are_taken_what_is_about_the_nodes_alone_is_described_and_answered() {
+    let (engine, _held) = full(&Cluster::new().chunk(Random(3).rows(30)));
+    for text in [
+        "SELECT count(*) > 0 FROM system.queries",
+        "SELECT count(*) > 0 FROM (SELECT DISTINCT a.id FROM system.queries a JOIN system.queries b ON a.id = b.id LIMIT 5)",
+        "SELECT phase, count(*) OVER (), (SELECT 1) FROM system.queries WHERE running ORDER BY issue_time",
+    ] {
+        let description = engine.describe(query(text), Vec::new()).await.unwrap();
+        assert_eq!(engine.schema(query(text)).await.unwrap().fields().len(), description.schema.fields().len());
+        assert!(!rows(&engine, text).await.is_empty(), "{text}");
     }
-    panic!("the query does not end");
+    for text in [
+        "SELECT 1",
+        "SELECT count(*) FROM cpu -- system.queries",
+        "SELECT count(*) FROM system.queries, cpu",
+        "SELECT count(*) FROM system.queries a, system.queries b, system.queries c",
+        "SELECT count(*) FROM system.queries, (VALUES (1), (2)) a, (VALUES (1), (2)) b",
+        "SELECT unnest(range(0, 1000)) FROM system.queries",
+        "SELECT count(*) FROM system.queries, (SELECT 1 UNION ALL SELECT 2) a",
+        "SELECT count(*) FROM system.queries, generate_series(1, 1000) a",
+        "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n FROM t) SELECT count(*) FROM system.queries, t",
+    ] {
+        let error = ask(&engine, query(text)).await.unwrap_err();
+        assert_eq!(error.kind(), QueryErrorKind::Busy, "{text}: {error}");
+    }
+    assert_eq!(engine.describe(query("SELECT 1"), Vec::new()).await.unwrap_err().kind(), QueryErrorKind::Busy);
+}
+
+#[tokio::test]
+async fn whoever_is_no_admin_does_not_keep_admins_from_looking_at_the_nodes() {
+    let (engine, _held) = full(&Cluster::new());
+    let permission = Permission { resource: Resource::Database(DatabaseId(1)), actions: vec![Action::Read] };
+    let text = "SELECT count(*) FROM system.queries";
+    let reader = Query { access: Access { token: None, permissions: vec![permission] }, ..query(text) };
+    let mut held: Vec<_> = (0..2).map(|_| engine.shared.admit(&reader).unwrap()).collect();
+    assert_eq!(engine.shared.admit(&reader).unwrap_err().kind(), QueryErrorKind::Busy);
+    held.extend((0..2).map(|_| engine.shared.admit(&query(text)).unwrap()));
+    assert_eq!(engine.shared.admit(&query(text)).unwrap_err().kind(), QueryErrorKind::Busy);
+    drop(held);
+    assert_eq!(value(&engine, text).await, "1");
 }
 
 #[tokio::test]

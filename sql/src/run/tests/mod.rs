@@ -4,6 +4,7 @@ mod damage;
 mod ends;
 mod postgres;
 mod refusals;
+mod sessions;
 mod system;
 
 use std::sync::Arc;
@@ -76,4 +77,13 @@ fn texts(batch: &RecordBatch) -> Vec<String> {
 
 async fn value(engine: &Engine, text: &str) -> String {
     rows(engine, text).await.join("\n")
+}
+
+/// Waits for what comes soon on a machine that has nothing else to do.
+async fn eventually(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
+    let begun = tokio::time::Instant::now();
+    while !is_true().await {
+        assert!(begun.elapsed() < Duration::from_secs(120), "{what}: not within two minutes");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

@@ -7,7 +7,7 @@ use crate::postgres::{PgSession, PgType, Scalar};
 use crate::run::QueryErrorKind;
 use crate::tables::fixture::{Random, TABLE, united};
 
-fn asked(text: &str) -> Query {
+pub(super) fn asked(text: &str) -> Query {
     let session = PgSession {
         user: "grafana".to_owned(),
         database: "plant".to_owned(),

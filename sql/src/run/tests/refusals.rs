@@ -159,6 +159,9 @@ fn a_chain_of_any_kind_does_not_end_the_process() {
         format!("SELECT 1{}", " IS NULL".repeat(times)),
         format!("SELECT {}true", "NOT ".repeat(times)),
         format!("SELECT 1{}", "::int".repeat(times)),
+        format!("SELECT CAST(1 AS {}", "ARRAY<".repeat(times)),
+        "(".repeat(2 << 20),
+        format!("SELECT * FROM {}", "(".repeat(1 << 20)),
     ] {
         // Answered or refused, it is not what stops the tests.
         drop(ask_deep(text));

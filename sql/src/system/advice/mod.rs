@@ -6,9 +6,6 @@
 //! - What happened counts for five minutes, or for as long as it goes on, so a row goes by itself once its cause is gone.
 //! - Every row has the numbers it rests on, and a query that shows more. Its statement changes something, and is none where
 //!   nothing is known to help.
-//!
-//! # Not here
-//! - Hits of caches: there are no caches.
 
 mod cluster;
 mod node;

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::super::facts::PoolUse;
 use super::super::log::{End, Row, now_ns};
 use super::{Facts, Finding, Severity};
+use crate::tables::FooterUse;
 
 /// The start guides of the original give two I/O threads, which is what is found too few on larger machines.
 const IO_THREADS_FEW: usize = 2;
@@ -46,6 +47,15 @@ const QUERIES_ENOUGH: u64 = 1_000;
 
 /// With so many of its cores busy a node has no use for more queries.
 const CORES_BUSY: f64 = 0.9;
+
+/// So few footers are read whatever memory they have.
+const FOOTERS_MIN: u64 = 100;
+
+/// Of the footers that queries need; each that is read costs a request.
+const FOOTERS_MISSED: f64 = 0.2;
+
+/// Of their memory; the next footer puts out another.
+const FOOTERS_FULL: f64 = 0.8;
 
 /// One line in a hundred is a sender with a fault, not a typing error.
 const REFUSED_MIN: f64 = 0.01;
@@ -88,6 +98,7 @@ pub(super) struct NodeFacts {
     pub(super) followed: Vec<Followed>,
     pub(super) queries: RecentQueries,
     pub(super) pool: Option<PoolUse>,
+    pub(super) footers: Option<FooterUse>,
     pub(super) set: Set,
 }
 
@@ -133,6 +144,7 @@ impl NodeFacts {
             followed: facts.insight.followed(),
             queries: RecentQueries::of(&facts.log.rows(), now_ns()),
             pool: facts.pool(),
+            footers: facts.footers(),
             set: Set {
                 snapshot_age_max: settings.interval("force-snapshot-max-age"),
                 rows_bytes: settings.number("force-snapshot-mem-size"),
@@ -174,12 +186,13 @@ impl RecentQueries {
 }
 
 pub(super) fn findings(facts: &NodeFacts) -> Vec<Finding> {
-    let rules: [fn(&NodeFacts) -> Option<Finding>; 11] = [
+    let rules: [fn(&NodeFacts) -> Option<Finding>; 12] = [
         io_threads,
         lines_refused,
         process_memory,
         query_memory,
         memory_promised,
+        footers_read_again,
         queries_fail,
         queries_wait,
         store_errors,
@@ -199,6 +212,7 @@ fn percent(share: f64) -> String {
 }
 
 const QUERY_MEMORY: &str = "exec-mem-pool-size";
+const FOOTERS: &str = "footer-cache-size";
 const QUERIES_MAX: &str = "max-concurrent-queries";
 
 /// What gives a setting of this node another value.
@@ -335,6 +349,33 @@ fn memory_promised(facts: &NodeFacts) -> Option<Finding> {
             set(facts, "force-snapshot-mem-size", "50%")
         }),
     })
+}
+
+/// A new file is read once; that alone does not fill the memory of footers.
+fn footers_read_again(facts: &NodeFacts) -> Option<Finding> {
+    let FooterUse { files, bytes, bytes_max, recent_hits, recent_misses, .. } = facts.footers?;
+    let misses = share(recent_misses, recent_hits + recent_misses);
+    let is_full = files == 0 || share(bytes, bytes_max) >= FOOTERS_FULL;
+    (recent_misses >= FOOTERS_MIN && misses >= FOOTERS_MISSED && is_full).then(|| Finding {
+        severity: Severity::Warning,
+        code: "footers_read_again",
+        finding: "The footers of files do not fit into their memory; queries read them from the store each time."
+            .into(),
+        evidence: format!(
+            "{recent_misses} of {} footers were read in {WINDOW:?}; {files} are kept in {bytes} of {bytes_max} bytes",
+            recent_hits + recent_misses
+        ),
+        query: "SELECT node_id, footer_cache_bytes, footer_cache_limit_bytes, footer_cache_hits, footer_cache_misses \
+                FROM system.processes"
+            .into(),
+        statement: more_for_footers(facts, bytes_max),
+    })
+}
+
+fn more_for_footers(facts: &NodeFacts, bytes_max: u64) -> Option<String> {
+    let (used, whole) = memory_use(facts)?;
+    let more = bytes_max.saturating_mul(2).max(whole / 50).min(whole / 10);
+    (more > bytes_max && used < MEMORY_MIN).then(|| set_memory(facts, FOOTERS, more))
 }
 
 fn queries_fail(facts: &NodeFacts) -> Option<Finding> {

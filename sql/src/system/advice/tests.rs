@@ -17,6 +17,7 @@ use super::super::log::{Arrival, End, QueryLog, Row, now_ns};
 use super::cluster::{awake, compactors, lost};
 use super::node::{NodeFacts, RecentQueries, Set, findings};
 use super::*;
+use crate::tables::FooterUse;
 
 const GB: u64 = 1 << 30;
 
@@ -32,6 +33,7 @@ fn well() -> NodeFacts {
         followed: vec![followed(Some(1), None)],
         queries: RecentQueries { ended: 100, failed: 1, ..RecentQueries::default() },
         pool: pool(10, 20),
+        footers: footers((99, 2_000), (900, 1_000)),
         set: Set {
             snapshot_age_max: Some(Duration::from_secs(3_600)),
             rows_bytes: Some(50 * GB),
@@ -55,6 +57,18 @@ fn vitals((io_threads, busy): (usize, f64), memory_gb: u64) -> Figures {
 
 fn pool(reserved_gb: usize, limit_gb: usize) -> Option<PoolUse> {
     Some(PoolUse { reserved_bytes: reserved_gb << 30, limit_bytes: Some(limit_gb << 30) })
+}
+
+/// Bytes that are kept and may be, and footers that were needed: how many were there, and how many were read.
+fn footers((bytes, bytes_max): (u64, u64), (recent_hits, recent_misses): (u64, u64)) -> Option<FooterUse> {
+    Some(FooterUse {
+        files: 9,
+        bytes: bytes << 20,
+        bytes_max: bytes_max << 20,
+        recent_hits,
+        recent_misses,
+        ..FooterUse::default()
+    })
 }
 
 /// Puts and gets: how many, and their mean in milliseconds.
@@ -345,4 +359,20 @@ fn state() -> State {
 
 fn member() -> Node {
     Node::clone(state().members().next().unwrap())
+}
+
+#[test]
+fn footers_that_are_read_again_and_again_are_given_memory_that_there_is() {
+    let with = |kept, asked| NodeFacts { footers: footers(kept, asked), ..well() };
+    check(with((900, 1_000), (300, 100)), &[("footers_read_again", Severity::Warning)]);
+    // There is room, most were there, or few were needed.
+    check(with((700, 1_000), (300, 100)), &[]);
+    check(with((900, 1_000), (500, 100)), &[]);
+    check(with((900, 1_000), (0, 99)), &[]);
+    let more = |bytes_max: u64| with((bytes_max, bytes_max), (0, 100));
+    let sets = |mb: u64| format!("ALTER SYSTEM SET footer_cache_size = '{mb}mb' FOR NODE 'n'");
+    check_statement(more(100), Some(&sets(2_048)));
+    check_statement(more(3_000), Some(&sets(6_000)));
+    check_statement(more(9_000), Some(&sets(10_240)));
+    check_statement(more(10_240), None);
 }
