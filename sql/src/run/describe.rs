@@ -49,7 +49,7 @@ struct Opened {
 
 fn open(shared: &Shared, query: &Query) -> Result<Opened, Error> {
     let admitted = shared.admit(query)?;
-    let moment = shared.open_moment()?;
+    let moment = shared.open_moment(&query.database)?;
     let world = shared.world(moment.state(), query)?;
     let session = shared.sessions.open(world, moment, query.postgres.as_ref())?;
     Ok(Opened { _admitted: admitted, session })

@@ -183,7 +183,7 @@ impl Engine {
     /// Whether `database` is there and its bearer may read it. Takes no place among the queries, so whoever only begins
     /// or goes on is told also while too many wait.
     pub fn check(&self, database: &str, access: &Access) -> Result<(), Error> {
-        let moment = self.shared.open_moment()?;
+        let moment = self.shared.open_moment(database)?;
         readable(moment.state(), database, access).map(drop)
     }
 }
@@ -248,8 +248,14 @@ impl Shared {
         }
     }
 
-    pub(super) fn open_moment(&self) -> Result<Arc<dyn Moment>, Error> {
-        self.moments.open().map_err(|error| Error::Unavailable(error.to_string()))
+    pub(super) fn open_moment(&self, database: &str) -> Result<Arc<dyn Moment>, Error> {
+        let unavailable = |error: storage::view::Error| Error::Unavailable(error.to_string());
+        let moment = self.moments.open().map_err(unavailable)?;
+        // What is not known may be there all the same; only of the nodes that is no loss.
+        match moment.may_lack().filter(|_| database != INTERNAL_DATABASE) {
+            Some(error) => Err(unavailable(error)),
+            None => Ok(moment),
+        }
     }
 
     /// What the query may look at: whether the database exists and may be read is known before the text is parsed.

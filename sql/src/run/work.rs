@@ -132,7 +132,7 @@ impl Work {
         }
         let admitted = self.progress.shared.admit(&self.query)?;
         self.progress.shared.observe(&self.query.database).await;
-        let moment = self.progress.shared.open_moment()?;
+        let moment = self.progress.shared.open_moment(&self.query.database)?;
         let world = self.progress.shared.world(moment.state(), &self.query)?;
         self.progress.resolved(&world);
         let postgres = self.query.postgres.as_ref();
@@ -180,7 +180,7 @@ impl Work {
     async fn perform(&mut self, command: &Command) -> Result<(), Error> {
         let Query { access, token, door, timeout, .. } = &self.query;
         let cancelled = self.progress.entry.cancelled.clone();
-        let moment = self.progress.shared.open_moment()?;
+        let moment = self.progress.shared.open_moment(&self.query.database)?;
         let world = self.progress.shared.world(moment.state(), &self.query)?;
         drop(moment);
         self.progress.resolved(&world);

@@ -8,7 +8,8 @@
 //!   `node_id`. What only `_internal` has of it is told to admins alone.
 //!   A node that does not answer has a row of its own, in which `warning` tells why and all else is absent: it is never
 //!   missing in silence.
-//! - They are shown also while rows of other nodes that must be shown cannot be.
+//! - They are shown also while rows of other nodes that must be shown cannot be; in `_internal` also while the catalog
+//!   cannot be read.
 //! - `documentation` has a sentence for every table and every column.
 //!
 //! # Not here

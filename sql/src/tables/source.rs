@@ -12,6 +12,11 @@ pub trait Moment: Debug + Send + Sync {
 
     /// The files and chunks of a table whose time range overlaps `range`.
     fn table(&self, table: TableId, range: TimeRange) -> Result<TableView, Error>;
+
+    /// Why databases and tables may be there that the catalog does not name.
+    fn may_lack(&self) -> Option<Error> {
+        None
+    }
 }
 
 /// Where moments come from. `storage::view::Views` is the real one.
@@ -54,5 +59,9 @@ impl Moment for WithoutRows {
 
     fn table(&self, _: TableId, _: TimeRange) -> Result<TableView, Error> {
         Err(Error::Replica(self.error.clone()))
+    }
+
+    fn may_lack(&self) -> Option<Error> {
+        matches!(self.error, replica::Error::Blind { .. }).then(|| Error::Replica(self.error.clone()))
     }
 }

@@ -3,8 +3,11 @@
 use super::*;
 use crate::run::QueryErrorKind;
 use crate::tables::fixture::Row;
-use storage::catalog::{Action, Permission, Resource};
-use storage::model::DatabaseId;
+use crate::tables::{Moment, Moments};
+use storage::catalog::{Action, Permission, Resource, State};
+use storage::model::{DatabaseId, TableId, TimeRange};
+use storage::view::TableView;
+use storage::{replica, view};
 
 fn one_row() -> Cluster {
     Cluster::new().chunk(vec![Row { host: Some("a".into()), count: Some(1), ..Row::default() }])
@@ -173,4 +176,47 @@ fn long_lists_of_values_are_answered() {
     let values: Vec<String> = (-9_999..=10_000).map(|n| n.to_string()).collect();
     let text = format!("SELECT count(*) FROM generate_series(1, 20000) WHERE value IN ({})", values.join(","));
     assert_eq!(ask_deep(text), Ok("10000".to_owned()));
+}
+
+/// Of a node that could not read the catalog for long.
+#[derive(Debug)]
+struct Blind(Arc<dyn Moment>);
+
+impl Moment for Blind {
+    fn state(&self) -> &Arc<State> {
+        self.0.state()
+    }
+
+    fn table(&self, _: TableId, _: TimeRange) -> Result<TableView, view::Error> {
+        Err(self.may_lack().unwrap())
+    }
+
+    fn may_lack(&self) -> Option<view::Error> {
+        Some(view::Error::Replica(replica::Error::Blind { ago: Duration::from_secs(60) }))
+    }
+}
+
+impl Moments for Blind {
+    fn open(&self) -> Result<Arc<dyn Moment>, view::Error> {
+        Ok(Arc::new(Self(Arc::clone(&self.0))))
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_told_that_something_is_not_there_by_a_catalog_that_may_be_old() {
+    let cluster = one_row();
+    let blind = Blind(cluster.open().unwrap());
+    let engine = Engine::new(config(), Arc::new(blind), cluster.dyn_store()).unwrap();
+    for (database, text) in [
+        ("new", "SELECT 1"),
+        ("plant", "SELECT * FROM new"),
+        ("plant", "SELECT new FROM cpu"),
+        ("plant", "SELECT count(*) FROM cpu"),
+    ] {
+        let error = ask(&engine, Query { database: database.into(), ..query(text) }).await.unwrap_err();
+        assert_eq!(error.kind(), QueryErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().starts_with("the catalog was last read 60s ago"), "{error}");
+    }
+    let advice = Query { database: "_internal".into(), ..query("SELECT count(*) FROM system.advice") };
+    assert_eq!(ask(&engine, advice).await.unwrap().len(), 1);
 }
