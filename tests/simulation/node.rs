@@ -117,7 +117,7 @@ impl Process {
         self.node.snapshot.as_ref().expect("it takes writes").take().await.is_ok()
     }
 
-    /// Whether all files of table `t` were merged by this process, since somebody ordered it.
+    /// Whether files of table `t` were merged by this process, since somebody ordered it.
     pub(crate) async fn compact(&self) -> bool {
         let state = self.node.catalog.state();
         let Some(table) = state.database("db").and_then(|db| state.table_named(db, "t")) else { return false };
@@ -126,7 +126,7 @@ impl Process {
             biased;
             () = self.store.died() => false,
             _ = self.tasks.failed() => false,
-            merged = self.node.orders.as_ref().expect("it compacts").give(wanted) => merged.is_ok(),
+            merged = self.node.orders.as_ref().expect("it compacts").give(wanted) => merged.is_ok_and(|merged| merged.files_after < merged.files_before),
         }
     }
 

@@ -212,7 +212,7 @@ fn who_waits_for_an_order_is_made_to_wait_no_longer_and_the_order_goes_on() {
         })
     };
     second.pause();
-    let answer = cancelled("SNAPSHOT NODE 'b'", (200, "goes on, and nobody waits for it"));
+    let answer = cancelled("SNAPSHOT NODE 'b'", (200, "no longer waited for; what was ordered by then goes on"));
     assert_eq!(answer.status, 499, "{}", answer.text());
     let expected = "the wait was cancelled: not all rows are in files: b (it has not written its rows until the wait was \
                     cancelled, and goes on); nodes that wrote theirs: none";
@@ -222,7 +222,9 @@ fn who_waits_for_an_order_is_made_to_wait_no_longer_and_the_order_goes_on() {
     second.resume();
     eventually("what b was told goes on", || if files(&client) == (3, 3) { Ok(()) } else { Err(files(&client)) });
     third.pause();
-    let told = cancelled("COMPACT TABLE t", (200, "goes on, and nobody waits for it")).expect(200).json();
+    let told = cancelled("COMPACT TABLE t", (200, "no longer waited for; what was ordered by then goes on"))
+        .expect(200)
+        .json();
     assert_eq!((&told[0]["result"], &told[0]["node_id"]), (&json!("goes on"), &json!("c")), "{told}");
     third.resume();
     eventually("it goes on", || if files(&client).0 < 3 { Ok(()) } else { Err(files(&client)) });

@@ -11,7 +11,7 @@
 //! - Rows that are deleted are left out before versions are united. A file that holds such rows is written again soon,
 //!   also when nothing else is due; one of which no row is left goes. A delete is forgotten once no file has rows that it
 //!   hides and none can come.
-//! - A file that cannot be read keeps nothing else from being merged.
+//! - A file that cannot be read keeps nothing from being merged but what overlaps it.
 //! - Every plan, run, publication and failure is an event.
 //! - What an operator orders is merged before the next plan, without waiting for company or for the end of a window; see
 //!   `orders`.
@@ -270,8 +270,8 @@ impl Compactor {
             }
             let plans = self.plans(table, (state.settled(), None)).await;
             let mut worth = false;
-            for plan in plans {
-                if self.obey_waiting().await {
+            for (number, plan) in plans.into_iter().enumerate() {
+                if number > 0 && self.obey_waiting().await {
                     // The plans that are left are of before.
                     worth = true;
                     break;
@@ -377,22 +377,26 @@ impl Compactor {
         match error {
             Error::Overtaken(_) => tracing::info!(%error, table = %name, "a compaction came to nothing"),
             Error::SteppedDown(_) => tracing::warn!(%error, table = %name, "a compaction came to nothing"),
-            error => {
-                let wait = self.trouble(table.schema.table, plan, error);
-                tracing::warn!(%error, table = %name, ?wait, "compaction failed, trying again later");
-            }
+            error => match self.trouble(table.schema.table, plan, error) {
+                Some(wait) => tracing::warn!(%error, table = %name, ?wait, "compaction failed, trying again later"),
+                None => tracing::warn!(%error, table = %name, "compaction failed, and goes on without that file"),
+            },
         }
     }
 
-    /// Remembers a failure; returns how long the table is left alone.
-    fn trouble(&mut self, table: TableId, plan: &Plan, error: &Error) -> Duration {
+    /// Remembers a failure; returns how long the table is left alone, if that is more than a file of it.
+    fn trouble(&mut self, table: TableId, plan: &Plan, error: &Error) -> Option<Duration> {
+        let known = self.unreadable.len();
         if let Some(path) = error.file() {
             self.unreadable.extend(plan.inputs.iter().filter(|file| file.path == *path).map(|file| file.id));
+        }
+        if self.unreadable.len() > known {
+            return None;
         }
         let before = self.troubled.get(&table).map(|(_, wait)| *wait);
         let wait = before.map_or(TROUBLE_MIN, |wait| (2 * wait).min(TROUBLE_MAX));
         self.troubled.insert(table, (self.parts.clock.instant() + wait, wait));
-        wait
+        Some(wait)
     }
 }
 

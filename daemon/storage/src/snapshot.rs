@@ -100,8 +100,8 @@ pub enum Error {
     File { table: Arc<str>, source: files::Error },
     #[error("{0}")]
     Catalog(#[from] catalog::Error),
-    /// The rows become files as the node stops.
-    #[error("it stops, and writes its rows as it does")]
+    /// What is not in files is still in the log.
+    #[error("it stops, and has not said that its rows are in files")]
     Stopping,
     /// Ask again a little later.
     #[error("too many orders wait: {0}")]

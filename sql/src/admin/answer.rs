@@ -76,7 +76,11 @@ impl Command {
             }
             Done::Node(node, condition) => vec![text(node.id.as_str()), text(&condition.to_string())],
             Done::Cancelled { id, node, how } => {
-                let result = if *how == Cancelled::Wait { "goes on, and nobody waits for it" } else { "cancelled" };
+                let result = if *how == Cancelled::Wait {
+                    "no longer waited for; what was ordered by then goes on"
+                } else {
+                    "cancelled"
+                };
                 vec![text(&id.to_string()), text(node), text(result)]
             }
             Done::Shown { name, value } => {

@@ -3,8 +3,8 @@
 //! # Promises
 //! - One statement, one `Command`, one place that performs it, whichever door it came through; HTTP routes and the commands
 //!   of the client end here too.
-//! - A query that is cancelled ends. Of `SNAPSHOT` and `COMPACT TABLE` the wait ends, and what was ordered goes on; any other
-//!   command goes on to its end, and whoever wants to cancel it is told so.
+//! - A query that is cancelled ends. Of `SNAPSHOT` and `COMPACT TABLE` the wait ends, and what was ordered by then goes on.
+//!   Any other command goes on to its end, also when its client hangs up; `CANCEL QUERY` of it says so.
 //! - Only who may everything changes anything; a query is also cancelled by whoever asked it, and rows are also deleted by
 //!   who may `delete` in their database. Tokens are made and ended only
 //!   by whoever shows one.

@@ -85,8 +85,21 @@ pub enum Done {
 }
 
 impl Operator {
-    /// Performs the command, if who asks may have it done.
+    /// Performs the command, if who asks may have it done. Only of orders the call is a mere wait: any other command goes on
+    /// to its end when the call is dropped.
     pub async fn perform(&self, command: &Command, asker: &Asker) -> Result<Done, Error> {
+        if command.is_order() {
+            return self.perform_here(command, asker).await;
+        }
+        // Whoever hangs up in the middle must not leave half of it undone, nor nodes that nobody has told.
+        let (operator, command, asker) = (self.clone(), command.clone(), asker.clone());
+        let work = async move { operator.perform_here(&command, &asker).await };
+        Handle::current().spawn(work).await.unwrap_or_else(|error| {
+            Err(Error::Unavailable(format!("the command broke off, and may have been carried out: {error}")))
+        })
+    }
+
+    async fn perform_here(&self, command: &Command, asker: &Asker) -> Result<Done, Error> {
         if let Command::CancelQuery { id } = command {
             return self.cancel(*id, asker).await;
         }
@@ -242,16 +255,11 @@ impl Operator {
         let unable = || Error::refused(ErrorKind::Invalid, "this node shows no rows, and so deletes none");
         let deleter = self.hands.deleter.clone().ok_or_else(unable)?;
         let asked = self.asked(asker, Command::DeleteRows(deletion.clone()).to_string());
-        let (peers, asker, deletion) = (Arc::clone(&self.peers), asker.clone(), deletion.clone());
-        let work = async move {
-            let Some(version) = deleter.delete(&deletion, &asker.access, &asked).await? else { return Ok(Vec::new()) };
-            Ok(peers.follow(version, asker.token).await)
+        let told = match deleter.delete(deletion, &asker.access, &asked).await? {
+            Some(version) => self.peers.follow(version, asker.token.clone()).await,
+            None => Vec::new(),
         };
-        // Whoever hangs up in the middle must not leave nodes that nobody has told of it.
-        let told: Result<_, Error> = Handle::current().spawn(work).await.unwrap_or_else(|error| {
-            Err(Error::Unavailable(format!("the delete broke off, and may have been made: {error}")))
-        });
-        Ok(Done::Deleted { silent: told?.iter().filter_map(Told::complaint).collect() })
+        Ok(Done::Deleted { silent: told.iter().filter_map(Told::complaint).collect() })
     }
 
     async fn cancel(&self, id: Uuid, asker: &Asker) -> Result<Done, Error> {

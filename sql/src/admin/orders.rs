@@ -174,7 +174,7 @@ impl Operator {
                     let is_over = self.catalog.refresh().await?.compactor != state.compactor;
                     self.member.observe(Duration::ZERO).await;
                     if !is_over && self.member.lives().condition(holder) == Condition::Running {
-                        let message = format!("node {} did not merge what was asked for: {reason}", holder.id);
+                        let message = format!("node {} did not merge all that was asked for: {reason}", holder.id);
                         return Err(Error::Unavailable(message));
                     }
                     self.expect_a_compactor(&state).await?;

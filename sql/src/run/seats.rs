@@ -54,10 +54,13 @@ impl Seats {
 
     /// Waits for one. `None` never comes: seats are there for as long as this is.
     pub(super) async fn take(&self) -> Option<Seat> {
+        // One that was handed to somebody who went meanwhile came back past `Seat`.
+        self.room.settle();
         Arc::clone(&self.room.seats).acquire_owned().await.ok().map(|permit| self.seat(permit))
     }
 
     pub(super) fn try_take(&self) -> Option<Seat> {
+        self.room.settle();
         Arc::clone(&self.room.seats).try_acquire_owned().ok().map(|permit| self.seat(permit))
     }
 

@@ -140,6 +140,10 @@ impl Work {
         let state = session.context.state();
         let params = std::mem::take(&mut self.query.params);
         let logical = statement::plan(&state, &self.query.text, params, session.known.as_deref()).await?;
+        let is_admitted = matches!(admitted, Admitted::Placed(_)) || statement::is_about_nodes(&logical);
+        if !is_admitted {
+            return Err(self.progress.shared.busy());
+        }
         let plan = state.create_physical_plan(&logical).await?;
         if session.known.is_some() {
             postgres::check_calls(&plan)?;
@@ -163,8 +167,7 @@ impl Work {
         let shared = &self.progress.shared;
         let watching = |watch| (Held { _place: None, _permit: watch }, Some(WATCHING_WITHIN));
         let place = match admitted {
-            Admitted::Watching(watch) if statement::is_about_nodes(plan) => return Ok(watching(watch)),
-            Admitted::Watching(_) => return Err(shared.busy()),
+            Admitted::Watching(watch) => return Ok(watching(watch)),
             Admitted::Placed(place) => place,
         };
         let permit = match shared.permits.try_take() {

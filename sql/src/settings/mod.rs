@@ -5,7 +5,8 @@
 //! - What changes while nodes run follows the catalog. A value that was said at the start (flag or variable) wins over
 //!   one for this node, that over one for all nodes, that over the default.
 //! - A value that a setting cannot have is refused with its range, and an unknown name with the nearest one that is known.
-//! - A size is judged alike on every node. One that has less memory takes what it has, and shows that as trouble.
+//! - A size is judged alike on every node. One that has less memory takes nine tenths of what it has, and shows
+//!   that as trouble.
 //!
 //! # Not here
 //! - Keeping the values: they are in the catalog.

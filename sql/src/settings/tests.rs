@@ -96,8 +96,8 @@ fn a_size_is_judged_alike_everywhere_and_taken_as_far_as_the_memory_of_this_node
     };
     assert_eq!(set("256mb"), (256, "256mb".into(), "cluster", None));
     assert_eq!(set("50%"), (512, "512mb".into(), "cluster", None));
-    let less = Some("'4gb' was set: this machine has less memory".into());
-    assert_eq!(set("4096mb"), (1024, "1gb".into(), "cluster", less));
+    let less = Some("'4gb' was set: 921mb is the most that this machine has for it".into());
+    assert_eq!(set("4096mb"), (921, "921mb".into(), "cluster", less));
     let little = Some("'0.01%' was set: that is 107374b here, and less than the least".into());
     assert_eq!(set("0.01%"), (1, "1mb".into(), "cluster", little));
     for wrong in ["0.5mb", "0%", "99999999mb", "8"] {
@@ -109,7 +109,7 @@ fn a_size_is_judged_alike_everywhere_and_taken_as_far_as_the_memory_of_this_node
     assert_eq!((knob.get() >> 20, shown.source.text()), (64, "default"), "another version took it");
     assert!(shown.trouble.is_some_and(|trouble| trouble.starts_with("'8' was set: it is a size from")));
     let live = shown.live.expect("it changes");
-    assert_eq!(live.dial.range(), Some(("1mb".into(), "1gb".into())));
+    assert_eq!(live.dial.range(), Some(("1mb".into(), "921mb".into())));
 }
 
 #[test]

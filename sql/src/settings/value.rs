@@ -75,7 +75,9 @@ impl Dial {
         let of = |text: &str| format!("'{}' was set: {text}", value.escape_debug());
         let Self::Size { range, read, .. } = self else { return self.judged(value).err().map(|error| of(&error)) };
         match size(value, (range, read)) {
-            Ok(Size { said, taken }) if said > taken => Some(of("this machine has less memory")),
+            Ok(Size { said, taken }) if said > taken => {
+                Some(of(&format!("{} is the most that this machine has for it", size_text(taken))))
+            }
             Ok(Size { said, taken }) if said < taken => {
                 Some(of(&format!("that is {} here, and less than the least", size_text(said))))
             }
@@ -116,7 +118,7 @@ impl Dial {
             }
             Self::Count { range, .. } => Some((range.start().to_string(), range.end().to_string())),
             Self::Size { range, read, .. } => {
-                Some((size_text(*range.start()), size_text((*range.end()).min(read.whole))))
+                Some((size_text(*range.start()), size_text((*range.end()).min(most(read)))))
             }
             Self::Text { .. } => None,
         }
@@ -159,7 +161,12 @@ fn size(value: &str, (range, read): (&RangeInclusive<u64>, &ReadSize)) -> Result
     let (from, to) = (size_text(*range.start()), size_text(*range.end()));
     let wrong = || format!("it is a size from {from} to {to}, such as '{from}', or a share of memory, such as '20%'");
     let said = said.ok_or_else(wrong)?;
-    Ok(Size { said, taken: said.min(read.whole).max(*range.start()) })
+    Ok(Size { said, taken: said.min(most(read)).max(*range.start()) })
+}
+
+/// The rest is for all else that the process holds. In whole megabytes, to be read.
+fn most(read: &ReadSize) -> u64 {
+    (read.whole / 10 * 9) >> 20 << 20
 }
 
 fn is_share(value: &str) -> bool {

@@ -1,7 +1,8 @@
 //! Footers of data files that were read, kept in memory for the next query.
 //!
 //! # Promises
-//! - They take no more memory than is set, which may change at any time; what was not used for longest goes first.
+//! - They take no more memory than is set; what was not used for longest goes first. Another limit holds from the next look at
+//!   their figures, or the next footer that is read, on.
 //! - A footer is that of the file it was read from: a published file never changes.
 //! - It is counted how often one was there, and how often it had to be read.
 

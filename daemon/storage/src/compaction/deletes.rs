@@ -13,7 +13,7 @@ use crate::model::{ErrorKind, FileRecord, RowDelete, Stamp, TimeRange, Window};
 const REWRITES_MAX: usize = 16;
 
 /// Plans for files with hidden rows that no other plan takes: each is written again where it stands, and nothing is
-/// settled, so that it need not be taken with those it overlaps. Those that wait to be merged soon do so first.
+/// settled, so that it need not be taken with those it overlaps. Those that wait to be merged soon do so first, but for an order.
 pub(super) fn rewrites(table: &Table, others: &[Plan], moment: &Moment) -> Vec<Plan> {
     let deletes = moment.wanted.as_ref().map_or(&table.deletes, |begun| &begun.deletes);
     if deletes.is_empty() {
@@ -22,7 +22,8 @@ pub(super) fn rewrites(table: &Table, others: &[Plan], moment: &Moment) -> Vec<P
     let taken: BTreeSet<_> = others.iter().flat_map(|plan| &plan.inputs).map(|file| file.id).collect();
     let is_meant = |file: &&Arc<FileRecord>| moment.is_about(file) && moment.wants(file.time);
     let is_free = |file: &&Arc<FileRecord>| !taken.contains(&file.id) && !moment.unreadable.contains(&file.id);
-    let may_wait = |file: &FileRecord| is_unsettled(file) && made_at_ns(file).saturating_add(IDLE_NS) > moment.now;
+    let is_young = |file: &FileRecord| made_at_ns(file).saturating_add(IDLE_NS) > moment.now;
+    let may_wait = |file: &FileRecord| moment.wanted.is_none() && is_unsettled(file) && is_young(file);
     let due = |file: &&Arc<FileRecord>| !may_wait(file) && deletes.iter().any(|delete| delete.touches(file));
     table.files.values().filter(is_meant).filter(is_free).filter(due).take(REWRITES_MAX).map(rewrite).collect()
 }
@@ -72,13 +73,18 @@ fn carried_out(state: &State, table: &Table) -> Vec<Arc<RowDelete>> {
     table.deletes.iter().filter(|delete| state.is_carried_out(table, delete)).cloned().collect()
 }
 
-/// Those of `found` for which it holds on this state too. All commits of the node wait for the answer, so no file is
-/// compared again: a table that changed since it was seen is looked at anew later.
-fn still_carried_out(state: &State, seen: &Arc<Table>, found: &[Arc<RowDelete>]) -> Vec<u64> {
-    if !state.table(seen.schema.table).is_some_and(|now| Arc::ptr_eq(now, seen)) {
-        return Vec::new();
-    }
-    found.iter().filter(|delete| state.is_in_files(delete.stamp)).map(|delete| delete.version).collect()
+/// Those of `found` for which it holds on this state too. All commits of the node wait for the answer, so only files that
+/// were not seen are compared.
+fn still_carried_out(state: &State, seen: &Table, found: &[Arc<RowDelete>]) -> Vec<u64> {
+    let Some(table) = state.table(seen.schema.table) else { return Vec::new() };
+    let is_new = |file: &&Arc<FileRecord>| !seen.files.contains_key(&file.id);
+    let new: Vec<&Arc<FileRecord>> = table.files.values().filter(is_new).collect();
+    let known: BTreeSet<u64> = table.deletes.iter().map(|delete| delete.version).collect();
+    let holds = |delete: &&Arc<RowDelete>| {
+        let is_carried_out = state.is_in_files(delete.stamp) && !new.iter().any(|file| delete.touches(file));
+        is_carried_out && known.contains(&delete.version)
+    };
+    found.iter().filter(holds).map(|delete| delete.version).collect()
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 //!   role: then nobody is told that it was done. One that finds too many others waiting is refused at once.
 //! - Done means: in the catalog, and that of the files there were when the order began nothing is left that a merge would
 //!   better. What came meanwhile waits for the next look, so an order ends however fast others write and delete.
-//! - A file that cannot be read keeps nothing else of the order from being merged; then the answer is its error. The next
-//!   order tries it again.
+//! - A file that cannot be read keeps nothing of the order from being merged but what overlaps it; then the answer is its
+//!   error. The next order for its time tries it again.
 //!
 //! # Why
 //! Rows that come after the order began have stamps above the one that was settled then, since every writer that is not
@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::plan::Begun;
 use super::{Compactor, Error, is_alive};
 use crate::catalog::{State, Table};
-use crate::model::{TableId, TimeRange};
+use crate::model::{FileId, TableId, TimeRange};
 
 /// Orders that may wait at one time.
 const WAITING_MAX: usize = 64;
@@ -89,12 +89,13 @@ impl Compactor {
 
     /// Does all that is ordered by now. Returns whether there was something.
     pub(super) async fn obey_waiting(&mut self) -> bool {
-        let mut any = false;
-        while let Ok(order) = self.ordered.try_recv() {
+        let waiting = self.ordered.len();
+        for _ in 0..waiting {
+            // What is ordered meanwhile does not hold up the rest for ever.
+            let Ok(order) = self.ordered.try_recv() else { break };
             self.obey(order).await;
-            any = true;
         }
-        any
+        waiting > 0
     }
 
     async fn merge_wanted(&mut self, Wanted { table: id, range }: Wanted) -> Result<Merged, Error> {
@@ -105,7 +106,8 @@ impl Compactor {
         let mut begun = Begun::new(table, range);
         let files_before = begun.count(table);
         // Somebody may have mended them.
-        self.unreadable.retain(|file| !begun.files.contains(file));
+        let is_meant = |file: &FileId| table.files.get(file).is_some_and(|file| file.time.overlaps(range));
+        self.unreadable.retain(|file| !is_meant(file));
         let mut trouble = None;
         loop {
             let table = self.table_of_ours(&state, id)?;

@@ -31,14 +31,14 @@ type About = (String, Finding);
 
 pub(super) fn findings(world: &World) -> Vec<About> {
     let conditions = conditions(world);
-    let lives: Vec<_> =
+    let all: Vec<_> =
         conditions.iter().map(|(node, condition)| (&node.id, node.description.modes, *condition)).collect();
-    let mut found: Vec<About> = compactors(&lives).into_iter().collect();
+    let mut found: Vec<About> = compactors(&all).into_iter().collect();
     found.extend(conditions.iter().filter_map(|(node, condition)| {
         let finding = lost(node, *condition, &world.lives)?;
         Some((node.id.to_string(), finding))
     }));
-    let compactor = world.state.compactor_node();
+    let compactor = world.state.compactor_node().filter(|node| lives(world.lives.condition(node)));
     let holder = compactor.map_or(WHOLE_CLUSTER, |node| node.id.as_str());
     let awake = compactor.and_then(|node| awake(&world.state, node));
     found.extend(tables(&world.state).flat_map(|(database, table)| {

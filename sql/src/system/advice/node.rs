@@ -8,7 +8,6 @@ use storage::bucket::{RecentUse, Transfers};
 use storage::ingest::RecentLines;
 use storage::node::LogStanding;
 use storage::replica::{Followed, LATE_MAX, Trouble};
-use uuid::Uuid;
 
 use super::super::facts::PoolUse;
 use super::super::log::{End, Row, now_ns};
@@ -124,8 +123,6 @@ pub(super) struct RecentQueries {
     /// That waited long for others to end, or still do.
     pub(super) waited: usize,
     pub(super) last_error: Option<String>,
-    /// The one that has run for longest.
-    pub(super) longest: Option<Uuid>,
 }
 
 impl NodeFacts {
@@ -173,14 +170,12 @@ impl RecentQueries {
             }
         };
         let last = failed().min_by_key(|(row, took)| age(row).saturating_sub(*took)).map(|(row, _)| row);
-        let running = rows.iter().filter(|row| row.end.is_none() && row.permit.is_some());
         Self {
             ended: ended.len(),
             failed: failed().count(),
             lacked_memory: failed().filter(|(row, _)| row.lacked_memory).count(),
             waited: rows.iter().filter(waited).count(),
             last_error: last.and_then(|row| row.error.as_deref().map(str::to_owned)),
-            longest: running.min_by_key(|row| row.issued_ns).map(|row| row.id),
         }
     }
 }
@@ -320,7 +315,9 @@ fn query_memory(facts: &NodeFacts) -> Option<Finding> {
 /// Nothing when there is no more to give.
 fn more_for_queries(facts: &NodeFacts, limit: u64) -> Option<String> {
     let (used, whole) = memory_use(facts)?;
-    let left = (whole / 10 * PROMISED_MAX).saturating_sub(facts.set.rows_bytes.unwrap_or_default());
+    // As many rows of others may be here as own ones.
+    let rows = facts.set.rows_bytes.unwrap_or_default() * if facts.followed.is_empty() { 1 } else { 2 };
+    let left = (whole / 10 * PROMISED_MAX).saturating_sub(rows);
     let more = limit.saturating_mul(2).max(whole / POOL_PART).min(whole / POOL_PART_MAX).min(left);
     (more > limit && used < MEMORY_MIN).then(|| set_memory(facts, QUERY_MEMORY, more))
 }
@@ -333,7 +330,7 @@ fn memory_promised(facts: &NodeFacts) -> Option<Finding> {
     (promised > whole / 10 * PROMISED_MAX).then(|| Finding {
         severity: Severity::Warning,
         code: "memory_promised",
-        finding: "Queries and buffered rows may together take nearly all memory; the system may end the process."
+        finding: "Queries and own buffered rows may together take nearly all memory; the system may end the process."
             .into(),
         evidence: format!(
             "{queries} bytes for queries and {rows} for rows, {} of {whole}",
@@ -411,10 +408,12 @@ fn queries_wait(facts: &NodeFacts) -> Option<Finding> {
     })
 }
 
+/// Nothing where more queries at one time would only lack cores, or memory.
 fn fewer_waits(facts: &NodeFacts) -> Option<String> {
-    let is_busy = facts.vitals.as_ref().is_some_and(|v| v.cpu_ratio.unwrap_or_default() >= CORES_BUSY * v.cpus as f64);
-    if is_busy {
-        return facts.queries.longest.map(|id| format!("CANCEL QUERY '{id}'"));
+    let lacks_cores =
+        facts.vitals.as_ref().is_some_and(|v| v.cpu_ratio.unwrap_or_default() >= CORES_BUSY * v.cpus as f64);
+    if lacks_cores || query_memory(facts).is_some() || process_memory(facts).is_some() {
+        return None;
     }
     let more = facts.set.queries_max.filter(|running| *running < QUERIES_ENOUGH)? * 2;
     Some(set(facts, QUERIES_MAX, &more.to_string()))

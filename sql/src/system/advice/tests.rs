@@ -10,7 +10,6 @@ use storage::ingest::RecentLines;
 use storage::model::{Epoch, Mode, Modes, NodeId, Position, Writer};
 use storage::node::LogStanding;
 use storage::replica::{Followed, Trouble};
-use uuid::Uuid;
 
 use super::super::facts::PoolUse;
 use super::super::log::{Arrival, End, QueryLog, Row, now_ns};
@@ -167,11 +166,19 @@ fn memory_that_is_nearly_used_up_is_told() {
 #[test]
 fn memory_is_given_and_taken_from_what_is_set_now() {
     let sets = |mb: u64| format!("ALTER SYSTEM SET exec_mem_pool_size = '{mb}mb' FOR NODE 'n'");
-    let lacks = |limit_gb: usize| NodeFacts { pool: pool(limit_gb, limit_gb), ..well() };
+    let lacks = |limit_gb: usize| NodeFacts { pool: pool(limit_gb, limit_gb), followed: Vec::new(), ..well() };
     check_statement(lacks(1), Some(&sets(20 << 10)));
     check_statement(lacks(20), Some(&sets(40 << 10)));
     check_statement(lacks(30), Some(&sets(40 << 10)));
     check_statement(lacks(40), None);
+    // Rows of another node may take as much as its own.
+    let beside = |rows_gb: u64| NodeFacts {
+        set: Set { rows_bytes: Some(rows_gb * GB), ..well().set },
+        followed: well().followed,
+        ..lacks(20)
+    };
+    check_statement(beside(50), None);
+    check_statement(beside(30), Some(&sets(30 << 10)));
     let said = |limit_gb| {
         let set = Set { said: vec!["exec-mem-pool-size"], rows_bytes: Some(GB), ..well().set };
         NodeFacts { set, ..lacks(limit_gb) }
@@ -217,11 +224,11 @@ fn queries_that_fail_or_wait_are_told() {
     check(with(100, 0, 1), &[("queries_wait", Severity::Warning)]);
     let more = "ALTER SYSTEM SET max_concurrent_queries = '100' FOR NODE 'n'";
     check_statement(with(100, 0, 1), Some(more));
-    let longest = Uuid::from_u128(7);
-    let queries = RecentQueries { longest: Some(longest), ..with(100, 0, 1).queries };
     let busy = Figures { cpu_ratio: Some(7.9), ..vitals((2, 0.3), 50) };
-    let cancel = format!("CANCEL QUERY '{longest}'");
-    check_statement(NodeFacts { queries, vitals: Some(busy), ..well() }, Some(&cancel));
+    check_statement(NodeFacts { vitals: Some(busy), ..with(100, 0, 1) }, None);
+    let short = findings(&NodeFacts { pool: pool(19, 20), ..with(100, 0, 1) });
+    let statement = short.iter().find(|finding| finding.code == "queries_wait").map(|finding| &finding.statement);
+    assert_eq!(statement, Some(&None), "more of them would lack more memory");
 }
 
 #[test]
@@ -255,8 +262,6 @@ fn a_query_counts_for_five_minutes_from_its_end_or_for_as_long_as_it_runs() {
     ] {
         assert_eq!(of(std::slice::from_ref(&row)).waited, waited, "{row:?}");
     }
-    let oldest = Row { id: Uuid::from_u128(7), ..ran(50, 0) };
-    assert_eq!(of(&[ran(20, 0), oldest, planned(100)]).longest, Some(Uuid::from_u128(7)));
 }
 
 #[test]

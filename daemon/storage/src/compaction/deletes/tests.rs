@@ -63,13 +63,28 @@ fn an_order_writes_files_of_its_time_again_for_deletes_there_were_when_it_began(
 }
 
 #[test]
-fn what_was_found_carried_out_is_forgotten_unless_the_table_changed_meanwhile() {
+fn a_new_file_is_written_again_for_deletes_later_unless_somebody_orders_it() {
+    let new = Arc::new(FileRecord { stamp_max: Stamp(9), ..(*file(1, 0)).clone() });
+    let now = table(&[new], &[delete(5, TimeRange::ALL)]);
+    let rewritten = |wanted| {
+        let moment = Moment { settled: Stamp(1), now: 0, columns: 1, unreadable: BTreeSet::new(), wanted };
+        rewrites(&now, &[], &moment).len()
+    };
+    let files = Arc::new([FileId(1)].into());
+    assert_eq!(rewritten(None), 0);
+    assert_eq!(rewritten(Some(Begun { range: TimeRange::ALL, files, deletes: now.deletes.clone() })), 1);
+}
+
+#[test]
+fn what_was_found_carried_out_is_forgotten_unless_a_file_came_that_it_touches() {
     let found = [delete(5, TimeRange::ALL), delete(6, TimeRange::ALL)];
     let seen = table(&[], &found);
     let with = |table: &Arc<Table>| State { tables: [(TableId(1), Arc::clone(table))].into(), ..State::default() };
     assert_eq!(carried_out(&with(&seen), &seen), found);
     assert_eq!(still_carried_out(&with(&seen), &seen, &found), [5, 6]);
     assert!(still_carried_out(&with(&table(&[file(1, 0)], &found)), &seen, &found).is_empty());
-    assert!(still_carried_out(&with(&table(&[], &found)), &seen, &found).is_empty(), "without a look at any file");
+    let later = Arc::new(FileRecord { deletes_up_to: 5, ..(*file(1, 0)).clone() });
+    assert_eq!(still_carried_out(&with(&table(&[later], &found)), &seen, &found), [5]);
+    assert_eq!(still_carried_out(&with(&table(&[], &found[1..])), &seen, &found), [6]);
     assert!(still_carried_out(&State::default(), &seen, &found).is_empty());
 }
