@@ -140,8 +140,7 @@ impl Work {
         let state = session.context.state();
         let params = std::mem::take(&mut self.query.params);
         let logical = statement::plan(&state, &self.query.text, params, session.known.as_deref()).await?;
-        let is_admitted = matches!(admitted, Admitted::Placed(_)) || statement::is_about_nodes(&logical);
-        if !is_admitted {
+        if matches!(admitted, Admitted::Watching(_)) && !statement::is_about_nodes(&logical) {
             return Err(self.progress.shared.busy());
         }
         let plan = state.create_physical_plan(&logical).await?;

@@ -27,6 +27,22 @@ async fn two_files_each(node: &Node, table: &str, times_ns: &[u64]) {
     }
 }
 
+/// What comes of an order for two files while the catalog changes before its file is stored; and the node.
+async fn give_while(changes: impl Fn(&State, u64) -> Vec<Change>) -> (Node, compaction::Error) {
+    let store = Watched::new();
+    let (node, _) = start(&store, "n", 1).await;
+    two_files_each(&node, "t", &[START_NS]).await;
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    store.hold_puts("/data/");
+    let (told, ()) = tokio::join!(give(&node, 1), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now_ms = node.catalog.now_ms();
+        node.catalog.commit(|state| Ok((changes(state, now_ms), ()))).await.unwrap();
+        store.release_puts();
+    });
+    (node, told.expect_err("it does not hold any more"))
+}
+
 fn files(node: &Node) -> Vec<Arc<crate::model::FileRecord>> {
     let mut files: Vec<_> = node.catalog.state().tables[&TableId(1)].files.values().cloned().collect();
     files.sort_by_key(|file| file.time.min);
@@ -57,41 +73,22 @@ async fn a_file_that_cannot_be_read_is_told_and_keeps_nothing_else_of_an_order_f
 
 #[tokio::test(start_paused = true)]
 async fn an_order_whose_files_the_catalog_refuses_ends_with_its_reason() {
-    let store = Watched::new();
-    let (node, _) = start(&store, "n", 1).await;
-    two_files_each(&node, "t", &[START_NS]).await;
-    tokio::time::sleep(Duration::from_secs(15)).await;
-    store.hold_puts("/data/");
-    let (told, ()) = tokio::join!(give(&node, 1), async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        // As by a sweeper whose clock is far ahead.
-        let floor = FileId::first_of(node.catalog.now_ms() + 3_600_000);
-        node.catalog.commit(|_| Ok((vec![Change::RaiseFileFloor { floor }], ()))).await.unwrap();
-        store.release_puts();
-    });
-    let told = told.expect_err("its file is below the floor").to_string();
+    // As by a sweeper whose clock is far ahead.
+    let far_ahead = |_: &State, now_ms| vec![Change::RaiseFileFloor { floor: FileId::first_of(now_ms + 3_600_000) }];
+    let (node, told) = give_while(far_ahead).await;
+    let told = told.to_string();
     assert!(told.contains("so its object may be deleted"), "{told}");
     assert_eq!(give(&node, 1).await.unwrap(), Merged { files_before: 2, files_after: 1 });
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_order_does_not_outlast_the_term_it_began_in() {
-    let store = Watched::new();
-    let (node, _) = start(&store, "n", 1).await;
-    two_files_each(&node, "t", &[START_NS]).await;
-    tokio::time::sleep(Duration::from_secs(15)).await;
-    store.hold_puts("/data/");
-    let (told, ()) = tokio::join!(give(&node, 1), async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        // The role went away and came back.
-        let again = |state: &State| {
-            let (node, epoch) = state.compactor.holder.clone().expect("it compacts");
-            Ok((vec![Change::TakeCompactor { node, epoch, term: state.compactor.term + 1 }], ()))
-        };
-        node.catalog.commit(again).await.unwrap();
-        store.release_puts();
-    });
-    let told = told.expect_err("others may have parted its files");
+    // The role went away and came back, and others may have parted its files.
+    let again = |state: &State, _| {
+        let (node, epoch) = state.compactor.holder.clone().expect("it compacts");
+        vec![Change::TakeCompactor { node, epoch, term: state.compactor.term + 1 }]
+    };
+    let (node, told) = give_while(again).await;
     assert!(matches!(told, compaction::Error::SteppedDown(_)), "{told}");
     assert_eq!(give(&node, 1).await.unwrap(), Merged { files_before: 1, files_after: 1 });
 }
